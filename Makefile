@@ -1,0 +1,37 @@
+# Every target makes .venv first (constraints/bootstrap.py; a tenth of a second when it is already there).
+# Needs: python3 with pip, g++, make. EDGEPROOF_STACK=tfx116|tfx121 overrides the choice of libraries.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ALL_TIERS := tfx or e2e or not (tfx or e2e)
+
+.PHONY: help venv demo test test-fast lint test-newest constraints clean
+
+help:  ## this list
+	@$(PYTHON) -c "import re; [print(f'make {m[1]:<12} {m[2]}') for m in re.finditer(r'^([a-z-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
+
+venv:  ## choose the stack and install it into .venv
+	@$(PYTHON) constraints/bootstrap.py
+
+demo: venv  ## the whole chain on the embedded digits, to a published release
+	@$(BIN)/edgeproof demo
+
+test: venv  ## every test: default tier, one executor each (tfx), whole runs (e2e)
+	$(BIN)/python -m pytest -m "$(ALL_TIERS)"
+
+test-fast: venv  ## the default tier only: no TensorFlow, seconds
+	$(BIN)/python -m pytest
+
+lint: venv  ## ruff (rules and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-newest:  ## test and demo on the newest stack, in a Debian 13 root (needs root; says so and goes on without)
+	@constraints/test-newest
+
+constraints:  ## resolve both stacks again into constraints/*.txt (UPGRADE=--upgrade for newer versions)
+	@$(PYTHON) constraints/recompile.py $(UPGRADE)
+
+clean:  ## remove .venv, .tools and what runs leave in the checkout
+	rm -rf .venv .tools .edgeproof .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,51 @@
+"""A hash of the code and libraries behind a component, for the key of the TFX cache.
+
+TFX's cache sees inputs and exec properties but not code: without this, changed code would be served an old result, and so would
+another stack. Each room is hashed with what it shares with the others, so that an edit re-runs the rooms it can affect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import edgeproof_edge
+
+import components
+from components.compat import library_versions, stack_name
+
+_COMPONENTS = Path(components.__file__).parent
+_EDGE = Path(edgeproof_edge.__file__).parent
+
+
+def code_version(room: str, user_sources: Iterable[str] = ()) -> str:
+    """The version of the code in ``components/<room>``: 16 hex digits.
+
+    Args:
+        room: A folder of ``components``.
+        user_sources: The user's Python files or dotted modules that the room runs; the files beside them count too.
+    """
+    digest = hashlib.sha256(json.dumps([stack_name(), library_versions()], sort_keys=True).encode())
+    shared = [*_COMPONENTS.glob("*.py"), *_EDGE.glob("*.py")]
+    for path in sorted([*shared, *(_COMPONENTS / room).glob("*.py"), *_user_files(user_sources)]):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _user_files(sources: Iterable[str]) -> list[Path]:
+    return [file for source in sources for file in sorted(_source_file(source).parent.glob("*.py"))]
+
+
+def _source_file(source: str) -> Path:
+    """The file behind ``file.py``, ``file.py:function``, ``package.module`` or ``package.module.function``."""
+    file = source.partition(":")[0]
+    if file.endswith(".py"):
+        return Path(file)
+    for name in (source, source.rpartition(".")[0]):
+        spec = importlib.util.find_spec(name) if name else None
+        if spec is not None and spec.origin is not None:
+            return Path(spec.origin)
+    return Path(file)

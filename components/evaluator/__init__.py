@@ -1,0 +1,1 @@
+"""Scores the float SavedModel and the exact .tflite bytes on the whole holdout: may these bytes ship?"""

@@ -1,0 +1,146 @@
+"""Judges two models on arrays in memory: the proof without a pipeline."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.errors import DataError
+from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD, Counts
+from components.evaluator.evidence import Case, judge_case
+from components.evaluator.gate import GateRules
+from components.evaluator.report import GateReport
+from components.evaluator.scoring import BATCH_SIZE, Candidate, Scorer
+from components.examples import Batch
+from components.saved_model import Signature, bind_inputs, saved_model_dir
+
+
+def evaluate_arrays(
+    saved_model: Path,
+    tflite: Path,
+    inputs: Mapping[str, NDArray[Any]],
+    labels: NDArray[Any],
+    rules: GateRules,
+    *,
+    class_names: tuple[str, ...] = (),
+    decision_threshold: float = DEFAULT_DECISION_THRESHOLD,
+    candidate_name: str = "candidate",
+    source: str = "arrays",
+) -> GateReport:
+    """Scores a float SavedModel and a .tflite file on the same rows and judges.
+
+    Args:
+        saved_model: Directory of the SavedModel, or of an artifact that holds it.
+        tflite: The candidate's file; a damaged one is a refusal, a missing one too.
+        inputs: Raw tensors ``[n, ...]`` by input name, in real-world units.
+        labels: Class indices ``[n]``.
+        rules: The gate's thresholds.
+        class_names: By label, for the report; empty where there are none.
+        decision_threshold: For models with one output unit.
+        candidate_name: How to call the candidate, such as ``int8``.
+        source: Where the rows come from, for the report.
+
+    Raises:
+        InputError: The SavedModel cannot be used, or the rows do not fit it.
+    """
+    case = Case(
+        saved_model=saved_model_dir(str(saved_model)),
+        tflite=tflite,
+        candidate_name=candidate_name,
+        split=source,
+        expected_num_examples=len(labels),
+        rules=rules,
+        class_names=class_names,
+        decision_threshold=decision_threshold,
+    )
+
+    def score(candidate: Candidate) -> Counts:
+        scorer = Scorer(case.saved_model, candidate, len(class_names), decision_threshold)
+        total = Counts()
+        for start in range(0, len(labels), BATCH_SIZE):
+            rows = slice(start, start + BATCH_SIZE)
+            total += scorer.score(Batch({name: array[rows] for name, array in inputs.items()}, labels[rows]))
+        return total
+
+    return judge_case(case, score)
+
+
+def load_npz_dataset(path: Path, signature: Signature) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+    """Reads a labeled data set: arrays ``x`` and ``y``, or one array per input name and ``y``.
+
+    Args:
+        path: A .npz file as ``numpy.savez`` writes it. Pickled arrays are not read: unpickling runs code.
+        signature: The float model's signature.
+
+    Returns:
+        Inputs ``[n, ...]`` by input name, cast to the inputs' dtypes, and class indices ``[n]``.
+
+    Raises:
+        DataError: The file or an array is missing, empty, pickled, or lengths differ.
+        InputError: A shape or a dtype does not fit the signature.
+    """
+    arrays = _read_npz(path)
+    if "y" not in arrays:
+        raise DataError(
+            f"{path} has no array 'y' with the class indices; found {sorted(arrays)}. Add it to numpy.savez."
+        )
+    given = _arrays_of_inputs(arrays, [spec.name for spec in signature.inputs], path)
+    labels = _class_indices(arrays["y"], path)
+    lengths = {name: len(array) if array.ndim else 0 for name, array in given.items()}
+    if not len(labels) or set(lengths.values()) != {len(labels)}:
+        raise DataError(
+            f"{path} has {len(labels)} labels and inputs of length {lengths}; every row needs one label, and at least "
+            "one row."
+        )
+    return bind_inputs(given, signature.inputs), labels
+
+
+def _arrays_of_inputs(arrays: Mapping[str, NDArray[Any]], names: list[str], path: Path) -> dict[str, NDArray[Any]]:
+    given = {name: arrays[name] for name in names if name in arrays}
+    if not given and len(names) == 1 and "x" in arrays:
+        return {names[0]: arrays["x"]}
+    if len(given) != len(names):
+        wanted = f"'x' or {names[0]!r}" if len(names) == 1 else f"one array per input {names}"
+        raise DataError(
+            f"{path} needs {wanted}; found {sorted(arrays)}. Name the arrays in numpy.savez after the model's inputs."
+        )
+    return given
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; give a .npz file with arrays x and y.")
+    try:
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            arrays = {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} cannot be read as a .npz file of plain arrays: {error}. Write it with numpy.savez(path, x=..., "
+            "y=...)."
+        ) from error
+    if arrays is None:
+        raise DataError(f"{path} is a single array; write inputs and labels with numpy.savez(path, x=..., y=...).")
+    return arrays
+
+
+def _class_indices(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
+    flat = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if flat.ndim != 1:
+        raise DataError(
+            f"{path}: y has shape {list(labels.shape)}; it takes one class index per row, [n]. "
+            "Turn one-hot labels into indices with numpy.argmax(y, axis=1)."
+        )
+    whole = flat.dtype.kind in "iub" or (
+        flat.dtype.kind == "f" and bool(np.isfinite(flat).all() and (flat == np.rint(flat)).all())
+    )
+    if not whole:
+        raise DataError(
+            f"{path}: y is {labels.dtype} with values that are no class indices; it takes whole numbers from 0."
+        )
+    return flat.astype(np.int64)

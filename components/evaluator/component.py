@@ -1,0 +1,101 @@
+"""Contract of the Evaluator: two models and a holdout in, a verdict and a blessing out."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from edgeproof_edge.errors import InputError
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
+
+from components.evaluator import executor
+from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
+from components.evaluator.gate import GateRules
+from components.examples import ExampleSpec
+
+
+class EvaluatorSpec(component_spec.ComponentSpec):
+    """All inputs are required: without a baseline, or a count of its own, nothing can be proved."""
+
+    PARAMETERS: ClassVar[dict[str, Any]] = {
+        "eval_split": component_spec.ExecutionParameter(type=str),
+        "example_spec": component_spec.ExecutionParameter(type=str),
+        "num_classes": component_spec.ExecutionParameter(type=int),
+        "decision_threshold": component_spec.ExecutionParameter(type=float),
+        "rules": component_spec.ExecutionParameter(type=str),
+        "code_version": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, Any]] = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
+        "float_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "tflite_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+    }
+    OUTPUTS: ClassVar[dict[str, Any]] = {
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+class Evaluator(base_beam_component.BaseBeamComponent):
+    """Compares the exact .tflite bytes with the float SavedModel on every example of the holdout.
+
+    ``evaluation`` holds ``gate_report.json`` and the properties ``verdict``, ``num_examples``, ``float_accuracy`` and
+    ``candidate_accuracy``; ``blessing`` is what TFX's own Evaluator writes, for the .tflite model.
+    """
+
+    SPEC_CLASS = EvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(
+        self,
+        examples: BaseChannel,
+        float_model: BaseChannel,
+        tflite_model: BaseChannel,
+        statistics: BaseChannel,
+        example_spec: str,
+        rules: str,
+        code_version: str,
+        num_classes: int = 0,
+        eval_split: str = "eval",
+        decision_threshold: float = DEFAULT_DECISION_THRESHOLD,
+    ) -> None:
+        """Builds the node.
+
+        Args:
+            examples: Examples channel with the holdout.
+            float_model: Model channel of the Trainer: the baseline.
+            tflite_model: Model channel of the converter: the candidate, with the custom property ``sha256``.
+            statistics: ExampleStatistics channel over the same examples; it says how many the holdout has.
+            example_spec: :meth:`ExampleSpec.to_json`.
+            rules: :meth:`GateRules.to_json`.
+            code_version: Hash of our sources and library versions, so that the TFX cache sees changed code.
+            num_classes: Number of classes; 0 takes it from the models' outputs.
+            eval_split: Name of the holdout.
+            decision_threshold: For models with one output unit; above it is class 1.
+
+        Raises:
+            InputError: The rules or the class names cannot be meant.
+        """
+        GateRules.from_json(rules)
+        class_names = ExampleSpec.from_json(example_spec).class_names
+        if class_names and num_classes not in (0, len(class_names)):
+            raise InputError(
+                f"the Evaluator was given {num_classes} classes and {len(class_names)} class names; they must agree."
+            )
+        super().__init__(
+            spec=EvaluatorSpec(
+                examples=examples,
+                statistics=statistics,
+                float_model=float_model,
+                tflite_model=tflite_model,
+                eval_split=eval_split,
+                example_spec=example_spec,
+                num_classes=num_classes,
+                decision_threshold=float(decision_threshold),
+                rules=rules,
+                code_version=code_version,
+                evaluation=channel_utils.as_channel([standard_artifacts.ModelEvaluation()]),
+                blessing=channel_utils.as_channel([standard_artifacts.ModelBlessing()]),
+            )
+        )

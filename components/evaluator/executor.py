@@ -1,0 +1,151 @@
+"""Opens the artifacts, has both models scored on the whole split, and writes the verdict.
+
+A refusal is a finished execution: raising would make TFX delete the evidence. What is raised is the user's to mend.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import statistics_pb2
+from tfx.components.evaluator import constants
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import Artifact, artifact_utils
+
+from components.errors import DataError
+from components.evaluator.evidence import Case, judge_case
+from components.evaluator.gate import GateRules
+from components.evaluator.report import GateReport, write_report
+from components.evaluator.scoring import Candidate
+from components.evaluator.scoring_pipeline import ScoringJob, score_files
+from components.examples import ExampleSpec, split_files
+from components.saved_model import saved_model_dir
+
+#: Files under the artifacts that other components write.
+TFLITE_FILE = "model.tflite"
+STATISTICS_FILE = "FeatureStats.pb"
+
+progress = logging.getLogger("edgeproof.progress")
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Scores, judges, writes ``gate_report.json`` and the blessing."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Artifact]],
+        output_dict: dict[str, list[Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Runs the evaluation.
+
+        Args:
+            input_dict: ``examples``, ``statistics``, ``float_model``, ``tflite_model``.
+            output_dict: ``evaluation``, ``blessing``.
+            exec_properties: As in :class:`components.evaluator.component.EvaluatorSpec`.
+
+        Raises:
+            EdgeproofError: The data, the rules or the float model cannot be used.
+        """
+        evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
+        case = read_case(input_dict, exec_properties)
+        files = files_of_split(input_dict["examples"], case.split)
+        example_spec = ExampleSpec.from_json(exec_properties["example_spec"])
+
+        def score(candidate: Candidate) -> Any:
+            job = ScoringJob(
+                saved_model=case.saved_model,
+                tflite=case.tflite,
+                sha256=candidate.sha256,
+                example_spec=example_spec,
+                num_classes=exec_properties["num_classes"],
+                decision_threshold=case.decision_threshold,
+            )
+            return score_files(self._make_beam_pipeline, files, job, Path(evaluation.uri))
+
+        report = judge_case(case, score)
+        write_report(report, Path(evaluation.uri))
+        describe_evaluation(evaluation, report)
+        write_blessing(artifact_utils.get_single_instance(output_dict["blessing"]), report.verdict.accepted, input_dict)
+        num_scored = report.counts.num_examples if report.counts else 0
+        progress.info("evaluator: %d examples of split %s scored with both models", num_scored, case.split)
+
+
+def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping[str, Any]) -> Case:
+    """What is judged, read from the artifacts' paths and properties.
+
+    Raises:
+        ModelError: There is no SavedModel.
+    """
+    tflite_model = artifact_utils.get_single_instance(input_dict["tflite_model"])
+    float_model = artifact_utils.get_single_instance(input_dict["float_model"])
+    split = exec_properties["eval_split"]
+    return Case(
+        saved_model=saved_model_dir(float_model.uri),
+        tflite=Path(tflite_model.uri) / TFLITE_FILE,
+        candidate_name=tflite_model.get_string_custom_property("recipe") or "candidate",
+        split=split,
+        expected_num_examples=count_in_statistics(input_dict["statistics"], split),
+        rules=GateRules.from_json(exec_properties["rules"]),
+        checks_recorded_sha256=True,
+        recorded_sha256=tflite_model.get_string_custom_property("sha256"),
+        class_names=ExampleSpec.from_json(exec_properties["example_spec"]).class_names,
+        decision_threshold=exec_properties["decision_threshold"],
+    )
+
+
+def files_of_split(examples: list[Artifact], split: str) -> list[str]:
+    """TFRecord files of one split, of all Examples artifacts.
+
+    Raises:
+        DataError: There is no such split, or it holds no files.
+    """
+    for artifact in examples:
+        found = artifact_utils.decode_split_names(artifact.split_names)
+        if split not in found:
+            raise DataError(
+                f"the examples at {artifact.uri} have no split {split!r}; found {found}. The gate needs a holdout of "
+                "that name."
+            )
+    return [file for uri in artifact_utils.get_split_uris(examples, split) for file in split_files(uri)]
+
+
+def count_in_statistics(statistics: list[Artifact], split: str) -> int | None:
+    """Examples that StatisticsGen counted in a split; None where it did not."""
+    artifact = artifact_utils.get_single_instance(statistics)
+    if split not in artifact_utils.decode_split_names(artifact.split_names):
+        return None
+    path = Path(artifact_utils.get_split_uri(statistics, split)) / STATISTICS_FILE
+    if not path.is_file():
+        return None
+    record = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
+    return int(record.datasets[0].num_examples) if len(record.datasets) == 1 else None
+
+
+def describe_evaluation(evaluation: Artifact, report: GateReport) -> None:
+    """Puts the numbers that people list runs by on the artifact."""
+    evaluation.set_string_custom_property("verdict", report.verdict.sentence)
+    counts = report.counts
+    if counts is None or counts.num_examples <= 0:
+        return
+    evaluation.set_int_custom_property("num_examples", counts.num_examples)
+    evaluation.set_float_custom_property("float_accuracy", counts.num_correct_float / counts.num_examples)
+    evaluation.set_float_custom_property("candidate_accuracy", counts.num_correct_candidate / counts.num_examples)
+
+
+def write_blessing(blessing: Artifact, accepted: bool, input_dict: Mapping[str, list[Artifact]]) -> None:
+    """Writes the blessing as TFX's own Evaluator does, so that its resolvers and Pusher understand it."""
+    tflite_model = artifact_utils.get_single_instance(input_dict["tflite_model"])
+    float_model = artifact_utils.get_single_instance(input_dict["float_model"])
+    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, tflite_model.uri)
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, tflite_model.id)
+    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, float_model.uri)
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, float_model.id)
+    value = constants.BLESSED_VALUE if accepted else constants.NOT_BLESSED_VALUE
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
+    file = Path(blessing.uri) / (constants.BLESSED_FILE_NAME if accepted else constants.NOT_BLESSED_FILE_NAME)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("")

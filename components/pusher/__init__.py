@@ -1,0 +1,1 @@
+"""Pusher: publishes the judged bytes of an accepted model as an immutable, numbered release."""

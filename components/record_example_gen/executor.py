@@ -1,0 +1,135 @@
+"""TFX's readers of TFRecord, CSV and Parquet, with three things they lack.
+
+1. A record that cannot be read is a DataError that names the files, not a Beam traceback. 2. Each split's number of
+examples is counted and noted on the artifact; an empty split stops the run. 3. A Parquet value of 0, 0.0 or False stays
+what it is: TFX's reader (``example_gen.utils.dict_to_example``) takes it for missing, which loses class 0.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tfx import types
+from tfx.components.example_gen.base_example_gen_executor import BaseExampleGenExecutor
+from tfx.components.example_gen.csv_example_gen import executor as csv_executor
+from tfx.components.example_gen.import_example_gen import executor as import_executor
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.utils import proto_utils
+
+from components.errors import DataError
+
+#: What the readers raise on bad input, alone or inside Beam's RuntimeError. An OSError is not the data's fault.
+_BAD_INPUT = (ValueError, RuntimeError, TypeError, DecodeError)
+
+
+class _RecordExecutor(BaseExampleGenExecutor):
+    """What the three formats share."""
+
+    FORMAT = ""  # The format's name in messages.
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Runs TFX's ingest, then counts.
+
+        Raises:
+            DataError: A file or record cannot be read, or a split came out empty.
+        """
+        try:
+            super().Do(input_dict, output_dict, exec_properties)
+        except _BAD_INPUT as error:
+            raise DataError(unreadable_message(error, self.FORMAT, exec_properties)) from error
+        _count_examples(artifact_utils.get_single_instance(output_dict["examples"]))
+
+
+class TFRecordExecutor(_RecordExecutor, import_executor.Executor):
+    """TFRecord files of tf.Example; gzip where the name ends in .gz."""
+
+    FORMAT = "TFRecords of tf.Example"
+
+
+class CsvExecutor(_RecordExecutor, csv_executor.Executor):
+    """CSV files with one header line."""
+
+    FORMAT = "CSV"
+
+
+class ParquetExecutor(_RecordExecutor):
+    """Parquet files: a column is a feature, a list column a feature with several values."""
+
+    FORMAT = "Parquet"
+
+    def GetInputSourceToExamplePTransform(self) -> beam.PTransform:
+        return _ParquetToExample
+
+
+@beam.ptransform_fn
+@beam.typehints.with_input_types(beam.Pipeline)
+@beam.typehints.with_output_types(tf.train.Example)
+def _ParquetToExample(pipeline: beam.Pipeline, exec_properties: dict[str, Any], split_pattern: str) -> beam.PCollection:
+    pattern = os.path.join(exec_properties["input_base"], split_pattern)
+    return pipeline | "Read" >> beam.io.ReadFromParquet(pattern) | "ToExample" >> beam.Map(row_to_example)
+
+
+def row_to_example(row: Mapping[str, Any]) -> tf.train.Example:
+    """One Parquet row as a tf.Example; a null or an empty list becomes a feature without values.
+
+    Raises:
+        ValueError: A column holds something other than numbers, text, bytes or flat lists of these.
+    """
+    return tf.train.Example(
+        features=tf.train.Features(feature={name: _feature(name, value) for name, value in row.items()})
+    )
+
+
+def _feature(name: str, value: Any) -> tf.train.Feature:
+    values = [] if value is None else list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
+    if not values:
+        return tf.train.Feature()
+    if all(isinstance(item, (bool, int, np.integer, np.bool_)) for item in values):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(item) for item in values]))
+    if all(isinstance(item, (int, float, np.number)) for item in values):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=[float(item) for item in values]))
+    if all(isinstance(item, (str, bytes)) for item in values):
+        texts = [item.encode() if isinstance(item, str) else item for item in values]
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=texts))
+    raise ValueError(
+        f"the column {name!r} holds {type(values[0]).__name__} values, which a tf.Example cannot hold. "
+        "Use numbers, text, bytes, or one flat list of these per row."
+    )
+
+
+def unreadable_message(error: BaseException, what: str, exec_properties: Mapping[str, Any]) -> str:
+    """One paragraph: which files, and the reader's own reason without Beam's traceback around it."""
+    input_config = example_gen_pb2.Input()
+    proto_utils.json_to_proto(exec_properties["input_config"], input_config)
+    patterns = ", ".join(split.pattern for split in input_config.splits)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = (lines[-1] if lines else type(error).__name__).split(" [while running")[0]
+    reason = re.sub(r"^[\w.]*(Error|Exception): ", "", reason)
+    return f"the files {patterns} under {exec_properties['input_base']} cannot be read as {what}: {reason[:400]}"
+
+
+def _count_examples(examples: types.Artifact) -> None:
+    for split in artifact_utils.decode_split_names(examples.split_names):
+        files = fileio.glob(os.path.join(artifact_utils.get_split_uri([examples], split), "*"))
+        records = tf.data.TFRecordDataset(files, compression_type="GZIP", buffer_size=1 << 20)
+        number = int(records.reduce(np.int64(0), lambda count, _: count + 1).numpy())
+        if number == 0:
+            raise DataError(
+                f"the {split} split came out empty. Add data, raise the share of that split in data.shares, "
+                "or let data.group_by make smaller groups."
+            )
+        examples.set_int_custom_property(f"num_examples_{split}", number)

@@ -1,0 +1,198 @@
+"""Opens a SavedModel: finds its raw-tensor signature and runs it in float.
+
+The signature ``edge`` is the contract (raw tensors in, named outputs out); a SavedModel from elsewhere is accepted when it has
+exactly one signature without string inputs, or when ``serving_default`` is one. TensorFlow is imported inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from edgeproof_edge.errors import InputError
+from edgeproof_edge.tensors import TensorSpec
+from numpy.typing import NDArray
+
+from components.errors import ModelError
+
+EDGE_SIGNATURE = "edge"
+DEFAULT_SIGNATURE = "serving_default"
+#: Rows given to TensorFlow at once; bounds the memory of activations.
+MAX_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A raw-tensor signature: its key and its named inputs and outputs, sorted by name."""
+
+    key: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def saved_model_dir(uri: str) -> Path:
+    """The directory that holds ``saved_model.pb``: TFX's ``Format-Serving`` under a Model artifact, or ``uri`` itself.
+
+    Raises:
+        ModelError: Neither holds a SavedModel.
+    """
+    for candidate in (Path(uri) / "Format-Serving", Path(uri)):
+        if (candidate / "saved_model.pb").is_file():
+            return candidate
+    raise ModelError(
+        f"{uri} holds no SavedModel (no saved_model.pb). Export with model.export(DIR) or tf.saved_model.save(model, DIR)."
+    )
+
+
+def read_signature(directory: Path) -> Signature:
+    """Reads the raw-tensor signature without loading the model's variables.
+
+    Raises:
+        ModelError: No SavedModel, or none or several raw-tensor signatures; the message lists what there is.
+    """
+    signatures = _signature_defs(saved_model_dir(str(directory)))
+    return _to_signature(key := _raw_key(signatures, directory), signatures[key])
+
+
+def _signature_defs(directory: Path) -> dict[str, Any]:
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel()
+    try:
+        proto.ParseFromString((directory / "saved_model.pb").read_bytes())
+    except DecodeError as error:
+        raise ModelError(f"{directory}/saved_model.pb is damaged: {error}. Export the model again.") from error
+    if not proto.meta_graphs:
+        raise ModelError(f"{directory}/saved_model.pb holds no graph. Export the model again.")
+    return {k: v for k, v in proto.meta_graphs[0].signature_def.items() if v.inputs and not k.startswith("__")}
+
+
+def _raw_key(signatures: Mapping[str, Any], directory: Path) -> str:
+    from tensorflow import dtypes
+
+    raw = sorted(
+        key
+        for key, signature in signatures.items()
+        if all(dtypes.as_dtype(info.dtype) != dtypes.string for info in signature.inputs.values())
+    )
+    for key in (EDGE_SIGNATURE, DEFAULT_SIGNATURE):
+        if key in raw:
+            return key
+    if len(raw) == 1:
+        return raw[0]
+    found = ", ".join(raw) if raw else f"none; signatures: {', '.join(sorted(signatures)) or 'none'}"
+    raise ModelError(
+        f"{directory} needs one signature that takes raw tensors, named 'edge' where there are several; found {found}. "
+        "Export one with a tf.function over the model's input tensors."
+    )
+
+
+def _to_signature(key: str, definition: Any) -> Signature:
+    return Signature(key, _tensor_specs(definition.inputs), _tensor_specs(definition.outputs))
+
+
+def _tensor_specs(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+    from tensorflow import dtypes
+
+    return tuple(
+        TensorSpec(
+            name, tuple(dim.size for dim in infos[name].tensor_shape.dim), dtypes.as_dtype(infos[name].dtype).name
+        )
+        for name in sorted(infos)
+    )
+
+
+def bind_inputs(given: Mapping[str, NDArray[Any]], wanted: Sequence[TensorSpec]) -> dict[str, NDArray[Any]]:
+    """Matches arrays to inputs by name (a single array fits a single input) and casts them to the wanted dtype.
+
+    Args:
+        given: Arrays ``[n, ...]`` by name.
+        wanted: The inputs of a model; their first dimension is the batch.
+
+    Raises:
+        InputError: A name, a shape or a dtype does not fit.
+    """
+    if len(given) == 1 and len(wanted) == 1:
+        given = {wanted[0].name: next(iter(given.values()))}
+    missing = [spec.name for spec in wanted if spec.name not in given]
+    if missing:
+        raise InputError(
+            f"the model's inputs {[spec.name for spec in wanted]} need arrays of those names; found {sorted(given)}."
+        )
+    return {spec.name: _fit(given[spec.name], spec) for spec in wanted}
+
+
+def _fit(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    rest = spec.shape[1:]
+    if array.ndim != len(spec.shape) or any(w not in (-1, g) for w, g in zip(rest, array.shape[1:], strict=True)):
+        raise InputError(f"input {spec.name!r} wants shape {['n', *rest]}; found {list(array.shape)}.")
+    wanted = np.dtype(spec.dtype)
+    if array.dtype == wanted:
+        return array
+    if wanted.kind in "iu" and (array.dtype.kind not in "iu" or not np.array_equal(array.astype(wanted), array)):
+        raise InputError(f"input {spec.name!r} wants {spec.dtype}; found {array.dtype} values that do not fit.")
+    if array.dtype.kind not in "iufb":
+        raise InputError(f"input {spec.name!r} wants {spec.dtype}; found {array.dtype}.")
+    return array.astype(wanted)
+
+
+class FloatModel:
+    """A SavedModel's raw-tensor signature, run in float in batches of at most :data:`MAX_BATCH` rows."""
+
+    def __init__(self, module: Any, signature: Signature) -> None:
+        self._module = module  # the variables live as long as this reference
+        self._function = module.signatures[signature.key]
+        self.signature = signature
+
+    @classmethod
+    def load(cls, directory: Path) -> FloatModel:
+        """Loads the SavedModel under ``directory``.
+
+        Raises:
+            ModelError: It has no raw-tensor signature, or TensorFlow cannot load it.
+        """
+        import tensorflow as tf
+
+        signature = read_signature(directory)
+        try:
+            return cls(tf.saved_model.load(str(saved_model_dir(str(directory)))), signature)
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            raise ModelError(f"TensorFlow cannot load {directory}: {str(error).splitlines()[0]}") from error
+
+    def predict(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Raw tensors ``[n, ...]`` in, outputs ``[n, ...]`` out, by name.
+
+        Raises:
+            InputError: The arrays do not fit the signature.
+        """
+        bound = bind_inputs(inputs, self.signature.inputs)
+        num_rows = len(next(iter(bound.values())))
+        fixed = self._fixed_batch()
+        step = fixed or MAX_BATCH
+        parts = [
+            self._run({k: _rows(v, i, step, fixed) for k, v in bound.items()}) for i in range(0, max(num_rows, 1), step)
+        ]
+        return {name: np.concatenate([part[name] for part in parts])[:num_rows] for name in parts[0]}
+
+    def _fixed_batch(self) -> int | None:
+        """The batch size that the signature insists on, or None."""
+        sizes = {spec.shape[0] for spec in self.signature.inputs if spec.shape and spec.shape[0] > 0}
+        return min(sizes) if sizes else None
+
+    def _run(self, rows: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        import tensorflow as tf
+
+        outputs = self._function(**{name: tf.constant(array) for name, array in rows.items()})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+
+def _rows(array: NDArray[Any], start: int, step: int, fixed: int | None) -> NDArray[Any]:
+    """Rows ``start`` to ``start + step``; a fixed batch is filled up with zeros, whose outputs the caller cuts off."""
+    rows = array[start : start + step]
+    if fixed is None or len(rows) == fixed:
+        return rows
+    return np.concatenate([rows, np.zeros((fixed - len(rows), *array.shape[1:]), array.dtype)])

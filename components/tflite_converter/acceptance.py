@@ -1,0 +1,100 @@
+"""Looks at the bytes that came out, never at the flags that went in, and refuses what is not what was asked for.
+
+Rules, in order: 1. no custom or TF Select operators. 2. A recipe with calibrated ranges must have given operators
+that compute in integers (TensorFlow returns a float model, and no error, when its calibration data was useless). 3.
+Inputs and outputs have the types that were asked for. 4. The installed runtime loads the file. Float operators inside
+an integer model are named, and refused only where that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeproof_edge.errors import ModelFileError
+from edgeproof_edge.flatbuffer import Inspection
+from edgeproof_edge.interpreter import TFLiteModel
+from edgeproof_edge.tensors import TensorSpec
+
+from components.errors import ConversionError
+from components.saved_model import Signature
+from components.tflite_converter.recipes import IoType, Recipe
+
+_CASTS = ("QUANTIZE", "DEQUANTIZE")
+
+
+def check_operators(inspection: Inspection, recipe: Recipe, allow_float_operators: bool) -> tuple[str, ...]:
+    """Checks what the operators of a converted model are.
+
+    Returns:
+        Warnings: the float operators of an integer model.
+
+    Raises:
+        ConversionError: Custom or TF Select operators; no integer operators; float operators that are not allowed.
+    """
+    foreign = (*inspection.custom_operators, *inspection.flex_operators)
+    if foreign:
+        raise ConversionError(
+            f"the converted model holds operators that TFLite has no kernel for: {', '.join(foreign)}. "
+            "Replace the layers that need them with ones TFLite knows."
+        )
+    if not recipe.needs_calibration:
+        return ()
+    _check_integer_arithmetic(inspection, recipe)
+    if not inspection.float_operators:
+        return ()
+    named = ", ".join(inspection.float_operators)
+    if not allow_float_operators:
+        raise ConversionError(
+            f"recipe {recipe.value} left operators that compute in float: {named}. "
+            "Replace the layers they come from, or allow float operators."
+        )
+    return (f"these operators compute in float32 although the recipe is {recipe.value}: {named}",)
+
+
+def _check_integer_arithmetic(inspection: Inspection, recipe: Recipe) -> None:
+    computes = [use for use in inspection.operators if use.name not in _CASTS]
+    if not any(recipe.activation_dtype in use.output_dtypes for use in computes):
+        raise ConversionError(
+            f"recipe {recipe.value} gave a float model: none of its {sum(use.count for use in computes)} operators "
+            f"computes in {recipe.activation_dtype}. TensorFlow set no ranges; check the calibration data, "
+            "and whether the model has a layer to quantize."
+        )
+
+
+def check_io_types(inspection: Inspection, signature: Signature, input_type: IoType, output_type: IoType) -> None:
+    """Checks that real-valued inputs and outputs have the wanted types, and that integer ones kept theirs.
+
+    Raises:
+        ConversionError: One has not.
+    """
+    _check_side("input", inspection.inputs, signature.inputs, input_type)
+    _check_side("output", inspection.outputs, signature.outputs, output_type)
+
+
+def _check_side(side: str, found: Sequence[TensorSpec], declared: Sequence[TensorSpec], wanted: IoType) -> None:
+    by_name = {spec.name: spec for spec in found}
+    missing = [spec.name for spec in declared if spec.name not in by_name]
+    if missing:
+        raise ConversionError(
+            f"the converted model lost {side}(s) {', '.join(missing)}; it has {', '.join(sorted(by_name))}. "
+            f"Export a signature in which every {side} takes part in the computation."
+        )
+    for spec in declared:
+        expected = wanted.value if spec.dtype == "float32" else spec.dtype
+        if by_name[spec.name].dtype != expected:
+            raise ConversionError(
+                f"{side} {spec.name!r} came out as {by_name[spec.name].dtype}; {expected} was asked for, and "
+                f"TensorFlow cannot give it here. Set {side}_type to {by_name[spec.name].dtype}."
+            )
+
+
+def load(name: str, data: bytes) -> TFLiteModel:
+    """Loads a converted model with the runtime that devices use.
+
+    Raises:
+        ConversionError: The runtime refuses it; the message carries the runtime's reason.
+    """
+    try:
+        return TFLiteModel.load(data)
+    except ModelFileError as error:
+        raise ConversionError(f"{name} was converted but cannot run: {error}") from error

@@ -1,0 +1,386 @@
+"""Decides which examples set the ranges of an int8 model, and which are kept to look at the result.
+
+Rules, in order:
+
+1. Nothing converts without calibration data that a recipe needs: TensorFlow takes an empty or a NaN data set without
+   a word and returns a float model.
+2. Which examples matters more than how many (a pool sorted by capture time starts with one domain; with min/max
+   ranges 10 well chosen rows do as well as 1000), so rows are drawn over the whole pool, stratified by label, never
+   from its head.
+3. A row is known by the hash of its content. Draws therefore do not depend on the order of the pool, and equal rows
+   stay together: they are drawn once, and never stand on both sides of the cut between the range part and the
+   selection part.
+4. The range part sets ranges; the selection part only looks at candidates.
+
+Needs NumPy only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from edgeproof_edge.errors import InputError
+from edgeproof_edge.tensors import TensorSpec
+from numpy.typing import NDArray
+
+from components.errors import CalibrationError
+from components.saved_model import bind_inputs
+
+#: Examples a pool must hold. TensorFlow's guide asks for "around 100-500"; fewer hide whole domains, and the pool is
+#: also the only data that candidates are looked at with before the holdout.
+DEFAULT_MIN_SAMPLES = 500
+#: Distinct examples drawn to set ranges. A min/max pass costs well under a millisecond per row on the models measured.
+DEFAULT_NUM_SAMPLES = 500
+DEFAULT_SEED = 7
+#: Share of the pool that may set ranges; the rest selects. Equal halves: a rare domain needs to stand in both.
+RANGE_SHARE = Fraction(1, 2)
+#: Limits of a pool read from a split, so that memory stays bounded whatever the size of the split.
+MAX_POOL_ROWS = 5000
+MAX_POOL_BYTES = 256 * 2**20
+
+LABELS_ARRAY = "y"
+ALL_ROWS = "all"
+
+
+@dataclass(frozen=True)
+class CalibrationPool:
+    """Examples that calibration may use; never the holdout.
+
+    Attributes:
+        inputs: Arrays ``[n, ...]`` by input name.
+        labels: ``[n]`` labels that stratify the draw, or None.
+        source: Where the examples came from, as messages name it.
+        num_seen: Examples at the source, where more were read than kept; None when all were kept.
+        notes: Things the report should say about how the pool was read.
+    """
+
+    inputs: dict[str, NDArray[Any]]
+    labels: NDArray[Any] | None = None
+    source: str = "the calibration pool"
+    num_seen: int | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_rows(self) -> int:
+        """Rows held."""
+        first = next(iter(self.inputs.values()), np.empty(0))
+        return first.shape[0] if first.ndim else 1
+
+    @property
+    def num_offered(self) -> int:
+        """Rows at the source, kept or not."""
+        return self.num_rows if self.num_seen is None else self.num_seen
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Returns the inputs of the rows at these positions."""
+        index = np.asarray(rows, np.int64)
+        return {name: array[index] for name, array in self.inputs.items()}
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """One label: how many distinct rows the pool holds and how many were drawn to set ranges."""
+
+    label: str
+    num_distinct: int
+    num_drawn: int
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """What was drawn from a pool: the rows that set ranges, the rows that select, and the facts for the report."""
+
+    range_rows: tuple[int, ...]
+    selection_rows: tuple[int, ...]
+    strata: tuple[Stratum, ...]
+    seed: int
+    num_requested: int
+    num_distinct: int
+    sha256: str
+    warnings: tuple[str, ...] = field(default=())
+
+
+def load_npz_pool(path: Path, inputs: Sequence[TensorSpec]) -> CalibrationPool:
+    """Reads a pool from an ``.npz`` file: array ``x`` (or one array per input name) and, optionally, labels ``y``.
+
+    Raises:
+        CalibrationError: The file is missing or no npz, holds pickled objects, or its arrays do not fit ``inputs``.
+    """
+    arrays = _read_npz(path)
+    names = [spec.name for spec in inputs]
+    labels = arrays.pop(LABELS_ARRAY, None) if LABELS_ARRAY not in names else None
+    if len(names) == 1 and names[0] not in arrays:
+        wanted = ["x"]
+    else:
+        wanted = names
+    missing = [name for name in wanted if name not in arrays]
+    if missing:
+        found = ", ".join(sorted([*arrays, *([LABELS_ARRAY] if labels is not None else [])])) or "none"
+        either = f"array 'x' or {names[0]!r}" if len(names) == 1 else f"one array per model input ({', '.join(names)})"
+        raise CalibrationError(
+            f"calibration file {path} needs {either}; found arrays: {found}. Save them with numpy.savez."
+        )
+    ignored = sorted(set(arrays) - set(wanted))
+    notes = (f"arrays of {path.name} that are no model input were ignored: {', '.join(ignored)}",) if ignored else ()
+    pool = CalibrationPool(
+        {n: arrays[w] for n, w in zip(names, wanted, strict=True)}, labels, f"calibration file {path}", None, notes
+    )
+    return fit_pool(pool, inputs)
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with path.open("rb") as file:  # ours to close: NumPy leaves a file that is no zip open
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.ndarray):
+                return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise CalibrationError(f"calibration file {path} does not exist. Give an .npz file with array 'x'.") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CalibrationError(
+            f"calibration file {path} cannot be read as .npz of plain arrays: {error}. "
+            "Save it with numpy.savez(file, x=array)."
+        ) from error
+    raise CalibrationError(f"calibration file {path} holds a bare array. Save it with numpy.savez(file, x=array).")
+
+
+def fit_pool(pool: CalibrationPool, inputs: Sequence[TensorSpec]) -> CalibrationPool:
+    """Checks a pool against the model's inputs and casts it to their types.
+
+    Args:
+        pool: The pool as it was read.
+        inputs: The model's raw inputs; the first dimension of each is the batch.
+
+    Returns:
+        The pool with arrays in the model's types and class labels or none; what was cast is noted.
+
+    Raises:
+        CalibrationError: Empty, names, shapes, types or lengths do not fit, or a value is NaN or infinite.
+    """
+    if pool.num_rows == 0:
+        raise CalibrationError(f"{pool.source} is empty; ranges cannot be set without examples. Add examples to it.")
+    try:
+        arrays = bind_inputs(pool.inputs, inputs)
+    except InputError as error:
+        raise CalibrationError(f"{pool.source} does not fit the model: {error}") from error
+    given = pool.inputs if set(arrays) <= set(pool.inputs) else dict(zip(arrays, pool.inputs.values(), strict=True))
+    casts = tuple(
+        f"input {name!r}: {given[name].dtype} values were cast to {array.dtype}, not scaled"
+        for name, array in arrays.items()
+        if given[name].dtype != array.dtype
+    )
+    _check_lengths(pool, arrays)
+    _check_finite(pool.source, arrays)
+    labels, label_notes = _class_labels(pool.labels)
+    return replace(pool, inputs=arrays, labels=labels, notes=(*pool.notes, *casts, *label_notes))
+
+
+def _check_lengths(pool: CalibrationPool, arrays: Mapping[str, NDArray[Any]]) -> None:
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if pool.labels is not None:
+        lengths["labels"] = len(pool.labels) if pool.labels.ndim else 0
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name}: {count}" for name, count in lengths.items())
+        raise CalibrationError(
+            f"{pool.source} holds arrays of different lengths ({found}); each needs one row per example."
+        )
+
+
+def _check_finite(source: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            continue
+        bad = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise CalibrationError(
+                f"{source}: input {name!r} holds NaN or infinite values in {int(bad.sum())} of {len(array)} rows, "
+                f"first in row {row}. "
+                "One such value spoils the ranges of the whole model; remove or repair these rows."
+            )
+
+
+def _class_labels(labels: NDArray[Any] | None) -> tuple[NDArray[Any] | None, tuple[str, ...]]:
+    if labels is None:
+        return None, ()
+    flat = labels.reshape(-1) if labels.size == len(labels) else labels
+    if flat.ndim == 1 and (
+        flat.dtype.kind in "iubUS" or (flat.dtype.kind == "f" and np.array_equal(flat, np.rint(flat)))
+    ):
+        return (flat.astype(np.int64) if flat.dtype.kind in "bf" else flat), ()
+    return None, (
+        f"labels of shape {list(labels.shape)}, {labels.dtype}, are no class ids: rows were drawn without strata",
+    )
+
+
+def check_pool_size(pool: CalibrationPool, min_samples: int) -> None:
+    """Refuses a pool that holds fewer than ``min_samples`` examples.
+
+    Raises:
+        CalibrationError: It does.
+    """
+    if pool.num_offered < min_samples:
+        raise CalibrationError(
+            f"{pool.source} has {pool.num_offered} examples; int8 calibration needs {min_samples}. "
+            "Add examples, or lower convert.calibration.min_samples in the config (--min-samples on the command line)."
+        )
+
+
+def draw(pool: CalibrationPool, num_samples: int, seed: int) -> CalibrationSet:
+    """Cuts a pool into range part and selection part and draws distinct range rows, stratified by label.
+
+    Args:
+        pool: A fitted pool (see :func:`fit_pool`).
+        num_samples: Most rows that set ranges.
+        seed: Changes which rows are drawn, never where the cut lies.
+
+    Returns:
+        The drawn set. Row order, too, depends on content and seed only.
+
+    Raises:
+        CalibrationError: ``num_samples`` is below 1.
+    """
+    if num_samples < 1:
+        raise CalibrationError(
+            f"num_samples is {num_samples}; ranges cannot be set without examples. Ask for at least 1."
+        )
+    digests = row_digests(pool.inputs)
+    first_rows = {digest: row for row, digest in reversed(list(enumerate(digests)))}
+    strata = _strata(pool.labels, first_rows)
+    range_part, selection_part = _cut(strata)
+    counts = allot({label: len(rows) for label, rows in range_part.items()}, num_samples)
+    key = seed.to_bytes(8, "little", signed=True)
+    chosen = [
+        d for label, rows in range_part.items() for d in sorted(rows, key=lambda d: _keyed(d, key))[: counts[label]]
+    ]
+    chosen.sort(key=lambda d: _keyed(d, key))
+    return CalibrationSet(
+        range_rows=tuple(first_rows[d] for d in chosen),
+        selection_rows=tuple(first_rows[d] for d in sorted(d for rows in selection_part.values() for d in rows)),
+        strata=tuple(Stratum(label, len(strata[label]), counts[label]) for label in strata),
+        seed=seed,
+        num_requested=num_samples,
+        num_distinct=len(first_rows),
+        sha256=hashlib.sha256(b"".join(sorted(chosen))).hexdigest(),
+        warnings=_warnings(pool, len(first_rows), strata, num_samples),
+    )
+
+
+def row_digests(inputs: Mapping[str, NDArray[Any]]) -> list[bytes]:
+    """SHA-256 of each row's content over all inputs, in the order of their names."""
+    names = sorted(inputs)
+    columns = [np.ascontiguousarray(inputs[name]) for name in names]
+    header = repr(
+        [(name, column.dtype.str, column.shape[1:]) for name, column in zip(names, columns, strict=True)]
+    ).encode()
+    return [
+        hashlib.sha256(header + b"".join(column[row].tobytes() for column in columns)).digest()
+        for row in range(len(columns[0]))
+    ]
+
+
+def _keyed(digest: bytes, key: bytes) -> bytes:
+    return hashlib.blake2b(digest, key=key, digest_size=16).digest()
+
+
+def _strata(labels: NDArray[Any] | None, first_rows: Mapping[bytes, int]) -> dict[str, list[bytes]]:
+    strata: dict[str, list[bytes]] = {}
+    for digest in sorted(first_rows):
+        label = ALL_ROWS if labels is None else str(labels[first_rows[digest]])
+        strata.setdefault(label, []).append(digest)
+    return dict(sorted(strata.items()))
+
+
+def _cut(strata: Mapping[str, list[bytes]]) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
+    """Cuts each stratum in the order of its digests; a stratum of one row sets ranges."""
+    at = {label: -int(-len(rows) * RANGE_SHARE // 1) for label, rows in strata.items()}
+    return ({k: rows[: at[k]] for k, rows in strata.items()}, {k: rows[at[k] :] for k, rows in strata.items()})
+
+
+def allot(available: Mapping[str, int], num_samples: int) -> dict[str, int]:
+    """Divides ``num_samples`` over strata in proportion to their size by the largest-remainder method.
+
+    Every stratum gets at least one as long as ``num_samples`` allows it, and none more than it has.
+    """
+    total = sum(available.values())
+    wanted = min(num_samples, total)
+    counts = {label: min(1, count) if wanted >= len(available) else 0 for label, count in available.items()}
+    quota = {label: Fraction(wanted * count, total) for label, count in available.items()}
+    counts = {label: max(counts[label], int(quota[label])) for label in available}
+    by_remainder = sorted(available, key=lambda label: (int(quota[label]) - quota[label], label))
+    while sum(counts.values()) < wanted:
+        for label in by_remainder:
+            if sum(counts.values()) < wanted and counts[label] < available[label]:
+                counts[label] += 1
+    while sum(counts.values()) > wanted:
+        fullest = max(
+            (label for label in counts if counts[label] > 1), key=lambda label: (counts[label] - quota[label], label)
+        )
+        counts[fullest] -= 1
+    return counts
+
+
+def _warnings(
+    pool: CalibrationPool, num_distinct: int, strata: Mapping[str, list[bytes]], num_samples: int
+) -> tuple[str, ...]:
+    found = [
+        f"input {name!r} is {array.reshape(-1)[0]} in every row of {pool.source}: its range says nothing of real data"
+        for name, array in pool.inputs.items()
+        if array.size and (array == array.reshape(-1)[0]).all()
+    ]
+    if num_distinct < pool.num_rows:
+        found.append(f"{pool.source} holds {num_distinct} distinct examples among {pool.num_rows}; repeats count once")
+    if pool.num_offered > pool.num_rows:
+        found.append(
+            f"{pool.source} holds {pool.num_offered} examples; {pool.num_rows} of them, by content hash, form the pool"
+        )
+    if len(strata) > num_samples:
+        found.append(f"{len(strata)} labels but only {num_samples} rows to draw: some labels do not set ranges")
+    return tuple(found)
+
+
+def bounded_pool(
+    batches: Iterable[tuple[Mapping[str, NDArray[Any]], NDArray[Any] | None]],
+    source: str,
+    min_rows: int = DEFAULT_MIN_SAMPLES,
+) -> CalibrationPool:
+    """Reads a stream of examples into a pool of at most :data:`MAX_POOL_ROWS` rows or :data:`MAX_POOL_BYTES`.
+
+    Where there are more, those with the smallest content hash stay: a uniform draw, whatever the order of the stream.
+
+    Args:
+        batches: Inputs ``[n, ...]`` by name and labels ``[n]`` (or None).
+        source: How messages name the stream.
+        min_rows: Rows to keep even if they are larger than the byte limit.
+    """
+    kept: list[tuple[bytes, int, dict[str, NDArray[Any]], Any]] = []
+    num_seen = 0
+    capacity = MAX_POOL_ROWS
+    for inputs, labels in batches:
+        for row, digest in enumerate(row_digests(inputs)):
+            values = {name: array[row].copy() for name, array in inputs.items()}
+            kept.append((digest, num_seen, values, None if labels is None else labels[row]))
+            num_seen += 1
+        if kept:
+            row_bytes = max(1, sum(array.nbytes for array in kept[0][2].values()))
+            capacity = min(MAX_POOL_ROWS, max(min_rows, MAX_POOL_BYTES // row_bytes))
+        if len(kept) > capacity + capacity // 4:
+            kept = sorted(kept, key=lambda item: item[:2])[:capacity]
+    return _stacked(sorted(kept, key=lambda item: item[:2])[:capacity], num_seen, source)
+
+
+def _stacked(
+    kept: Sequence[tuple[bytes, int, dict[str, NDArray[Any]], Any]], num_seen: int, source: str
+) -> CalibrationPool:
+    if not kept:
+        return CalibrationPool({}, None, source, num_seen)
+    inputs = {name: np.stack([values[name] for _, _, values, _ in kept]) for name in kept[0][2]}
+    labels = None if kept[0][3] is None else np.asarray([label for _, _, _, label in kept])
+    return CalibrationPool(inputs, labels, source, num_seen)

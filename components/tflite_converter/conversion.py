@@ -1,0 +1,340 @@
+"""Converts a SavedModel to .tflite: the one way in for the pipeline's executor and for the command line.
+
+Order: 1. everything that can be refused without TensorFlow's converter is refused. 2. Calibration rows are drawn. 3.
+A child process converts SavedModel -> float .tflite -> wanted model. 4. The bytes are inspected and loaded. 5. The
+candidate is compared with float on rows that set no range. 6. The report says all of it. Nothing here judges whether
+the model is good enough: the Evaluator does.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from edgeproof_edge.flatbuffer import Inspection, inspect
+from edgeproof_edge.interpreter import Kernels, runtime_version
+
+from components.compat import library_versions, stack_name
+from components.errors import CalibrationError, ConversionError
+from components.saved_model import Signature, read_signature, saved_model_dir
+from components.tflite_converter import acceptance, agreement
+from components.tflite_converter.calibration import (
+    DEFAULT_MIN_SAMPLES,
+    DEFAULT_NUM_SAMPLES,
+    DEFAULT_SEED,
+    CalibrationPool,
+    CalibrationSet,
+    check_pool_size,
+    draw,
+    fit_pool,
+)
+from components.tflite_converter.child_process import TIMEOUT_SECONDS, WORKER_COMMAND, run_worker
+from components.tflite_converter.job import CALIBRATION_FILE, FLOAT_FILE, JOB_FILE, MODEL_FILE, ConversionJob, JobResult
+from components.tflite_converter.recipes import IoType, Recipe, resolve_io_types
+from components.tflite_converter.report import (
+    REPORT_FILE,
+    CalibrationFacts,
+    CandidateFacts,
+    ConversionReport,
+    FileFacts,
+    LoadTest,
+    SecondsFacts,
+    SelectionScore,
+    SignatureFacts,
+    StratumFacts,
+    replace_file,
+    write_report,
+)
+
+_progress = logging.getLogger("edgeproof.progress")
+
+
+@dataclass(frozen=True)
+class ConversionRequest:
+    """What to convert and how.
+
+    Attributes:
+        saved_model: Directory of the SavedModel.
+        recipe: How weights and activations are stored.
+        pool: Calibration examples; None only where the recipe needs none.
+        min_samples: Examples the pool must hold.
+        num_samples: Most examples that set ranges.
+        seed: Of the draw.
+        input_type: Type of real-valued inputs; None for the recipe's default.
+        output_type: Type of real-valued outputs; None for that of the inputs.
+        allow_float_operators: Whether an integer recipe may leave float operators; they are reported either way.
+        timeout_seconds: Most time the converting process may take.
+    """
+
+    saved_model: Path
+    recipe: Recipe
+    pool: CalibrationPool | None = None
+    min_samples: int = DEFAULT_MIN_SAMPLES
+    num_samples: int = DEFAULT_NUM_SAMPLES
+    seed: int = DEFAULT_SEED
+    input_type: IoType | None = None
+    output_type: IoType | None = None
+    allow_float_operators: bool = True
+    timeout_seconds: float = TIMEOUT_SECONDS
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What came out: both models and the report on them."""
+
+    model: bytes
+    float_model: bytes
+    report: ConversionReport
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A request that passed every check that needs no converter."""
+
+    request: ConversionRequest
+    directory: Path
+    signature: Signature
+    input_type: IoType
+    output_type: IoType
+    pool: CalibrationPool | None
+    drawn: CalibrationSet | None
+
+    @property
+    def range_rows(self) -> tuple[int, ...]:
+        """Pool rows that set ranges: none for a recipe without calibration."""
+        return self.drawn.range_rows if self.drawn is not None and self.request.recipe.needs_calibration else ()
+
+    @property
+    def selection_rows(self) -> tuple[int, ...]:
+        """Pool rows on which the candidate is compared with float."""
+        rows = self.drawn.selection_rows if self.drawn is not None else ()
+        return rows[: agreement.num_rows_to_compare(self.request.recipe, len(rows))]
+
+
+@dataclass(frozen=True)
+class _Converted:
+    """The child's output."""
+
+    float_model: bytes
+    model: bytes
+    result: JobResult
+
+
+def convert(request: ConversionRequest, worker_command: Sequence[str] = WORKER_COMMAND) -> Conversion:
+    """Converts, inspects, loads and compares.
+
+    Args:
+        request: What to convert.
+        worker_command: The command that converts; the directory of the job is appended.
+
+    Raises:
+        ModelError: The SavedModel has no raw-tensor signature, or cannot be read.
+        CalibrationError: The pool is missing, too small, or does not fit the model.
+        ConversionError: TensorFlow cannot convert the model, or what came out is not what was asked for.
+    """
+    started = time.perf_counter()
+    plan = _plan(request)
+    _progress.info(
+        "converting %s to %s with %d calibration examples", plan.directory, request.recipe.value, len(plan.range_rows)
+    )
+    converted = _run(plan, worker_command)
+    inspection = inspect(converted.model)
+    warnings = acceptance.check_operators(inspection, request.recipe, request.allow_float_operators)
+    acceptance.check_io_types(inspection, plan.signature, plan.input_type, plan.output_type)
+    score = _score(plan, converted)
+    report = _report(plan, converted, inspection, score, warnings, time.perf_counter() - started)
+    _progress.info("%s", summarize(report))
+    return Conversion(converted.model, converted.float_model, report)
+
+
+def summarize(report: ConversionReport) -> str:
+    """The result in one line: size, and how often the model names the same class as float on the selection part."""
+    sizes = f"{report.recipe.value}: {report.model.size_bytes} bytes, float {report.float_model.size_bytes}"
+    score = report.candidates[0].score
+    same = (
+        [f"{o.output} as float in {o.num_same} of {o.num_rows} rows" for o in score.outputs if o.num_same is not None]
+        if score
+        else []
+    )
+    return "; ".join([sizes, *same])
+
+
+def write_conversion(directory: Path, conversion: Conversion) -> None:
+    """Writes model.tflite, float.tflite and conversion_report.json; each whole, and the report last.
+
+    Where there is a report, the models beside it are those it describes.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / REPORT_FILE).unlink(missing_ok=True)
+    replace_file(directory / FLOAT_FILE, conversion.float_model)
+    replace_file(directory / MODEL_FILE, conversion.model)
+    write_report(directory, conversion.report)
+
+
+def _plan(request: ConversionRequest) -> _Plan:
+    input_type, output_type = resolve_io_types(request.recipe, request.input_type, request.output_type)
+    directory = saved_model_dir(str(request.saved_model)).resolve()
+    signature = read_signature(directory)
+    _check_shapes(signature)
+    if request.pool is None:
+        if request.recipe.needs_calibration:
+            raise CalibrationError(
+                f"recipe {request.recipe.value} needs calibration examples and none were given. "
+                "Give an .npz file (--calibration) or a calibration split."
+            )
+        return _Plan(request, directory, signature, input_type, output_type, None, None)
+    if request.recipe.needs_calibration:
+        check_pool_size(request.pool, request.min_samples)
+    pool = fit_pool(request.pool, signature.inputs)
+    drawn = draw(pool, request.num_samples, request.seed)
+    return _Plan(request, directory, signature, input_type, output_type, pool, drawn)
+
+
+def _check_shapes(signature: Signature) -> None:
+    for spec in signature.inputs:
+        if not spec.shape:
+            raise ConversionError(
+                f"input {spec.name!r} of signature {signature.key!r} has no batch dimension. "
+                "Export it with shape [None, ...]."
+            )
+        if -1 in spec.shape[1:]:
+            raise ConversionError(
+                f"input {spec.name!r} of signature {signature.key!r} has shape {list(spec.shape)}; "
+                "a device needs every size but the first fixed. "
+                "Export the signature with a tf.TensorSpec that gives them."
+            )
+
+
+def _batch_size(signature: Signature) -> int:
+    """The batch size fixed in the signature, or 1."""
+    return max(1, *(spec.shape[0] for spec in signature.inputs))
+
+
+def _run(plan: _Plan, worker_command: Sequence[str]) -> _Converted:
+    job = ConversionJob(
+        saved_model=str(plan.directory),
+        signature=plan.signature.key,
+        recipe=plan.request.recipe,
+        input_type=plan.input_type,
+        output_type=plan.output_type,
+        inputs=tuple(spec.name for spec in plan.signature.inputs),
+        batch_size=_batch_size(plan.signature),
+    )
+    with tempfile.TemporaryDirectory(prefix="edgeproof-convert-") as name:
+        directory = Path(name)
+        (directory / JOB_FILE).write_text(job.to_json(), encoding="utf-8")
+        if plan.pool is not None and plan.range_rows:
+            rows = plan.pool.take(plan.range_rows)
+            np.savez(directory / CALIBRATION_FILE, *(rows[name] for name in job.inputs))
+        result = run_worker(directory, worker_command, plan.request.timeout_seconds)
+        _check_rows_read(result, len(plan.range_rows))
+        return _Converted((directory / FLOAT_FILE).read_bytes(), (directory / MODEL_FILE).read_bytes(), result)
+
+
+def _check_rows_read(result: JobResult, num_given: int) -> None:
+    if result.num_calibration_rows != num_given:
+        raise ConversionError(
+            f"TensorFlow's converter read {result.num_calibration_rows} of {num_given} calibration examples, "
+            "so the model's ranges are not those of the data. Nothing was written; report this with the model."
+        )
+
+
+def _score(plan: _Plan, converted: _Converted) -> SelectionScore | None:
+    """Loads both models, which must work whatever the recipe, and compares them where there are rows for it."""
+    float_model = acceptance.load(FLOAT_FILE, converted.float_model)
+    model = acceptance.load(MODEL_FILE, converted.model)
+    if plan.pool is None or not plan.selection_rows:
+        return None
+    labels = None if plan.pool.labels is None else plan.pool.labels[list(plan.selection_rows)]
+    return agreement.score(float_model, model, plan.pool.take(plan.selection_rows), labels)
+
+
+def _report(
+    plan: _Plan,
+    converted: _Converted,
+    inspection: Inspection,
+    score: SelectionScore | None,
+    operator_warnings: tuple[str, ...],
+    total_seconds: float,
+) -> ConversionReport:
+    recipe = plan.request.recipe
+    candidate = CandidateFacts(
+        name=recipe.value,
+        recipe=recipe,
+        sha256=inspection.sha256,
+        size_bytes=inspection.size_bytes,
+        float_operators=inspection.float_operators,
+        score=score,
+        seconds=converted.result.model_seconds,
+        chosen=True,
+    )
+    return ConversionReport(
+        recipe=recipe,
+        input_type=plan.input_type,
+        output_type=plan.output_type,
+        signature=SignatureFacts(key=plan.signature.key, inputs=plan.signature.inputs, outputs=plan.signature.outputs),
+        stack=stack_name(),
+        library_versions=library_versions(),
+        float_model=FileFacts.of(FLOAT_FILE, converted.float_model),
+        model=FileFacts.of(MODEL_FILE, converted.model),
+        calibration=_calibration_facts(plan),
+        inspection=inspection,
+        load_test=LoadTest(runtime=runtime_version(), kernels=Kernels.XNNPACK.value),
+        candidates=(candidate,),
+        warnings=(*operator_warnings, *_warnings(plan, converted, score)),
+        seconds=SecondsFacts(
+            float_conversion=converted.result.float_seconds,
+            model_conversion=converted.result.model_seconds,
+            total=total_seconds,
+        ),
+    )
+
+
+def _calibration_facts(plan: _Plan) -> CalibrationFacts | None:
+    if plan.pool is None or plan.drawn is None:
+        return None
+    drawn = plan.drawn
+    used = plan.request.recipe.needs_calibration
+    return CalibrationFacts(
+        source=plan.pool.source,
+        num_offered=plan.pool.num_offered,
+        num_pool=plan.pool.num_rows,
+        num_distinct=drawn.num_distinct,
+        min_samples=plan.request.min_samples,
+        min_samples_lowered=plan.request.min_samples < DEFAULT_MIN_SAMPLES,
+        num_requested=drawn.num_requested,
+        num_range=len(plan.range_rows),
+        num_selection=len(plan.selection_rows),
+        seed=drawn.seed,
+        sha256=drawn.sha256,
+        strata=tuple(
+            StratumFacts(label=s.label, num_distinct=s.num_distinct, num_drawn=s.num_drawn if used else 0)
+            for s in drawn.strata
+        ),
+        notes=plan.pool.notes,
+    )
+
+
+def _warnings(plan: _Plan, converted: _Converted, score: SelectionScore | None) -> tuple[str, ...]:
+    found = list(plan.drawn.warnings) if plan.drawn is not None else []
+    if plan.request.recipe.needs_calibration and plan.request.min_samples < DEFAULT_MIN_SAMPLES:
+        found.append(
+            f"the pool was allowed to hold {plan.request.min_samples} examples instead of {DEFAULT_MIN_SAMPLES}"
+        )
+    if (batch_size := _batch_size(plan.signature)) > 1:
+        found.append(
+            f"signature {plan.signature.key!r} fixes the batch size at {batch_size}: devices must feed as many rows"
+        )
+    if plan.request.recipe is not Recipe.FLOAT32 and len(converted.model) >= len(converted.float_model):
+        found.append(f"the recipe saved nothing: {len(converted.model)} bytes, float {len(converted.float_model)}")
+    for output in score.outputs if score is not None else ():
+        if output.num_not_finite:
+            found.append(
+                f"output {output.output!r} is not finite in {output.num_not_finite} of {output.num_rows} selection rows"
+            )
+    return tuple(found)

@@ -1,0 +1,92 @@
+"""Opens the float model and the calibration split, calls the core, writes what came out. Never opens the holdout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+from components.errors import CalibrationError
+from components.examples import ExampleSpec, read_batches, split_files
+from components.saved_model import saved_model_dir
+from components.tflite_converter.calibration import CalibrationPool, bounded_pool
+from components.tflite_converter.conversion import Conversion, ConversionRequest, convert, write_conversion
+from components.tflite_converter.recipes import IoType, Recipe, parse_recipe
+
+READ_BATCH_SIZE = 64
+
+
+class Executor(base_executor.BaseExecutor):
+    """Converts `model` with calibration examples from one split of `examples`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes model.tflite, float.tflite and conversion_report.json to the root of `tflite_model`.
+
+        Raises:
+            CalibrationError: The calibration split is missing, too small or does not fit the model.
+            ConversionError: The model cannot be converted.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        recipe = parse_recipe(exec_properties["recipe"])
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        request = ConversionRequest(
+            saved_model=saved_model_dir(model.uri),
+            recipe=recipe,
+            pool=_read_pool(examples, recipe, exec_properties),
+            min_samples=exec_properties["min_samples"],
+            num_samples=exec_properties["num_samples"],
+            seed=exec_properties["seed"],
+            input_type=_io_type(exec_properties["input_type"]),
+            output_type=_io_type(exec_properties["output_type"]),
+            allow_float_operators=bool(exec_properties["allow_float_operators"]),
+        )
+        output = artifact_utils.get_single_instance(output_dict["tflite_model"])
+        conversion = convert(request)
+        write_conversion(Path(output.uri), conversion)
+        _describe(output, conversion)
+
+
+def _read_pool(examples: types.Artifact, recipe: Recipe, exec_properties: dict[str, Any]) -> CalibrationPool | None:
+    """Reads the pool from the calibration split; None where there is no such split and the recipe needs none."""
+    split = exec_properties["calibration_split"]
+    splits = artifact_utils.decode_split_names(examples.split_names)
+    if split not in splits:
+        if not recipe.needs_calibration:
+            return None
+        raise CalibrationError(
+            f"recipe {recipe.value} needs a split named {split!r}; the examples have "
+            f"{', '.join(splits) or 'no splits'}. "
+            "Give the split a share in data.splits of the config."
+        )
+    spec = ExampleSpec.from_json(exec_properties["example_spec"])
+    files = split_files(artifact_utils.get_split_uri([examples], split))
+    batches = _pairs(files, spec)
+    return bounded_pool(batches, f"calibration split {split!r}", exec_properties["min_samples"])
+
+
+def _pairs(files: list[str], spec: ExampleSpec) -> Iterator[tuple[dict[str, Any], Any]]:
+    for batch in read_batches(files, spec, READ_BATCH_SIZE):
+        yield batch.inputs, batch.labels
+
+
+def _io_type(text: str) -> IoType | None:
+    return IoType(text) if text else None
+
+
+def _describe(output: types.Artifact, conversion: Conversion) -> None:
+    report = conversion.report
+    output.set_string_custom_property("format", "tflite")
+    output.set_string_custom_property("recipe", report.recipe.value)
+    output.set_string_custom_property("sha256", report.model.sha256)
+    output.set_int_custom_property("size_bytes", report.model.size_bytes)
+    output.set_int_custom_property("calibration_examples", report.calibration.num_range if report.calibration else 0)

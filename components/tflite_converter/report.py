@@ -1,0 +1,183 @@
+"""conversion_report.json: what was converted, with which examples, what is in the bytes, how close to float it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeproof_edge.flatbuffer import Inspection
+from edgeproof_edge.tensors import TensorSpec
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.tflite_converter.recipes import IoType, Recipe
+
+REPORT_FILE = "conversion_report.json"
+SCHEMA_ID = "conversion_report.schema.json"
+
+
+class Facts(BaseModel):
+    """Base of everything in the report: frozen, and nothing unknown is let in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FileFacts(Facts):
+    """A file beside the report."""
+
+    file: str
+    sha256: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, file: str, data: bytes) -> FileFacts:
+        """Describes ``data``, which will be written as ``file``."""
+        return cls(file=file, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+
+
+class SignatureFacts(Facts):
+    """The raw-tensor signature that was converted."""
+
+    key: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class StratumFacts(Facts):
+    """One label of the calibration pool."""
+
+    label: str
+    num_distinct: int = Field(description="Distinct examples in the pool.")
+    num_drawn: int = Field(description="Of them, examples that set ranges.")
+
+
+class CalibrationFacts(Facts):
+    """Where the calibration examples came from and which were used for what."""
+
+    source: str
+    num_offered: int = Field(description="Examples at the source.")
+    num_pool: int = Field(description="Examples read into the pool.")
+    num_distinct: int = Field(description="Distinct examples in the pool.")
+    min_samples: int = Field(description="Examples the source had to hold.")
+    min_samples_lowered: bool = Field(description="Whether that is below the default.")
+    num_requested: int
+    num_range: int = Field(description="Examples that set ranges; 0 where the recipe needs none.")
+    num_selection: int = Field(description="Examples kept to compare the model with float.")
+    seed: int
+    sha256: str = Field(description="SHA-256 over the sorted SHA-256 of the examples that set ranges.")
+    strata: tuple[StratumFacts, ...]
+    notes: tuple[str, ...]
+
+
+class OutputAgreement(Facts):
+    """How close one output is to the float .tflite on the same rows."""
+
+    output: str
+    num_rows: int
+    num_same: int | None = Field(
+        description="Rows with the same largest entry; null where the output is no vector of scores."
+    )
+    num_not_finite: int = Field(description="Rows in which float or the candidate gave NaN or infinity.")
+    relative_error: float | None = Field(
+        description="Root mean square of the difference / standard deviation of the float output; "
+        "null where that is 0 or a value is not finite."
+    )
+
+
+class LabelAgreement(Facts):
+    """Right answers on the labeled selection rows, of a model with one output of class scores."""
+
+    num_rows: int
+    num_correct_float: int
+    num_correct_model: int
+
+
+class SelectionScore(Facts):
+    """A candidate against float on the selection part. It chooses; the gate's verdict needs the holdout."""
+
+    outputs: tuple[OutputAgreement, ...]
+    labels: LabelAgreement | None
+
+
+class CandidateFacts(Facts):
+    """One model that was made, and what it scored."""
+
+    name: str
+    recipe: Recipe
+    sha256: str
+    size_bytes: int
+    float_operators: tuple[str, ...]
+    score: SelectionScore | None = Field(description="Null where no calibration data was given.")
+    seconds: float
+    chosen: bool
+
+
+class LoadTest(Facts):
+    """The runtime that loaded the model, with its default kernels."""
+
+    runtime: str
+    kernels: str
+
+
+class SecondsFacts(Facts):
+    """Wall time, in seconds."""
+
+    float_conversion: float
+    model_conversion: float
+    total: float
+
+
+class ConversionReport(Facts):
+    """The converter's report."""
+
+    schema_version: Literal[1] = 1
+    recipe: Recipe
+    input_type: IoType
+    output_type: IoType
+    signature: SignatureFacts
+    stack: str
+    library_versions: dict[str, str]
+    float_model: FileFacts
+    model: FileFacts
+    calibration: CalibrationFacts | None
+    inspection: Inspection
+    load_test: LoadTest
+    candidates: tuple[CandidateFacts, ...]
+    warnings: tuple[str, ...]
+    seconds: SecondsFacts
+
+    def to_json(self) -> str:
+        """The report as sorted, indented JSON with a trailing newline."""
+        return _to_text(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_json(cls, text: str) -> ConversionReport:
+        """Reads a report.
+
+        Raises:
+            pydantic.ValidationError: The text is no report of this version.
+        """
+        return cls.model_validate_json(text)
+
+
+def write_report(directory: Path, report: ConversionReport) -> None:
+    """Writes the report; readers see the old one or the new one."""
+    replace_file(directory / REPORT_FILE, report.to_json().encode("utf-8"))
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file in one atomic step."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def report_schema() -> str:
+    """The JSON Schema of the report, as it lies in schemas/."""
+    schema = ConversionReport.model_json_schema(mode="serialization")
+    return _to_text({"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema})
+
+
+def _to_text(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

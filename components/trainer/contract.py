@@ -1,0 +1,82 @@
+"""The model contract: what a model module must give, checked before any hour is spent on training.
+
+``build_model(hyperparameters) -> tf_keras.Model`` is required: Functional or Sequential, raw tensors in (an image as 0..255, its scaling
+a layer of the graph), class probabilities or logits out. ``parse_example``, ``augment``, ``loss`` and ``optimizer`` are optional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.errors import ModelError
+from components.examples import ExampleSpec
+from components.user_module import call_user_function, function_of, load_module
+
+_PROBABILITY_ACTIVATIONS = {"softmax", "sigmoid"}
+
+
+def build_model(source: str, hyperparameters: Mapping[str, Any]) -> Any:
+    """Imports the module and builds its model.
+
+    Raises:
+        ModelError: No such module or function, it raised, or what it returned is not a tf_keras model.
+    """
+    import tf_keras as keras
+
+    build = function_of(load_module(source), "build_model")
+    if build is None:
+        raise ModelError(f"model module {source} has no function build_model(hyperparameters).")
+    model = call_user_function(build, dict(hyperparameters), what=f"{source}: build_model")
+    if isinstance(model, keras.Model):
+        return model
+    if type(model).__module__.startswith("keras."):
+        raise ModelError(
+            f"{source}: build_model returned a Keras 3 model, which TensorFlow's int8 tools do not take. "
+            "Build it with `import tf_keras as keras`; the layers have the same names."
+        )
+    raise ModelError(f"{source}: build_model must return a tf_keras.Model; found {type(model).__name__}.")
+
+
+def check_model(model: Any, spec: ExampleSpec, num_classes: int, source: str) -> None:
+    """Holds the model's input and output shapes against the data.
+
+    Raises:
+        ModelError: A shape does not fit; the message shows both.
+    """
+    if len(model.outputs) != 1:
+        raise ModelError(
+            f"{source}: the model has {len(model.outputs)} outputs; the gate compares one output of class scores."
+        )
+    units = tuple(model.outputs[0].shape[1:])
+    is_binary = num_classes == 2 and units == (1,)
+    if units != (num_classes,) and not is_binary:
+        raise ModelError(f"{source}: the model's output has shape {units}, but the data has {num_classes} classes.")
+    if spec.parse_module is None and spec.image is not None:
+        _check_image_input(model, spec, source)
+
+
+def _check_image_input(model: Any, spec: ExampleSpec, source: str) -> None:
+    assert spec.image is not None
+    wanted = (spec.image.height, spec.image.width, spec.image.channels)
+    if len(model.inputs) != 1:
+        raise ModelError(f"{source}: the model has {len(model.inputs)} inputs, but an image folder gives one image.")
+    found = tuple(model.inputs[0].shape[1:])
+    if len(found) != len(wanted) or any(f not in (None, w) for f, w in zip(found, wanted, strict=True)):
+        raise ModelError(f"{source}: the model takes images of shape {found}, but data.image says {wanted}.")
+
+
+def gives_probabilities(model: Any) -> bool:
+    """Whether the last layer ends in softmax or sigmoid; otherwise the output is taken for logits."""
+    last = model.layers[-1]
+    return type(last).__name__ == "Softmax" or last.get_config().get("activation") in _PROBABILITY_ACTIVATIONS
+
+
+def default_loss(model: Any) -> Any:
+    """Cross-entropy that fits the output: sparse categorical, or binary for one unit."""
+    import tf_keras as keras
+
+    from_logits = not gives_probabilities(model)
+    if model.outputs[0].shape[-1] == 1:
+        return keras.losses.BinaryCrossentropy(from_logits=from_logits)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)

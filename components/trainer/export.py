@@ -1,0 +1,54 @@
+"""Exports a trained model with the two signatures of the model contract.
+
+``edge`` takes raw tensors by input name and gives named outputs: what devices run, what is converted and what is judged.
+``serving_default`` takes serialized tf.Examples, for TFX's and TensorFlow Serving's tools.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from components.examples import ExampleSpec, batch_parser
+from components.saved_model import DEFAULT_SIGNATURE, EDGE_SIGNATURE
+from components.trainer.training import model_inputs
+
+
+def export(model: Any, directory: Path, spec: ExampleSpec) -> None:
+    """Writes the SavedModel.
+
+    Args:
+        model: A ``tf_keras.Model``.
+        directory: Where ``saved_model.pb`` goes.
+        spec: How ``serving_default`` parses its tf.Examples.
+    """
+    import tensorflow as tf
+
+    parse = batch_parser(spec)
+
+    @tf.function(input_signature=[{name: _tensor_spec(name, tensor) for name, tensor in _named_inputs(model).items()}])
+    def edge(inputs: dict[str, Any]) -> dict[str, Any]:
+        return _named_outputs(model, model(model_inputs(inputs, model), training=False))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve_examples(examples: Any) -> dict[str, Any]:
+        inputs, _ = parse(examples)
+        return _named_outputs(model, model(model_inputs(inputs, model), training=False))
+
+    module = tf.Module()
+    module.model = model
+    tf.saved_model.save(module, str(directory), signatures={EDGE_SIGNATURE: edge, DEFAULT_SIGNATURE: serve_examples})
+
+
+def _named_inputs(model: Any) -> dict[str, Any]:
+    return dict(zip(model.input_names, model.inputs, strict=True))
+
+
+def _tensor_spec(name: str, tensor: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=name)
+
+
+def _named_outputs(model: Any, outputs: Any) -> dict[str, Any]:
+    return dict(zip(model.output_names, outputs if isinstance(outputs, (list, tuple)) else [outputs], strict=True))

@@ -1,0 +1,71 @@
+"""The ``run_fn`` that the stock TFX Trainer calls: trains a model module, or hands over to a team's own ``run_fn``.
+
+Whoever trained, the result is held to the same rule: a SavedModel with a raw-tensor signature.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from edgeproof_edge.errors import EdgeproofError
+
+from components.compat import skip_autograph_conversion
+from components.errors import ModelError
+from components.saved_model import read_signature
+from components.trainer.export import export
+from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
+from components.trainer.training import train
+from components.user_module import call_user_function, describe_failure, function_of, load_module
+
+
+def run_fn(fn_args: Any) -> None:
+    """TFX's entry point; see ``tfx.components.trainer.fn_args_utils.FnArgs``.
+
+    Raises:
+        ModelError: The module breaks the model contract, or exported no usable SavedModel.
+    """
+    spec = TrainingSpec.from_json(fn_args.custom_config[TRAINING_SPEC_KEY])
+    skip_autograph_conversion()
+    if spec.run_fn is not None:
+        _run_team_function(spec.run_fn, fn_args, spec)
+    else:
+        _train_module(fn_args, spec)
+    read_signature(Path(fn_args.serving_model_dir))
+
+
+def _train_module(fn_args: Any, spec: TrainingSpec) -> None:
+    """Trains and exports; whatever else is raised comes from the module's layers, loss, optimizer or augmentation."""
+    try:
+        model = train(spec, expand(fn_args.train_files), expand(fn_args.eval_files))
+        export(model, Path(fn_args.serving_model_dir), spec.examples)
+    except EdgeproofError:
+        raise
+    except Exception as error:
+        raise ModelError(f"training {spec.module} raised {describe_failure(error, spec.module or '')}") from error
+
+
+def _run_team_function(source: str, fn_args: Any, spec: TrainingSpec) -> None:
+    function = resolve_run_fn(source)
+    fn_args.custom_config = dict(spec.hyperparameters)
+    call_user_function(function, fn_args, what=source.replace(":", ": "))
+
+
+def resolve_run_fn(source: str) -> Any:
+    """The function named by ``file.py:function`` or ``package.module.function``.
+
+    Raises:
+        ModelError: No such module or function.
+    """
+    module, _, name = source.partition(":") if ":" in source else source.rpartition(".")
+    function = function_of(load_module(module), name) if module else None
+    if function is None:
+        raise ModelError(f"model.run_fn {source} names no function; write file.py:function or package.module.function.")
+    return function
+
+
+def expand(patterns: Iterable[str]) -> list[str]:
+    """TFX hands over patterns such as ``.../Split-train/*``; TFRecordDataset wants files."""
+    return sorted(path for pattern in patterns for path in glob.glob(pattern))

@@ -1,0 +1,42 @@
+"""What the stock TFX Trainer hands to our ``run_fn``: one frozen value that crosses as JSON in ``custom_config``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from components.examples import ExampleSpec
+
+#: The key of ``custom_config`` that holds the JSON.
+TRAINING_SPEC_KEY = "training_spec"
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """The model's source (``module``, or a team's ``run_fn``), its data and the knobs of training.
+
+    ``code_version`` is read by nobody here: it puts the sources' hash into the key of the TFX cache.
+    """
+
+    examples: ExampleSpec
+    num_classes: int
+    code_version: str
+    module: str | None = None
+    run_fn: str | None = None
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 10
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    seed: int = 7
+
+    def to_json(self) -> str:
+        fields = asdict(self)
+        fields["examples"] = self.examples.to_json()
+        return json.dumps(fields, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainingSpec:
+        fields = json.loads(text)
+        fields["examples"] = ExampleSpec.from_json(fields["examples"])
+        return cls(**fields)

@@ -1,0 +1,106 @@
+"""Float training of a model module: seeded, shuffled, with progress per epoch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from components.errors import ModelError
+from components.examples import batch_parser, explained_data_errors
+from components.trainer.contract import build_model, check_model, default_loss
+from components.trainer.spec import TrainingSpec
+from components.user_module import function_of, load_module
+
+progress = logging.getLogger("edgeproof.progress")
+
+#: Serialized examples held for shuffling; small images of this number take some 10 MB.
+SHUFFLE_BUFFER = 10_000
+
+
+def train(spec: TrainingSpec, train_files: Sequence[str], validation_files: Sequence[str]) -> Any:
+    """Builds, compiles and fits the model of ``spec.module``.
+
+    Args:
+        spec: The model's source and the knobs of training.
+        train_files: TFRecord files of the train split.
+        validation_files: TFRecord files that the accuracy per epoch is reported on; never the holdout.
+
+    Returns:
+        The fitted ``tf_keras.Model``.
+
+    Raises:
+        ModelError: The module breaks the model contract, or training ended in NaN.
+        DataError: An example does not fit the config.
+    """
+    import tf_keras as keras
+
+    if spec.module is None:
+        raise ModelError("the training spec names no model module.")
+    keras.utils.set_random_seed(spec.seed)
+    model = build_model(spec.module, spec.hyperparameters)
+    check_model(model, spec.examples, spec.num_classes, spec.module)
+    _compile(model, spec)
+    with explained_data_errors(spec.examples, train_files):
+        history = model.fit(
+            _dataset(spec, train_files, model, is_training=True),
+            validation_data=_dataset(spec, validation_files, model, is_training=False),
+            epochs=spec.epochs,
+            verbose=0,
+            callbacks=[_epoch_reporter(spec.epochs), keras.callbacks.TerminateOnNaN()],
+        )
+    if len(history.epoch) < spec.epochs:
+        raise ModelError(
+            f"the loss became NaN in epoch {len(history.epoch)}; lower train.learning_rate (now {spec.learning_rate})."
+        )
+    return model
+
+
+def _compile(model: Any, spec: TrainingSpec) -> None:
+    import tf_keras as keras
+
+    assert spec.module is not None
+    module = load_module(spec.module)
+    make_optimizer = function_of(module, "optimizer")
+    optimizer = make_optimizer(spec.hyperparameters) if make_optimizer else keras.optimizers.Adam(spec.learning_rate)
+    model.compile(optimizer, loss=getattr(module, "loss", None) or default_loss(model), metrics=["accuracy"])
+
+
+def _dataset(spec: TrainingSpec, files: Sequence[str], model: Any, *, is_training: bool) -> Any:
+    import tensorflow as tf
+
+    assert spec.module is not None
+    augment = function_of(load_module(spec.module), "augment") if is_training else None
+    dataset = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+    if is_training:
+        dataset = dataset.shuffle(SHUFFLE_BUFFER, seed=spec.seed)
+    dataset = dataset.batch(spec.batch_size).map(batch_parser(spec.examples), num_parallel_calls=2)
+    if augment is not None:
+        dataset = dataset.map(augment, num_parallel_calls=2)
+    return dataset.map(lambda inputs, labels: (model_inputs(inputs, model), labels)).prefetch(2)
+
+
+def model_inputs(inputs: dict[str, Any], model: Any) -> Any:
+    """The tensors in the shape Keras wants: the only one as it is, several by input name.
+
+    Raises:
+        ModelError: The model has inputs that the data does not give.
+    """
+    if len(model.inputs) == 1 and len(inputs) == 1:
+        return next(iter(inputs.values()))
+    missing = [name for name in model.input_names if name not in inputs]
+    if missing:
+        raise ModelError(
+            f"the model's inputs {model.input_names} need features of those names; the data gives {sorted(inputs)}."
+        )
+    return {name: inputs[name] for name in model.input_names}
+
+
+def _epoch_reporter(epochs: int) -> Any:
+    import tf_keras as keras
+
+    def report(epoch: int, logs: dict[str, float]) -> None:
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        progress.info("epoch %d/%d  %s", epoch + 1, epochs, figures, extra={"step": (epoch + 1, epochs)})
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=report)

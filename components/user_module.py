@@ -1,0 +1,93 @@
+"""Loads a user's Python file or dotted module, and tells which line of it failed.
+
+A file is loaded under a name made from its content, so that an edited file is never served from ``sys.modules``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from components.errors import ModelError
+
+
+def load_module(source: str) -> ModuleType:
+    """Imports ``path/to/file.py`` or ``package.module``.
+
+    Raises:
+        ModelError: There is no such module, or importing it raised.
+    """
+    try:
+        return _load_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"model module {source} cannot be imported: {describe_failure(error, source)}") from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ModelError(f"model module {path} does not exist; model.module names a Python file or a dotted module.")
+    name = f"edgeproof_user_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ModelError(f"model module {path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def function_of(module: ModuleType, name: str) -> Callable[..., Any] | None:
+    """The module's callable of that name, or None where it has none."""
+    value = getattr(module, name, None)
+    return value if callable(value) else None
+
+
+def call_user_function(function: Callable[..., Any], *args: Any, what: str) -> Any:
+    """Calls a user's function; whatever it raises becomes a ModelError with the user's own line.
+
+    Args:
+        function: The function from the user's module.
+        *args: Its arguments.
+        what: The user's file and function, such as ``model.py: build_model``.
+    """
+    try:
+        return function(*args)
+    except Exception as error:
+        raise ModelError(f"{what} raised {describe_failure(error, what.partition(': ')[0])}") from error
+
+
+def describe_failure(error: BaseException, source: str) -> str:
+    """One line about an exception: its type, its message, and the last line of ``source`` on its way.
+
+    A syntax error carries its own line; AutoGraph carries the user's stack beside the exception; other errors are traced back to the
+    deepest frame inside the user's file.
+    """
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} (line {error.lineno})"
+    autograph = getattr(error, "ag_error_metadata", None)
+    if autograph is None:
+        message = f"{type(error).__name__}: {error}"
+        frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    else:
+        message = autograph.cause_message
+        frames = [
+            (frame.filename, frame.lineno) for frame in reversed(autograph.translated_stack)
+        ]  # innermost comes first
+    lines = [line for file, line in frames if Path(file) == Path(source)]
+    where = f" (line {lines[-1]})" if lines else ""
+    return " ".join(message.split())[:500] + where

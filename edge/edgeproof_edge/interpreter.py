@@ -1,0 +1,390 @@
+"""The one door to LiteRT: loads a .tflite file and runs it in real-world units, for the gate and for the device alike.
+
+Rules, in order: 1. the file is checked here before LiteRT sees it, because a damaged one can abort the process. 2.
+Inputs and outputs have the signature's names, but run through the plain interpreter: the signature runner drops the
+delegate when it resizes a batch, and another kernel gives another score. 3. Whether the graph takes batches is found
+out once, on the first one, by comparing shapes; any doubt means one declared batch at a time. 4. Nothing is cast that
+would lose a token id or wrap around.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from numpy.typing import NDArray
+
+from edgeproof_edge.errors import InputError, ModelFileError
+from edgeproof_edge.flatbuffer import BoundTensor, GraphInterface, read_interface
+from edgeproof_edge.tensors import TensorSpec, dequantize, quantize
+
+MAX_BATCH = 256
+"""Most rows of one invoke; more rows only cost memory (an invoke of 32 rows is 5 % faster per row than 32 of one)."""
+
+MAX_ACTIVATION_BYTES = 128 * 2**20
+"""Rows of one invoke are cut further so that all activations together stay below this."""
+
+DISTRIBUTION = "ai-edge-litert"
+
+Array = NDArray[Any]
+
+
+class Kernels(str, Enum):
+    """Which code computes the operators. They differ in the last bits, and so in a few answers."""
+
+    XNNPACK = "xnnpack"
+    """LiteRT's default: XNNPACK where it can, built-in kernels for the rest."""
+    BUILTIN = "builtin"
+    """Built-in kernels only: what a runtime without XNNPACK computes."""
+
+
+_RESOLVERS = {
+    Kernels.XNNPACK: OpResolverType.AUTO,
+    Kernels.BUILTIN: OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+}
+
+
+class TFLiteModel:
+    """A loaded .tflite file. Not thread safe: use one per thread.
+
+    Attributes:
+        inputs: What `predict` wants, in graph order; named by the signature where the file has exactly one, by tensor
+            otherwise.
+        outputs: What `predict` returns, likewise.
+    """
+
+    def __init__(self, content: bytes, interface: GraphInterface, kernels: Kernels, num_threads: int) -> None:
+        """Used by `load`; raises ModelFileError where LiteRT refuses the file."""
+        self._content = content
+        self._kernels = kernels
+        self._num_threads = num_threads
+        self._inputs = interface.inputs
+        self._outputs = interface.outputs
+        self.inputs: tuple[TensorSpec, ...] = tuple(bound.spec for bound in interface.inputs)
+        self.outputs: tuple[TensorSpec, ...] = tuple(bound.spec for bound in interface.outputs)
+        self._declared_batch = _declared_batch(self.inputs)
+        self._max_rows = _max_rows(interface.activation_bytes, self._declared_batch)
+        self._takes_batches: bool | None = None  # unknown until the first batch
+        self._allocated_batch = 0
+        self._open()
+
+    @classmethod
+    def load(
+        cls,
+        source: Path | str | bytes | bytearray | memoryview,
+        kernels: Kernels = Kernels.XNNPACK,
+        num_threads: int = 1,
+    ) -> TFLiteModel:
+        """Loads a model and allocates its tensors.
+
+        Args:
+            source: Path of a .tflite file, or its bytes.
+            kernels: Which kernels compute.
+            num_threads: Threads of one invoke, at least 1.
+
+        Raises:
+            ModelFileError: The file cannot be read, is damaged, or the installed LiteRT refuses it.
+        """
+        content, place = _read(source)
+        try:
+            interface = read_interface(content)
+            _check_interface(interface)
+            return cls(content, interface, Kernels(kernels), num_threads)
+        except ModelFileError as error:
+            raise ModelFileError(f"{place}: {error}") from error
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs the model on a batch of real-world values.
+
+        Args:
+            inputs: One array per input, by name, batch first; all with the same number of rows. Quantized inputs take
+                real numbers and are quantized here; float inputs take any real number; integer inputs that are not
+                quantized (token ids) take integers that fit.
+
+        Returns:
+            One array per output, by name, batch first. Quantized outputs are dequantized to float32.
+
+        Raises:
+            InputError: A name, shape, type or value is not what the model takes.
+            ModelFileError: The graph's outputs do not follow the batch.
+        """
+        arrays = self._checked(inputs)
+        num_rows = len(next(iter(arrays.values())))
+        if num_rows == 0:
+            return {spec.name: _no_rows(spec) for spec in self.outputs}
+        chunks = [
+            self._run({name: array[start : start + self._max_rows] for name, array in arrays.items()})
+            for start in range(0, num_rows, self._max_rows)
+        ]
+        return {spec.name: np.concatenate([chunk[spec.name] for chunk in chunks]) for spec in self.outputs}
+
+    def _checked(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        wanted = [spec.name for spec in self.inputs]
+        if set(inputs) != set(wanted):
+            raise InputError(
+                f"the model wants the inputs {sorted(wanted)}; found {sorted(inputs)}. Rename, add or drop inputs."
+            )
+        arrays = {spec.name: _checked_array(np.asarray(inputs[spec.name]), spec) for spec in self.inputs}
+        num_rows = {name: len(array) for name, array in arrays.items()}
+        if len(set(num_rows.values())) != 1:
+            raise InputError(f"all inputs must have the same number of rows; found {num_rows}.")
+        return arrays
+
+    def _run(self, rows: Mapping[str, Array]) -> dict[str, Array]:
+        num_rows = len(next(iter(rows.values())))
+        if num_rows == self._allocated_batch == self._declared_batch:
+            return self._run_by_declared_batch(rows, num_rows)
+        if self._takes_batches is not False:
+            found = self._run_resized(rows, num_rows)
+            if found is not None:
+                self._takes_batches = True
+                return found
+            self._open()
+        found = self._run_by_declared_batch(rows, num_rows)
+        self._takes_batches = False  # only now: rows that no batch size can run say nothing about the graph
+        return found
+
+    def _run_resized(self, rows: Mapping[str, Array], num_rows: int) -> dict[str, Array] | None:
+        """Runs all rows in one invoke; None where the graph refuses or its outputs do not follow the batch."""
+        try:
+            self._resize(num_rows)
+            found = self._invoke(rows)
+        except (RuntimeError, ValueError):
+            return None
+        follows = all(_follows(found[spec.name], spec, num_rows) for spec in self.outputs)
+        return found if follows else None
+
+    def _resize(self, num_rows: int) -> None:
+        if num_rows == self._allocated_batch:
+            return
+        self._allocated_batch = 0  # half resized until allocation is through
+        for bound in self._inputs:
+            shape = [num_rows, *self._interpreter_shape(bound)[1:]]
+            self._interpreter.resize_tensor_input(bound.tensor_index, shape)
+        self._interpreter.allocate_tensors()
+        self._allocated_batch = num_rows
+
+    def _interpreter_shape(self, bound: BoundTensor) -> list[int]:
+        """The shape as loaded: dimensions that the graph leaves open are 1."""
+        return [1 if size == -1 else size for size in bound.spec.shape]
+
+    def _run_by_declared_batch(self, rows: Mapping[str, Array], num_rows: int) -> dict[str, Array]:
+        """Runs the declared batch again and again, the last one filled up with its last row."""
+        size = self._declared_batch
+        found: list[dict[str, Array]] = []
+        for start in range(0, num_rows, size):
+            part = {name: _filled(array[start : start + size], size) for name, array in rows.items()}
+            try:
+                outputs = self._invoke(part)
+            except (RuntimeError, ValueError) as error:
+                raise InputError(
+                    f"the model cannot run the given values: {_reason(error)}. "
+                    "Check them (a token id beyond the table?)."
+                ) from error
+            self._check_batch_first(outputs)
+            found.append(outputs)
+        return {spec.name: np.concatenate([part[spec.name] for part in found])[:num_rows] for spec in self.outputs}
+
+    def _invoke(self, rows: Mapping[str, Array]) -> dict[str, Array]:
+        for bound in self._inputs:
+            self._interpreter.set_tensor(bound.tensor_index, _to_model(rows[bound.spec.name], bound.spec))
+        self._interpreter.invoke()
+        return {
+            bound.spec.name: _from_model(self._interpreter.get_tensor(bound.tensor_index), bound.spec)
+            for bound in self._outputs
+        }
+
+    def _check_batch_first(self, outputs: Mapping[str, Array]) -> None:
+        for name, array in outputs.items():
+            if array.ndim == 0 or len(array) != self._declared_batch:
+                raise ModelFileError(
+                    f"output {name!r} has shape {array.shape} for a batch of {self._declared_batch}; "
+                    "its first dimension must be the batch. "
+                    "Export the model with the batch dimension kept through the whole graph."
+                )
+
+    def _open(self) -> None:
+        """Makes a fresh interpreter at the declared batch."""
+        try:
+            interpreter = Interpreter(
+                model_content=self._content,
+                num_threads=self._num_threads,
+                experimental_op_resolver_type=_RESOLVERS[self._kernels],
+            )
+            interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise ModelFileError(
+                f"{runtime_version()} with {self._kernels.value} kernels refuses the model: {_reason(error)}. "
+                "Run `edgeproof inspect` on the file to see its operators and versions."
+            ) from error
+        self._interpreter = interpreter
+        self._allocated_batch = self._declared_batch
+
+
+@dataclass(frozen=True)
+class Delegation:
+    """How much of a graph a delegate computes.
+
+    Attributes:
+        partitions: Pieces of the graph that run in the delegate; 0 means none of it, many mean copying back and forth.
+        delegated_fraction: Share of the graph's operators that the delegate computes, 0.0 to 1.0.
+        builtin_operators: Names of the operators left to built-in kernels, sorted.
+    """
+
+    partitions: int
+    delegated_fraction: float
+    builtin_operators: tuple[str, ...]
+
+
+def delegation(model: TFLiteModel) -> Delegation | None:
+    """Counts what the delegate really runs; None where the installed LiteRT does not tell.
+
+    LiteRT has no public call for it. Its private list of nodes keeps the replaced operators and adds the DELEGATE nodes
+    behind them, so the nodes that run are those reached backwards from the outputs, the later producer of a tensor
+    winning.
+    """
+    list_nodes = getattr(model._interpreter, "_get_ops_details", None)
+    if list_nodes is None:
+        return None
+    nodes = list_nodes()
+    num_operators = sum(node["op_name"] != "DELEGATE" for node in nodes)
+    running = _running_nodes(nodes, [bound.tensor_index for bound in model._outputs])
+    builtin = [name for name in running if name != "DELEGATE"]
+    return Delegation(
+        partitions=len(running) - len(builtin),
+        delegated_fraction=1.0 - len(builtin) / num_operators if num_operators else 0.0,
+        builtin_operators=tuple(sorted(set(builtin))),
+    )
+
+
+def runtime_version() -> str:
+    """Name and version of the installed runtime, as in "ai-edge-litert 2.3.0"."""
+    return f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
+
+
+def _reason(error: Exception) -> str:
+    """LiteRT's own words on one line, without its final full stop."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _running_nodes(nodes: list[dict[str, Any]], outputs: list[int]) -> list[str]:
+    producers = {int(tensor): node for node in nodes for tensor in node["outputs"]}
+    names: dict[int, str] = {}
+    pending = list(outputs)
+    while pending:
+        node = producers.get(pending.pop())
+        if node is None or node["index"] in names:
+            continue
+        names[node["index"]] = node["op_name"]
+        pending.extend(int(tensor) for tensor in node["inputs"] if tensor >= 0)
+    return list(names.values())
+
+
+def _read(source: Path | str | bytes | bytearray | memoryview) -> tuple[bytes, str]:
+    if not isinstance(source, (str, Path)):
+        return bytes(source), "the given bytes"
+    try:
+        return Path(source).read_bytes(), str(source)
+    except OSError as error:
+        raise ModelFileError(f"{source}: cannot be read: {error.strerror}. Check the path.") from error
+
+
+def _check_interface(interface: GraphInterface) -> None:
+    """Refuses graphs that cannot be fed batch first with numbers."""
+    if not interface.inputs or not interface.outputs:
+        raise ModelFileError("the model has no inputs or no outputs, so there is nothing to score.")
+    for spec in (bound.spec for bound in (*interface.inputs, *interface.outputs)):
+        if not _is_numeric(spec.dtype):
+            raise ModelFileError(
+                f"tensor {spec.name!r} holds {spec.dtype}; only numbers and booleans can go in and come out."
+            )
+    for spec in (bound.spec for bound in interface.inputs):
+        if not spec.shape or spec.shape[0] == 0:
+            raise ModelFileError(
+                f"input {spec.name!r} has shape {spec.shape}, without a batch dimension. Export it batch first."
+            )
+    sizes = {bound.spec.name: bound.spec.shape[0] for bound in interface.inputs}
+    if len({abs(size) for size in sizes.values()}) > 1:  # an open batch, -1, is 1 as loaded
+        raise ModelFileError(
+            f"the inputs declare different batch sizes: {sizes}. Export them with the same batch first."
+        )
+
+
+def _is_numeric(dtype: str) -> bool:
+    try:
+        return np.dtype(dtype).kind in "fiub"
+    except TypeError:
+        return False
+
+
+def _declared_batch(inputs: tuple[TensorSpec, ...]) -> int:
+    return max(1, *(spec.shape[0] for spec in inputs))
+
+
+def _max_rows(activation_bytes: int, declared_batch: int) -> int:
+    bytes_per_row = max(1, activation_bytes // declared_batch)
+    return max(declared_batch, min(MAX_BATCH, MAX_ACTIVATION_BYTES // bytes_per_row))
+
+
+def _checked_array(array: Array, spec: TensorSpec) -> Array:
+    """The array with its shape checked and its values in a type that holds the model's input without loss."""
+    fits = array.ndim == len(spec.shape) and all(
+        wanted in (-1, found) for wanted, found in zip(spec.shape[1:], array.shape[1:], strict=False)
+    )
+    if not fits:
+        wanted_shape = ", ".join(["batch", *("any" if size == -1 else str(size) for size in spec.shape[1:])])
+        raise InputError(f"input {spec.name!r} has shape {array.shape}; the model wants ({wanted_shape}).")
+    wanted_dtype = np.dtype(spec.dtype)
+    takes_reals = spec.is_quantized or wanted_dtype.kind == "f"
+    if takes_reals and array.dtype.kind in "fiub":
+        return array
+    if not takes_reals and _casts_without_loss(array, wanted_dtype):
+        return array.astype(wanted_dtype)
+    wanted_kind = "real numbers" if takes_reals else f"{spec.dtype} values"
+    raise InputError(f"input {spec.name!r} holds {array.dtype}{_value_range(array)}; the model wants {wanted_kind}.")
+
+
+def _casts_without_loss(array: Array, wanted: np.dtype[Any]) -> bool:
+    if array.dtype.kind == "b" or wanted.kind == "b":
+        return array.dtype.kind == wanted.kind
+    if array.dtype.kind not in "iu":
+        return False
+    bounds = np.iinfo(wanted)
+    return array.size == 0 or (int(array.min()) >= bounds.min and int(array.max()) <= bounds.max)
+
+
+def _value_range(array: Array) -> str:
+    return f" from {array.min()} to {array.max()}" if array.size and array.dtype.kind in "iu" else ""
+
+
+def _to_model(rows: Array, spec: TensorSpec) -> Array:
+    return quantize(rows, spec) if spec.is_quantized else rows.astype(spec.dtype, copy=False)
+
+
+def _from_model(found: Array, spec: TensorSpec) -> Array:
+    if spec.is_quantized:
+        return dequantize(found, spec)
+    return found.astype(np.float32, copy=False) if found.dtype.kind == "f" else found
+
+
+def _follows(found: Array, spec: TensorSpec, num_rows: int) -> bool:
+    """Whether an output of a resized graph has one row per input row, each of the declared shape."""
+    if found.ndim != len(spec.shape) or found.ndim == 0 or len(found) != num_rows:
+        return False
+    return all(wanted in (-1, size) for wanted, size in zip(spec.shape[1:], found.shape[1:], strict=True))
+
+
+def _filled(rows: Array, size: int) -> Array:
+    missing = size - len(rows)
+    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
+
+
+def _no_rows(spec: TensorSpec) -> Array:
+    dtype = np.dtype(np.float32) if spec.is_quantized or np.dtype(spec.dtype).kind == "f" else np.dtype(spec.dtype)
+    return np.empty((0, *(max(size, 0) for size in spec.shape[1:])), dtype)

@@ -1,0 +1,398 @@
+"""The manifest of a release, `manifest.json`: what a device must know about a model before it runs it.
+
+Rules, in order: 1. a schema version this code does not know is refused. 2. Every key must be there and no other: a key
+with a meaning of its own gets a new schema version. 3. A file name is a plain name, so that no release can write
+outside its folder. 4. Ratios are text ("97/100", "0.97"), never floats. The same contract, for other languages, is
+schemas/manifest.schema.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any, TypeVar
+
+from edgeproof_edge.errors import InputError
+from edgeproof_edge.tensors import TensorSpec
+
+SCHEMA_VERSION = 1
+
+_CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_RATIO = re.compile(r"[0-9]+/[0-9]+|[0-9]+(\.[0-9]+)?")
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of the release: its plain name, the SHA-256 of its bytes in hex, its size in bytes."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """One input or output of the model.
+
+    Attributes:
+        spec: Name, shape (batch first, -1 = open), dtype, scale and zero point.
+        layout: Meaning of the dimensions, as in "NHWC"; None where it has no name.
+        value_range: Lowest and highest real-world value the model was trained on, as in (0.0, 255.0); None where
+            unknown.
+    """
+
+    spec: TensorSpec
+    layout: str | None = None
+    value_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class OperatorRequirement:
+    """An operator, with the version of it, that the device's runtime must have."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True)
+class RuntimeRequirements:
+    """What the device's runtime must bring; `minimum_runtime` is what the converter wrote, or None."""
+
+    minimum_runtime: str | None
+    operators: tuple[OperatorRequirement, ...]
+
+
+@dataclass(frozen=True)
+class VerdictSummary:
+    """The counts on the holdout that let the model pass.
+
+    Attributes:
+        num_examples: Examples of the holdout.
+        num_correct_float: Right answers of the float model.
+        num_correct_candidate: Right answers of the bytes in this release.
+        minimum_ratio: The share of the float model's right answers that was required, as exact text: "97/100" or
+            "0.97".
+    """
+
+    num_examples: int
+    num_correct_float: int
+    num_correct_candidate: int
+    minimum_ratio: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One release of a model.
+
+    Attributes:
+        model_name: Name of the model, the same in every release.
+        sequence: Position among the releases of the model, from 1, never used twice.
+        version: Version for people.
+        created: UTC time of the release, as in "2026-11-21T09:00:00Z".
+        files: Every file of the release but the manifest itself.
+        inputs: What the model takes.
+        outputs: What the model returns.
+        labels: Class names in the order of the output; empty where the model does not classify.
+        recipe: How the model was quantized, as in "int8".
+        stack: Name of the TFX stack that made it.
+        runtime: What the device's runtime must bring.
+        verdict: Why the model was let through.
+        schema_version: Version of this format.
+    """
+
+    model_name: str
+    sequence: int
+    version: str
+    created: str
+    files: tuple[FileEntry, ...]
+    inputs: tuple[TensorEntry, ...]
+    outputs: tuple[TensorEntry, ...]
+    labels: tuple[str, ...]
+    recipe: str
+    stack: str
+    runtime: RuntimeRequirements
+    verdict: VerdictSummary
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        """Checks the rules that types do not express; raises InputError naming the key."""
+        if self.schema_version != SCHEMA_VERSION:
+            raise _wrong("schema_version", f"{SCHEMA_VERSION}", self.schema_version, "Update edgeproof-edge.")
+        for key in ("model_name", "version", "recipe", "stack"):
+            _require(bool(getattr(self, key)), key, "a text that is not empty", getattr(self, key))
+        _require(self.sequence >= 1, "sequence", "an integer from 1", self.sequence)
+        _require(_is_utc_time(self.created), "created", "a UTC time like 2026-11-21T09:00:00Z", self.created)
+        _check_files(self.files)
+        _check_tensors("inputs", self.inputs)
+        _check_tensors("outputs", self.outputs)
+        for index, operator in enumerate(self.runtime.operators):
+            _require(bool(operator.name), f"runtime.operators[{index}].name", "a text that is not empty", operator.name)
+            _require(
+                operator.version >= 1, f"runtime.operators[{index}].version", "an integer from 1", operator.version
+            )
+        _check_verdict(self.verdict)
+
+    def file(self, name: str) -> FileEntry:
+        """The entry of one file.
+
+        Raises:
+            InputError: The release has no file of that name.
+        """
+        for entry in self.files:
+            if entry.name == name:
+                return entry
+        raise InputError(f"release {self.version} has no file {name!r}; it has {[entry.name for entry in self.files]}.")
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`: sorted keys, so that equal manifests are equal bytes; ends with a newline."""
+        content = asdict(self)
+        content["inputs"] = [_tensor_json(entry) for entry in self.inputs]
+        content["outputs"] = [_tensor_json(entry) for entry in self.outputs]
+        return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """Reads the text of a `manifest.json`.
+
+        Raises:
+            InputError: The text is no JSON, or a key is missing, unknown, or has a wrong value; the message names the
+                key.
+        """
+        content = _object(_load(text), "")
+        version = content.get("schema_version")
+        if version != SCHEMA_VERSION or isinstance(version, bool):
+            raise _wrong("schema_version", f"{SCHEMA_VERSION}", version, "Update edgeproof-edge, or check the file.")
+        reader = _Reader(content, "")
+        manifest = cls(
+            schema_version=reader.integer("schema_version"),
+            model_name=reader.text("model_name"),
+            sequence=reader.integer("sequence"),
+            version=reader.text("version"),
+            created=reader.text("created"),
+            files=reader.objects("files", _read_file),
+            inputs=reader.objects("inputs", _read_tensor),
+            outputs=reader.objects("outputs", _read_tensor),
+            labels=reader.items("labels", _as_text),
+            recipe=reader.text("recipe"),
+            stack=reader.text("stack"),
+            runtime=reader.child("runtime", _read_runtime),
+            verdict=reader.child("verdict", _read_verdict),
+        )
+        reader.finish()
+        return manifest
+
+
+# --- Checks -----------------------------------------------------------------------------------------------------------
+
+
+def _wrong(key: str, wanted: str, found: object, remedy: str = "Publish the release again.") -> InputError:
+    shown = repr(found)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    return InputError(f"manifest: {key or 'the document'} must be {wanted}; found {shown}. {remedy}")
+
+
+def _require(holds: bool, key: str, wanted: str, found: object) -> None:
+    if not holds:
+        raise _wrong(key, wanted, found)
+
+
+def _is_utc_time(text: str) -> bool:
+    try:
+        return datetime.strptime(text, _CREATED_FORMAT).strftime(_CREATED_FORMAT) == text
+    except ValueError:
+        return False
+
+
+def _check_files(files: Sequence[FileEntry]) -> None:
+    _require(bool(files), "files", "a list with at least one file", list(files))
+    for index, entry in enumerate(files):
+        _require(_FILE_NAME.fullmatch(entry.name) is not None, f"files[{index}].name", "a plain file name", entry.name)
+        _require(_SHA256.fullmatch(entry.sha256) is not None, f"files[{index}].sha256", "64 hex digits", entry.sha256)
+        _require(entry.size_bytes >= 0, f"files[{index}].size_bytes", "a size in bytes", entry.size_bytes)
+    names = [entry.name for entry in files]
+    _require(len(set(names)) == len(names), "files", "a list of different names", names)
+
+
+def _check_tensors(key: str, entries: Sequence[TensorEntry]) -> None:
+    _require(bool(entries), key, "a list with at least one tensor", list(entries))
+    for index, entry in enumerate(entries):
+        place = f"{key}[{index}]"
+        _require(bool(entry.spec.name), f"{place}.name", "a text that is not empty", entry.spec.name)
+        _require(bool(entry.spec.dtype), f"{place}.dtype", "a text that is not empty", entry.spec.dtype)
+        _require(
+            all(size >= -1 for size in entry.spec.shape), f"{place}.shape", "sizes from 0, or -1", entry.spec.shape
+        )
+        _require(0.0 <= entry.spec.scale < float("inf"), f"{place}.scale", "a number from 0", entry.spec.scale)
+        _require(entry.layout != "", f"{place}.layout", "a text or null", entry.layout)
+        if entry.value_range is not None:
+            low, high = entry.value_range
+            is_range = float("-inf") < low <= high < float("inf")
+            _require(is_range, f"{place}.value_range", "[lowest, highest]", entry.value_range)
+
+
+def _check_verdict(verdict: VerdictSummary) -> None:
+    _require(verdict.num_examples >= 1, "verdict.num_examples", "an integer from 1", verdict.num_examples)
+    for key in ("num_correct_float", "num_correct_candidate"):
+        count = getattr(verdict, key)
+        _require(0 <= count <= verdict.num_examples, f"verdict.{key}", f"from 0 to {verdict.num_examples}", count)
+    _require(_is_ratio(verdict.minimum_ratio), "verdict.minimum_ratio", 'text like "97/100"', verdict.minimum_ratio)
+
+
+def _is_ratio(text: str) -> bool:
+    if _RATIO.fullmatch(text) is None:
+        return False
+    try:
+        Fraction(text)
+    except ZeroDivisionError:
+        return False
+    return True
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def _load(text: str | bytes) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:  # a wrong encoding is a ValueError, too
+        raise InputError(f"manifest: not JSON: {error}. Check that the file is a manifest.json.") from error
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _object(value: Any, place: str) -> dict[str, Any]:
+    _require(isinstance(value, dict), place, "an object", value)
+    content: dict[str, Any] = value
+    return content
+
+
+def _as_text(value: Any, place: str) -> str:
+    _require(isinstance(value, str), place, "a text", value)
+    return str(value)
+
+
+def _as_integer(value: Any, place: str) -> int:
+    _require(isinstance(value, int) and not isinstance(value, bool), place, "an integer", value)
+    return int(value)
+
+
+def _as_number(value: Any, place: str) -> float:
+    _require(isinstance(value, (int, float)) and not isinstance(value, bool), place, "a number", value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise _wrong(place, "a number", value) from None
+
+
+class _Reader:
+    """Takes the keys of one object, each once; what is missing or left over is an error that names it."""
+
+    def __init__(self, content: dict[str, Any], place: str) -> None:
+        self._content = dict(content)
+        self._place = place
+
+    def take(self, key: str) -> Any:
+        if key not in self._content:
+            raise InputError(f"manifest: the key {self.at(key)} is missing. Publish the release again.")
+        return self._content.pop(key)
+
+    def at(self, key: str) -> str:
+        return f"{self._place}.{key}" if self._place else key
+
+    def text(self, key: str) -> str:
+        return _as_text(self.take(key), self.at(key))
+
+    def optional_text(self, key: str) -> str | None:
+        value = self.take(key)
+        return None if value is None else _as_text(value, self.at(key))
+
+    def integer(self, key: str) -> int:
+        return _as_integer(self.take(key), self.at(key))
+
+    def number(self, key: str) -> float:
+        return _as_number(self.take(key), self.at(key))
+
+    def items(self, key: str, read: Callable[[Any, str], _Value]) -> tuple[_Value, ...]:
+        values, place = self.take(key), self.at(key)
+        _require(isinstance(values, list), place, "a list", values)
+        return tuple(read(value, f"{place}[{index}]") for index, value in enumerate(values))
+
+    def objects(self, key: str, read: Callable[[_Reader], _Value]) -> tuple[_Value, ...]:
+        return self.items(key, lambda value, place: _read_object(value, place, read))
+
+    def child(self, key: str, read: Callable[[_Reader], _Value]) -> _Value:
+        return _read_object(self.take(key), self.at(key), read)
+
+    def finish(self) -> None:
+        if self._content:
+            unknown = ", ".join(self.at(key) for key in sorted(self._content))
+            raise InputError(
+                f"manifest: unknown key {unknown} in schema version {SCHEMA_VERSION}. Update edgeproof-edge."
+            )
+
+
+def _read_object(value: Any, place: str, read: Callable[[_Reader], _Value]) -> _Value:
+    reader = _Reader(_object(value, place), place)
+    found = read(reader)
+    reader.finish()
+    return found
+
+
+def _read_file(reader: _Reader) -> FileEntry:
+    return FileEntry(reader.text("name"), reader.text("sha256"), reader.integer("size_bytes"))
+
+
+def _read_tensor(reader: _Reader) -> TensorEntry:
+    spec = TensorSpec(
+        name=reader.text("name"),
+        shape=reader.items("shape", _as_integer),
+        dtype=reader.text("dtype"),
+        scale=reader.number("scale"),
+        zero_point=reader.integer("zero_point"),
+    )
+    layout = reader.optional_text("layout")
+    place = reader.at("value_range")
+    bounds = reader.take("value_range")
+    if bounds is None:
+        return TensorEntry(spec, layout)
+    _require(isinstance(bounds, list) and len(bounds) == 2, place, "[lowest, highest]", bounds)
+    return TensorEntry(spec, layout, (_as_number(bounds[0], f"{place}[0]"), _as_number(bounds[1], f"{place}[1]")))
+
+
+def _read_runtime(reader: _Reader) -> RuntimeRequirements:
+    return RuntimeRequirements(
+        minimum_runtime=reader.optional_text("minimum_runtime"),
+        operators=reader.objects(
+            "operators", lambda item: OperatorRequirement(item.text("name"), item.integer("version"))
+        ),
+    )
+
+
+def _read_verdict(reader: _Reader) -> VerdictSummary:
+    return VerdictSummary(
+        num_examples=reader.integer("num_examples"),
+        num_correct_float=reader.integer("num_correct_float"),
+        num_correct_candidate=reader.integer("num_correct_candidate"),
+        minimum_ratio=reader.text("minimum_ratio"),
+    )
+
+
+def _tensor_json(entry: TensorEntry) -> dict[str, Any]:
+    return {**asdict(entry.spec), "layout": entry.layout, "value_range": entry.value_range}

@@ -1,0 +1,1 @@
+"""Configs and model modules to start from."""

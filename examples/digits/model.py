@@ -1,0 +1,21 @@
+"""A small depthwise-separable CNN, as phones run them. All that Edgeproof asks of a model module is build_model."""
+
+import tf_keras as keras
+from tf_keras import layers
+
+
+def build_model(hyperparameters: dict) -> keras.Model:
+    """Pixels 0..255 in, class probabilities out; scaling is a layer, so a device feeds pixels as they are."""
+    image = keras.Input((8, 8, 1), name="image")
+    x = layers.Rescaling(1 / 255)(image)
+    x = conv_block(x, layers.Conv2D(16, 3, padding="same", use_bias=False))
+    for filters, strides in ((32, 1), (64, 2)):
+        x = conv_block(x, layers.DepthwiseConv2D(3, strides=strides, padding="same", use_bias=False))
+        x = conv_block(x, layers.Conv2D(filters, 1, use_bias=False))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Dense(10, activation="softmax", name="digit")(x))
+
+
+def conv_block(x, convolution: layers.Layer):
+    """Convolution, BatchNorm (which the converter folds away) and ReLU6."""
+    return layers.ReLU(6.0)(layers.BatchNormalization(momentum=0.9)(convolution(x)))

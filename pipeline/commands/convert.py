@@ -1,0 +1,82 @@
+"""``edgeproof convert``: quantizes a SavedModel without a pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.commands.options import finish, json_option, print_json
+
+RECIPES = ["float32", "dynamic", "float16", "int8", "int16x8"]
+
+
+@click.command(epilog="Example: edgeproof convert --saved-model DIR --calibration pool.npz --recipe int8 --out edge")
+@click.option("--saved-model", required=True, type=click.Path(path_type=Path), help="Directory of the SavedModel.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="npz file of calibration examples: array x, or one array per input name, and optional labels y. int8 and int16x8 need it.",
+)
+@click.option(
+    "--recipe",
+    type=click.Choice(RECIPES),
+    default="int8",
+    show_default=True,
+    help="How weights and activations are stored.",
+)
+@click.option("--min-samples", type=click.IntRange(min=1), help="Examples the file must hold.  [default: 500]")
+@click.option(
+    "--num-samples", type=click.IntRange(min=1), help="Examples drawn from it, by seed and label.  [default: 500]"
+)
+@click.option("--seed", type=int, help="Of the draw.")
+@click.option("--input-type", type=click.Choice(["int8", "uint8", "float32"]), help="Type of the model's inputs.")
+@click.option("--output-type", type=click.Choice(["int8", "uint8", "float32"]), help="Type of the model's outputs.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Directory for model.tflite, float.tflite and the report.",
+)
+@json_option
+def command(
+    saved_model: Path,
+    calibration: Path | None,
+    recipe: str,
+    min_samples: int | None,
+    num_samples: int | None,
+    seed: int | None,
+    input_type: str | None,
+    output_type: str | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Quantize a SavedModel; write model.tflite, float.tflite and conversion_report.json."""
+    from components.compat import quiet_libraries
+    from pipeline.console import quiet_libraries_output
+
+    quiet_libraries()
+    draw: dict[str, Any] = {"min_samples": min_samples, "num_samples": num_samples, "seed": seed}
+    with quiet_libraries_output():
+        from components.saved_model import read_signature
+        from components.tflite_converter.calibration import load_npz_pool
+        from components.tflite_converter.conversion import ConversionRequest, convert, write_conversion
+        from components.tflite_converter.recipes import IoType, parse_recipe
+        from pipeline.outcome import describe_conversion
+
+        request = ConversionRequest(
+            saved_model=saved_model,
+            recipe=parse_recipe(recipe),
+            pool=load_npz_pool(calibration, read_signature(saved_model).inputs) if calibration else None,
+            input_type=IoType(input_type) if input_type else None,
+            output_type=IoType(output_type) if output_type else None,
+            **{name: value for name, value in draw.items() if value is not None},
+        )
+        conversion = convert(request)
+        write_conversion(out, conversion)
+    if as_json:
+        print_json(conversion.report.model_dump(mode="json"))
+    else:
+        click.echo(describe_conversion(conversion.report, out))
+    finish(0)

@@ -1,0 +1,37 @@
+"""Options and outputs that several verbs share."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+config_argument = click.argument("config", type=click.Path(dir_okay=False))
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the config; repeatable."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+log_level_option = click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Also show the log lines of every library from this level on; the log file always has them from info on.",
+)
+
+
+def print_json(value: Any) -> None:
+    """Prints a result for machines, with sorted keys."""
+    click.echo(json.dumps(value, indent=2, sort_keys=True))
+
+
+def finish(exit_code: int) -> Callable[[], None]:
+    """Ends the process at once, after flushing.
+
+    TensorFlow's and Beam's threads can abort an interpreter that shuts down in the normal way; there is nothing left to clean up.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)

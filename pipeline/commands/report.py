@@ -1,0 +1,27 @@
+"""``edgeproof report``: the verdict of the last run, explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.commands.options import config_argument, json_option, print_json, set_option
+
+
+@click.command(epilog="Example: edgeproof report examples/digits/config.yaml")
+@config_argument
+@set_option
+@json_option
+def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Explain the verdict of the last run of CONFIG. Exit code 0: accepted; 1: refused."""
+    from pipeline.config_file import load_config
+    from pipeline.outcome import describe_run, read_gate_report
+    from pipeline.run_record import read_last_record
+
+    record = read_last_record(load_config(Path(config), overrides).workspace_dir)
+    if as_json:
+        print_json({"run": record.model_dump(), "gate_report": read_gate_report(record).model_dump(mode="json")})
+    else:
+        click.echo(describe_run(record))
+    raise click.exceptions.Exit(0 if record.is_accepted else 1)

@@ -1,0 +1,40 @@
+"""``edgeproof run``: the pipeline of a config file, locally."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.commands.options import config_argument, finish, json_option, log_level_option, print_json, set_option
+
+
+@click.command(epilog="Example: edgeproof run examples/mnist/config.yaml --set data.path=$HOME/mnist")
+@config_argument
+@set_option
+@log_level_option
+@json_option
+def command(config: str, overrides: tuple[str, ...], log_level: str | None, as_json: bool) -> None:
+    """Run the pipeline of CONFIG, from data to a published release.
+
+    Steps whose inputs, code and settings did not change are taken from the cache. Exit code 0: published; 1: refused by the gate.
+    """
+    run_config(Path(config), overrides, log_level, as_json)
+
+
+def run_config(config_file: Path, overrides: tuple[str, ...], log_level: str | None, as_json: bool) -> None:
+    """Runs a config file, prints the outcome and ends the process."""
+    from components.compat import quiet_libraries
+    from pipeline.config_file import load_config
+
+    config = load_config(config_file, overrides)
+    quiet_libraries()
+    from pipeline.local_runner import run
+    from pipeline.outcome import describe_run
+
+    record = run(config, log_level)
+    if as_json:
+        print_json(record.model_dump())
+    else:
+        click.echo(describe_run(record))
+    finish(0 if record.is_accepted else 1)

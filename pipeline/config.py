@@ -1,0 +1,327 @@
+"""The typed config: one YAML file becomes frozen models, or one error per wrong key.
+
+Rules, in order: 1. an unknown key is refused. 2. A path in the file is relative to the file; a path given by ``--set`` is relative
+to the current directory, as a shell user expects. 3. Every default says its unit and where it comes from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base", Path.cwd())
+    return Path(base, path.expanduser()).resolve()
+
+
+def _resolve_module(source: str, info: ValidationInfo) -> str:
+    """``file.py`` and ``file.py:function`` become absolute; a dotted module stays as it is."""
+    file, colon, function = source.partition(":")
+    return f"{_resolve(Path(file), info)}{colon}{function}" if file.endswith(".py") else source
+
+
+ConfigPath = Annotated[Path, AfterValidator(_resolve), Field(json_schema_extra={"relative_to": "this file"})]
+ModuleSource = Annotated[str, AfterValidator(_resolve_module), Field(json_schema_extra={"relative_to": "this file"})]
+
+
+class Section(BaseModel):
+    """A section of the config: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=False)
+
+
+class DataFormat(str, Enum):
+    """What examples come in."""
+
+    IMAGE_FOLDER = "image_folder"
+    TFRECORD = "tfrecord"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class RecipeName(str, Enum):
+    """Recipes of ``components.tflite_converter.recipes``, by their names in the config."""
+
+    FLOAT32 = "float32"
+    DYNAMIC = "dynamic"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+    INT16X8 = "int16x8"
+
+
+class ImageConfig(Section):
+    """The size of the image tensor that the model takes."""
+
+    height: int = Field(gt=0, description="Rows, in pixels.")
+    width: int = Field(gt=0, description="Columns, in pixels.")
+    channels: Literal[1, 3] = Field(description="1 for gray, 3 for RGB.")
+    resize: Literal["bilinear", "area", "nearest"] | None = Field(
+        None,
+        description="How images of another size are brought to height x width; without it they are an error, because a device that "
+        "resizes differently than training sees another picture (the commonest cause of a bad field score).",
+    )
+
+
+class TensorFeatureConfig(Section):
+    """A numeric feature of a tf.Example, a CSV row or a Parquet row."""
+
+    dtype: Literal["float32", "int32", "int64"] = Field("float32", description="Type of the values.")
+    shape: tuple[int, ...] = Field(
+        (), description="Shape of one example; empty for a scalar, the only shape that CSV can hold."
+    )
+
+
+class SplitPatterns(Section):
+    """File patterns of splits that a person has already made, relative to ``data.path``."""
+
+    train: str = Field(description="Files to train on.")
+    calibration: str | None = Field(
+        None,
+        description="Files that set int8 ranges; image folders may leave it out and have it cut from the train files.",
+    )
+    eval: str = Field(description="The holdout: only the Evaluator reads it.")
+
+
+class SplitShares(Section):
+    """Parts of the data per split, in hash buckets; only their proportions count."""
+
+    train: int = Field(
+        80,
+        ge=0,
+        description="Buckets for training (0 where the model comes as a SavedModel). Default: the usual 80/10/10.",
+    )
+    calibration: int = Field(
+        10, gt=0, description="Buckets for calibration; the pool needs convert.calibration.min_samples examples."
+    )
+    eval: int = Field(10, gt=0, description="Buckets for the holdout; the gate needs gate.min_examples examples.")
+
+
+class DataConfig(Section):
+    """Where examples come from and how they are split."""
+
+    format: DataFormat = Field(description="What lies under data.path.")
+    path: ConfigPath = Field(description="Directory of the data.")
+    pattern: str | None = Field(
+        None,
+        description="Files under data.path; may hold {SPAN} and {VERSION}, and the newest span and version are taken. "
+        "Default: */* for an image folder (label/file), * otherwise.",
+    )
+    patterns: SplitPatterns | None = Field(None, description="Instead of pattern: splits that exist already.")
+    shares: SplitShares = Field(
+        SplitShares(), description="How a hash of the content (or of group_by) cuts the data into splits."
+    )
+    group_by: str | None = Field(
+        None,
+        description="Keeps related examples in one split: a regular expression with one group over an image's path, or the name of a "
+        "feature. Default: the content itself, so that duplicates never straddle splits.",
+    )
+    label: str = Field(
+        "label", description="Name of the label feature, an integer class number; image folders always call it label."
+    )
+    class_names: tuple[str, ...] = Field(
+        (), description="Names by class number. Default: an image folder's sorted folder names."
+    )
+    num_classes: int | None = Field(None, gt=1, description="Number of classes, where class_names is not given.")
+    image: ImageConfig | None = Field(None, description="Image models: the size of the image tensor.")
+    image_feature: str = Field(
+        "image", description="Name of the feature that holds the encoded image, in tfrecord and parquet data."
+    )
+    features: dict[str, TensorFeatureConfig] = Field(
+        {}, description="Other models: the features the model sees, by name."
+    )
+    schema_file: ConfigPath | None = Field(None, description="A TFDV schema (.pbtxt). Default: made from this section.")
+
+    @model_validator(mode="after")
+    def _check_together(self) -> DataConfig:
+        if self.pattern and self.patterns:
+            raise ValueError("give pattern or patterns, not both")
+        if self.format is DataFormat.IMAGE_FOLDER:
+            self._check_image_folder()
+        elif bool(self.image) == bool(self.features):
+            raise ValueError(
+                f"{self.format.value} data needs either image (encoded images) or features (numeric tensors)"
+            )
+        elif not self.class_names and self.num_classes is None:
+            raise ValueError(f"{self.format.value} data needs class_names, or num_classes")
+        if self.format is DataFormat.CSV and any(f.shape for f in self.features.values()):
+            raise ValueError("csv holds scalars only; give features without shape, or use tfrecord or parquet")
+        return self
+
+    def _check_image_folder(self) -> None:
+        if self.image is None:
+            raise ValueError("image_folder data needs image: {height, width, channels}")
+        if self.features:
+            raise ValueError("image_folder data has no features beside the image; remove features")
+        if self.group_by and _num_groups(self.group_by) != 1:
+            raise ValueError(f"group_by {self.group_by!r} must be a regular expression with one group in parentheses")
+
+
+def _num_groups(pattern: str) -> int:
+    try:
+        return re.compile(pattern).groups
+    except re.error:
+        return 0
+
+
+class ModelConfig(Section):
+    """The float model, in one of three ways."""
+
+    module: ModuleSource | None = Field(
+        None, description="Python file or dotted module with build_model(hyperparameters)."
+    )
+    run_fn: ModuleSource | None = Field(
+        None, description="A team's own TFX run_fn: file.py:function or package.module.function."
+    )
+    saved_model: ConfigPath | None = Field(None, description="An existing SavedModel; nothing is trained.")
+    hyperparameters: dict[str, Any] = Field({}, description="Handed to build_model and run_fn as they are.")
+
+    @model_validator(mode="after")
+    def _exactly_one_source(self) -> ModelConfig:
+        given = [name for name in ("module", "run_fn", "saved_model") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of module, run_fn, saved_model; found {', '.join(given) or 'none'}")
+        return self
+
+
+class TrainConfig(Section):
+    """Training of a model module."""
+
+    epochs: int = Field(10, gt=0, description="Passes over the train split.")
+    batch_size: int = Field(64, gt=0, description="Examples per step; 64 suits small CNNs on a CPU.")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="Of Adam, unless the module brings its own optimizer; Keras's default."
+    )
+    seed: int = Field(
+        7, ge=0, description="Of weights, shuffling and augmentation; fixed so that a rerun gives the same model."
+    )
+
+
+class CalibrationConfig(Section):
+    """How int8 ranges are measured."""
+
+    min_samples: int = Field(
+        500,
+        gt=0,
+        description="Examples the calibration split must hold; 200 rows moved agreement by half a point from draw to draw.",
+    )
+    num_samples: int = Field(
+        500, gt=0, description="Examples drawn from it, stratified by label; TensorFlow's guide says 100-500."
+    )
+    seed: int = Field(7, ge=0, description="Of the draw.")
+
+
+class ConvertConfig(Section):
+    """The edge model."""
+
+    recipe: RecipeName = Field(RecipeName.INT8, description="How the weights and activations are stored.")
+    input_type: Literal["int8", "uint8", "float32"] | None = Field(
+        None, description="Type of the model's input. Default: int8 for the int8 recipe, float32 otherwise."
+    )
+    output_type: Literal["int8", "uint8", "float32"] | None = Field(
+        None, description="Type of the model's output. Default: as input_type."
+    )
+    calibration: CalibrationConfig = CalibrationConfig()
+
+
+class GateConfig(Section):
+    """What a model must prove before it is published."""
+
+    min_ratio: Decimal = Field(
+        Decimal("0.97"),
+        gt=0,
+        le=1,
+        description="Right answers of the edge model / right answers of the float model, compared exactly.",
+    )
+    min_float_accuracy: Decimal | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Floor under the float model. Default: three standard errors above always naming the commonest class.",
+    )
+    min_examples: int = Field(
+        500,
+        gt=0,
+        description="Size of the holdout below which nothing is judged; at 500 a model truly at 95 % passes in 7 % of runs.",
+    )
+    decision_threshold: float = Field(
+        0.5, ge=0, le=1, description="Of a one-unit sigmoid output: at or above it, class 1."
+    )
+
+
+class ReleaseConfig(Section):
+    """Where accepted models go."""
+
+    path: ConfigPath | None = Field(
+        None, description="Directory of the releases. Default: published under the workspace."
+    )
+
+
+class PipelineConfig(Section):
+    """One pipeline: data in, a judged and published edge model out."""
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9-]{0,62}$", description="Name of the pipeline and of its model: a-z, 0-9 and hyphens."
+    )
+    workspace: ConfigPath | None = Field(
+        None,
+        description="Directory of artifacts, metadata and logs. Default: .edgeproof/<name> in the current directory.",
+    )
+    data: DataConfig
+    model: ModelConfig
+    train: TrainConfig = TrainConfig()
+    convert: ConvertConfig = ConvertConfig()
+    gate: GateConfig = GateConfig()
+    release: ReleaseConfig = ReleaseConfig()
+
+    @property
+    def workspace_dir(self) -> Path:
+        return self.workspace or Path.cwd() / ".edgeproof" / self.name
+
+    @property
+    def release_dir(self) -> Path:
+        return self.release.path or self.workspace_dir / "published"
+
+
+def path_keys(section: type[BaseModel] = PipelineConfig, prefix: str = "") -> frozenset[str]:
+    """Dotted keys whose values are paths, found in the models themselves."""
+    keys: set[str] = set()
+    for name, field in section.model_fields.items():
+        inner = _section_of(field.annotation)
+        if inner is not None:
+            keys |= path_keys(inner, f"{prefix}{name}.")
+        elif "AfterValidator" in repr((field.annotation, field.metadata)):
+            keys.add(prefix + name)
+    return frozenset(keys)
+
+
+def allowed_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that may stand at ``location`` of the config, sorted; empty where free keys are allowed."""
+    section: type[BaseModel] = PipelineConfig
+    for part in location:
+        field = section.model_fields.get(str(part))
+        inner = _section_of(field.annotation) if field else None
+        if inner is None:
+            return []
+        section = inner
+    return sorted(section.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    candidates = (annotation, *getattr(annotation, "__args__", ()))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def validated(values: Mapping[str, Any], base: Path) -> PipelineConfig:
+    """Builds the config; relative paths start at ``base``.
+
+    Raises:
+        pydantic.ValidationError: A key is unknown, missing or wrong.
+    """
+    return PipelineConfig.model_validate(values, context={"base": base})

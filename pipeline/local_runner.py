@@ -1,0 +1,76 @@
+"""Runs a pipeline in this process: one run at a time per workspace, a dozen lines on the console, the rest in a log file.
+
+TFX is imported after the first line is printed and the output is captured: it takes seconds, and its libraries greet people.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config import PipelineConfig
+from pipeline.console import PROGRESS_LOGGER, captured_output
+from pipeline.errors import RunError
+from pipeline.run_record import RunRecord, write_record
+
+progress = logging.getLogger(PROGRESS_LOGGER)
+
+
+def run(config: PipelineConfig, log_level: str | None = None) -> RunRecord:
+    """Runs the whole chain; a refusal by the gate is a finished run.
+
+    Args:
+        config: The pipeline's config.
+        log_level: Shows everybody's log lines from this level on; None shows progress only.
+
+    Raises:
+        InputError: The config, the data or the model cannot be used.
+        RunError: A node failed for another reason, or another run holds the workspace.
+    """
+    started = time.monotonic()
+    workspace = config.workspace_dir
+    _make(workspace)
+    log_file = workspace / "logs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
+    with _only_run(workspace), captured_output(log_file, log_level):
+        progress.info("edgeproof: pipeline %s in %s", config.name, workspace)
+        from pipeline.execution import execute
+        from pipeline.preflight import check
+
+        check(config)
+        outcome = execute(config, log_file)
+        record = outcome.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
+        write_record(record, workspace)
+        return record
+
+
+def _make(workspace: Path) -> None:
+    try:
+        workspace.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"workspace {workspace} cannot be made: {error.strerror}. Choose another with --set workspace=DIR."
+        ) from error
+
+
+@contextlib.contextmanager
+def _only_run(workspace: Path) -> Iterator[None]:
+    """Holds the workspace; the lock dies with the process, so a killed run never blocks the next."""
+    with (workspace / ".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "unknown"
+            raise RunError(
+                f"another run (process {holder}) is using {workspace}. Wait for it, or give --set workspace=DIR."
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

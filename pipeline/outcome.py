@@ -1,0 +1,109 @@
+"""What a person reads when a command ends: the table of nodes, the verdict, the way on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeproof_edge.flatbuffer import Inspection
+from edgeproof_edge.tensors import TensorSpec
+
+from components.evaluator.report import GateReport, explain, read_report
+from components.tflite_converter.report import ConversionReport
+from pipeline.run_record import RunRecord
+
+
+def describe_run(record: RunRecord) -> str:
+    """The nodes of a run with state and seconds, the verdict in one sentence, and what to do next."""
+    return "\n\n".join([_node_table(record), explain(read_gate_report(record)), _way_on(record)])
+
+
+def read_gate_report(record: RunRecord) -> GateReport:
+    """The gate report of a run.
+
+    Raises:
+        DataError: The workspace has been cleared since.
+    """
+    return read_report(Path(record.gate_report))
+
+
+def _node_table(record: RunRecord) -> str:
+    width = max(len(node.name) for node in record.nodes)
+    rows = [f"{node.name:<{width}}  {node.state:<8}  {node.seconds:6.1f} s" for node in record.nodes]
+    return "\n".join([*rows, f"{'':<{width}}  {'total':<8}  {record.seconds:6.1f} s"])
+
+
+def _way_on(record: RunRecord) -> str:
+    lines = [f"report   {record.gate_report}", f"log      {record.log}"]
+    if record.release is None:
+        return "\n".join(["nothing was published", *lines])
+    model = Path(record.release.path) / "model.tflite"
+    return "\n".join(
+        [
+            f"release  {record.release.path} (version {record.release.version})",
+            *lines,
+            f"next     edgeproof inspect {model}",
+        ]
+    )
+
+
+def describe_conversion(report: ConversionReport, directory: Path) -> str:
+    """What was converted from what, how it compares with float, and where the files lie."""
+    lines = [
+        f"{report.recipe.value}  {report.model.size_bytes:,} bytes ({report.float_model.size_bytes:,} in float), "
+        f"input {report.input_type.value}, output {report.output_type.value}",
+        f"float operators: {_listed(report.inspection.float_operators)}",
+        *_calibration_lines(report),
+        *_score_lines(report),
+        *(f"warning: {warning}" for warning in report.warnings),
+        f"wrote {directory}/model.tflite, float.tflite, conversion_report.json in {report.seconds.total:.1f} s",
+        f"next     edgeproof evaluate --saved-model DIR --tflite {directory}/model.tflite --data HOLDOUT.npz --out {directory}",
+    ]
+    return "\n".join(lines)
+
+
+def _calibration_lines(report: ConversionReport) -> list[str]:
+    facts = report.calibration
+    if facts is None:
+        return []
+    lowered = f" (min-samples lowered to {facts.min_samples})" if facts.min_samples_lowered else ""
+    return [
+        f"calibration: {facts.num_range} of {facts.num_distinct} distinct examples set ranges, seed {facts.seed}{lowered}"
+    ]
+
+
+def _score_lines(report: ConversionReport) -> list[str]:
+    chosen = next(candidate for candidate in report.candidates if candidate.chosen)
+    outputs = chosen.score.outputs if chosen.score else ()
+    return [
+        f"output {output.output}: same class as float on {output.num_same} of {output.num_rows} examples that set no range"
+        for output in outputs
+        if output.num_same is not None
+    ]
+
+
+def describe_inspection(inspection: Inspection) -> str:
+    """Operators, types and tensors of a .tflite file on one screen."""
+    operators = [
+        f"{use.count:>5} x {use.name} v{use.version}  {' '.join(use.input_dtypes)} -> {' '.join(use.output_dtypes)}"
+        for use in inspection.operators
+    ]
+    return "\n".join(
+        [
+            f"{inspection.size_bytes:,} bytes, sha256 {inspection.sha256}",
+            *(f"input   {_describe_tensor(tensor)}" for tensor in inspection.inputs),
+            *(f"output  {_describe_tensor(tensor)}" for tensor in inspection.outputs),
+            *operators,
+            f"float operators: {_listed(inspection.float_operators)}; {inspection.num_int_float_crossings} crossings between int and float",
+            f"custom operators: {_listed((*inspection.custom_operators, *inspection.flex_operators))}",
+            f"minimum runtime: {inspection.minimum_runtime or 'not stated'}",
+        ]
+    )
+
+
+def _describe_tensor(tensor: TensorSpec) -> str:
+    quantization = f" scale {tensor.scale:.6g} zero point {tensor.zero_point}" if tensor.is_quantized else ""
+    return f"{tensor.name}  {list(tensor.shape)} {tensor.dtype}{quantization}"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(sorted(set(names))) or "none"

@@ -1,0 +1,88 @@
+"""Everything that can be refused before work starts: the data's files, the model's contract, the room to work in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from components.errors import ModelError
+from components.examples import ExampleSpec
+from components.saved_model import Signature, read_signature
+from components.trainer.contract import build_model, check_model
+from components.trainer.run_fn import resolve_run_fn
+from pipeline import data_source
+from pipeline.config import PipelineConfig
+from pipeline.description import DataDescription, describe_data
+from pipeline.errors import ConfigError, RunError
+
+#: Free disk that a run needs at least: artifacts are copies of the data, and a full disk ends a run half-way.
+MIN_FREE_BYTES = 200 * 1024 * 1024
+
+
+def check(config: PipelineConfig) -> tuple[str, ...]:
+    """Checks a config against the world.
+
+    Returns:
+        One sentence per thing that was checked and holds.
+
+    Raises:
+        InputError: The data's files, the model or the calibration section cannot be used.
+        RunError: The workspace or the release directory cannot be written.
+    """
+    for directory in (config.workspace_dir, config.release_dir):
+        _check_writable(directory)
+    data_source.preflight(config.data)
+    _check_calibration(config)
+    data = describe_data(config)
+    return (
+        f"data: {config.data.format.value} under {config.data.path}, {data.num_classes} classes",
+        _check_model(config, data),
+        f"workspace: {config.workspace_dir}",
+    )
+
+
+def _check_writable(directory: Path) -> None:
+    existing = next(parent for parent in (directory, *directory.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise RunError(
+            f"{directory} cannot be written. Choose another with --set workspace=DIR or --set release.path=DIR."
+        )
+    free = shutil.disk_usage(existing).free
+    if free < MIN_FREE_BYTES:
+        raise RunError(
+            f"{existing} has {free // 2**20} MiB left; a run needs {MIN_FREE_BYTES // 2**20} MiB. Free some space."
+        )
+
+
+def _check_calibration(config: PipelineConfig) -> None:
+    if config.model.saved_model is None and config.data.patterns is None and config.data.shares.train == 0:
+        raise ConfigError(
+            "data.shares.train is 0, but model is to be trained; give it a share, or bring model.saved_model."
+        )
+
+
+def _check_model(config: PipelineConfig, data: DataDescription) -> str:
+    if config.model.saved_model is not None:
+        signature = read_signature(config.model.saved_model)
+        _check_signature(signature, data.examples, config.model.saved_model)
+        return f"model: SavedModel {config.model.saved_model}, signature {signature.key!r}"
+    if config.model.run_fn is not None:
+        resolve_run_fn(config.model.run_fn)
+        return f"model: run_fn {config.model.run_fn}"
+    assert config.model.module is not None
+    model = build_model(config.model.module, config.model.hyperparameters)
+    check_model(model, data.examples, data.num_classes, config.model.module)
+    return f"model: {config.model.module}, {model.count_params():,} parameters"
+
+
+def _check_signature(signature: Signature, spec: ExampleSpec, directory: Path) -> None:
+    """Holds a SavedModel's image input against ``data.image``; other inputs are bound by name when they are read."""
+    if spec.image is None or len(signature.inputs) != 1:
+        return
+    wanted = (spec.image.height, spec.image.width, spec.image.channels)
+    found = signature.inputs[0].shape[1:]
+    if len(found) != len(wanted) or any(f not in (-1, w) for f, w in zip(found, wanted, strict=True)):
+        raise ModelError(
+            f"{directory}: signature {signature.key!r} takes images of shape {found}, but data.image says {wanted}."
+        )

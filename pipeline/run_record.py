@@ -1,0 +1,85 @@
+"""What happened in a run: its nodes, its verdict and its release, as one JSON file that later commands read.
+
+MLMD stays the source; the record is what a person asks for after the run, kept so that ``edgeproof report`` needs no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.errors import ConfigError
+
+#: The record of the last finished run, under the workspace.
+LAST_RUN = "last_run.json"
+
+
+class NodeRecord(BaseModel):
+    """One node of a run; ``state`` is MLMD's, in lower case."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    state: str
+    seconds: float
+
+    @property
+    def is_cached(self) -> bool:
+        return self.state == "cached"
+
+
+class ReleaseRecord(BaseModel):
+    """Where an accepted model lies."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    path: str
+
+
+class RunRecord(BaseModel):
+    """One run that came to a verdict."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pipeline: str
+    run_id: str
+    nodes: tuple[NodeRecord, ...]
+    is_accepted: bool
+    gate_report: str
+    conversion_report: str
+    release: ReleaseRecord | None
+    log: str
+    seconds: float = 0.0
+
+
+def write_record(record: RunRecord, workspace: Path) -> Path:
+    """Writes the record under its run's id and replaces the last run's, each in one step."""
+    text = json.dumps(record.model_dump(), indent=2, sort_keys=True) + "\n"
+    own = workspace / "runs" / f"{record.run_id.replace(':', '')}.json"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    for path in (own, workspace / LAST_RUN):
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    return own
+
+
+def read_last_record(workspace: Path) -> RunRecord:
+    """The record of the last run that came to a verdict.
+
+    Raises:
+        ConfigError: There has been none, or the file is damaged.
+    """
+    path = workspace / LAST_RUN
+    try:
+        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no run has come to a verdict under {workspace}. Start one with edgeproof run CONFIG."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}. Run edgeproof run CONFIG again.") from error

@@ -1,0 +1,450 @@
+"""The executor on real models and a real gzip TFRecord split: verdict, blessing and evidence, closed by default."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from edgeproof_edge.errors import InputError
+from numpy.typing import NDArray
+
+from components.compat import library_versions
+from components.errors import DataError, ModelError
+from components.evaluator.arrays import evaluate_arrays
+from components.evaluator.gate import GateRules
+from components.evaluator.report import GateReport, explain, read_report
+from components.examples import ExampleSpec, TensorFeature
+
+pytestmark = pytest.mark.tfx
+
+BEAM_ARGUMENTS = ["--runner=FnApiRunner", "--sdk_container_image=local"]
+SPEC = ExampleSpec(class_names=("low", "middle", "high"), features=(TensorFeature("x", "float32", (4,)),))
+#: A linear classifier of three overlapping clouds: its weights are the clouds' centers.
+CENTERS = np.array([[1, 0, 0, 0.5], [0, 1, 0, -0.5], [0, 0, 1, 0.1]], np.float32)
+BIAS = -0.5 * (CENTERS**2).sum(axis=1)
+
+
+def clouds(num_examples: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, num_examples)
+    return (CENTERS[labels] + random.normal(0, 0.4, (num_examples, 4))).astype(np.float32), labels
+
+
+ROWS, LABELS = clouds(600, seed=5)
+
+
+@dataclass(frozen=True)
+class Models:
+    """Directories and files that the tests share; nobody writes into them."""
+
+    saved_model: Path
+    float32: Path
+    int8: Path
+    badly_calibrated: Path
+    two_classes: Path
+
+
+def export(directory: Path, num_classes: int) -> Path:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = tf.Variable(CENTERS[:num_classes].T)
+    signature = [tf.TensorSpec([None, 4], tf.float32, name="x")]
+    module.edge = tf.function(
+        lambda x: {"probs": tf.nn.softmax(tf.linalg.matmul(x, module.weights) + BIAS[:num_classes])},
+        input_signature=signature,
+    )
+    tf.saved_model.save(module, str(directory), signatures={"edge": module.edge})
+    return directory
+
+
+def convert(saved_model: Path, file: Path, calibration: NDArray[np.float32] | None = None) -> Path:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=["edge"])
+    if calibration is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ({"x": row[None]} for row in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    file.write_bytes(converter.convert())
+    return file
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    root = tmp_path_factory.mktemp("models")
+    saved_model, calibration = export(root / "float", 3), clouds(200, seed=6)[0]
+    return Models(
+        saved_model=saved_model,
+        float32=convert(saved_model, root / "float.tflite"),
+        int8=convert(saved_model, root / "int8.tflite", calibration),
+        badly_calibrated=convert(saved_model, root / "bad.tflite", calibration * 0.02),
+        two_classes=convert(export(root / "two", 2), root / "two.tflite"),
+    )
+
+
+@dataclass
+class Bench:
+    """Artifacts of one evaluation, to be spoilt by a test before it runs."""
+
+    root: Path
+    models: Models
+    rows: NDArray[np.float32] = field(default_factory=lambda: ROWS)
+    labels: NDArray[np.int64] = field(default_factory=lambda: LABELS)
+    expected: int | None = len(LABELS)
+    recorded_sha256: str | None = None
+    num_files: int = 2
+    split: str = "eval"
+    properties: dict[str, Any] = field(default_factory=dict)
+
+    def write_examples(self) -> None:
+        import tensorflow as tf
+
+        split = self.root / "examples" / "Split-eval"
+        split.mkdir(parents=True)
+        for number in range(self.num_files):
+            with tf.io.TFRecordWriter(str(split / f"data-{number:05}.gz"), options="GZIP") as writer:
+                for row, label in zip(
+                    self.rows[number :: self.num_files], self.labels[number :: self.num_files], strict=True
+                ):
+                    feature = {
+                        "x": tf.train.Feature(float_list=tf.train.FloatList(value=row)),
+                        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+                    }
+                    writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+
+    def write_statistics(self) -> None:
+        from tensorflow_metadata.proto.v0 import statistics_pb2
+
+        split = self.root / "statistics" / "Split-eval"
+        split.mkdir(parents=True)
+        if self.expected is not None:
+            record = statistics_pb2.DatasetFeatureStatisticsList()
+            record.datasets.add(num_examples=self.expected)
+            (split / "FeatureStats.pb").write_bytes(record.SerializeToString())
+
+    def artifact(self, kind: str, folder: str) -> Any:
+        from tfx.types import standard_artifacts
+
+        artifact = getattr(standard_artifacts, kind)()
+        artifact.uri = str(self.root / folder)
+        artifact.set_string_custom_property("tfx_version", library_versions()["tfx"])
+        if kind in ("Examples", "ExampleStatistics"):
+            artifact.split_names = '["train", "eval"]'
+        return artifact
+
+    def run(self, tflite: Path | bytes | None) -> SimpleNamespace:
+        """Writes the artifacts, runs the executor; returns the output artifacts and the report."""
+        from components.evaluator.executor import Executor
+
+        data = tflite.read_bytes() if isinstance(tflite, Path) else tflite
+        (self.root / "converted").mkdir()
+        if data is not None:
+            (self.root / "converted" / "model.tflite").write_bytes(data)
+        self.write_examples()
+        self.write_statistics()
+        float_model, candidate = self.artifact("Model", "trained"), self.artifact("Model", "converted")
+        (self.root / "trained").mkdir()
+        (self.root / "trained" / "Format-Serving").symlink_to(self.models.saved_model)
+        float_model.id, candidate.id = 7, 8
+        recorded = hashlib.sha256(data or b"").hexdigest() if self.recorded_sha256 is None else self.recorded_sha256
+        candidate.set_string_custom_property("sha256", recorded)
+        candidate.set_string_custom_property("recipe", "int8")
+        evaluation, blessing = (
+            self.artifact("ModelEvaluation", "evaluation"),
+            self.artifact("ModelBlessing", "blessing"),
+        )
+        properties = {
+            "eval_split": self.split,
+            "example_spec": SPEC.to_json(),
+            "num_classes": 3,
+            "decision_threshold": 0.5,
+            "rules": GateRules().to_json(),
+            "code_version": "test",
+        }
+        context = Executor.Context(beam_pipeline_args=list(BEAM_ARGUMENTS), tmp_dir=str(self.root), unique_id="1")
+        Executor(context).Do(
+            {
+                "examples": [self.artifact("Examples", "examples")],
+                "statistics": [self.artifact("ExampleStatistics", "statistics")],
+                "float_model": [float_model],
+                "tflite_model": [candidate],
+            },
+            {"evaluation": [evaluation], "blessing": [blessing]},
+            {**properties, **self.properties},
+        )
+        report = read_report(self.root / "evaluation")
+        return SimpleNamespace(evaluation=evaluation, blessing=blessing, report=report)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, models: Models) -> Bench:
+    return Bench(tmp_path, models)
+
+
+def softmax_by_hand(rows: NDArray[np.float32]) -> NDArray[Any]:
+    logits = rows @ CENTERS.T + BIAS
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[Any] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def interpreted_by_hand(file: Path, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Row by row through LiteRT: round, clip, cast; the reference that shares nothing with our scorer."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(file), num_threads=1)
+    interpreter.allocate_tensors()
+    (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
+    found = []
+    for row in rows:
+        if source["dtype"] == np.int8:
+            scale, zero_point = source["quantization"]
+            row = np.clip(np.rint(row.astype(np.float64) / scale) + zero_point, -128, 127).astype(np.int8)
+        interpreter.set_tensor(source["index"], row[None])
+        interpreter.invoke()
+        output = interpreter.get_tensor(sink["index"])[0]
+        if sink["dtype"] == np.int8:
+            output = (output.astype(np.float32) - sink["quantization"][1]) * np.float32(sink["quantization"][0])
+        found.append(output)
+    return np.stack(found)
+
+
+def broken(report: GateReport) -> set[str]:
+    return {rule.name for rule in report.verdict.rules if not rule.passed}
+
+
+@pytest.mark.parametrize("recipe", ["float32", "int8", "badly_calibrated"])
+def test_counts_equal_plain_numpy_on_every_example(bench: Bench, models: Models, recipe: str) -> None:
+    file: Path = getattr(models, recipe)
+    report = bench.run(file).report
+    float_right = softmax_by_hand(ROWS).argmax(axis=1) == LABELS
+    candidate_right = interpreted_by_hand(file, ROWS).argmax(axis=1) == LABELS
+    assert report.counts.num_examples == len(LABELS)
+    assert report.counts.num_both_correct == int((float_right & candidate_right).sum())
+    assert report.counts.num_only_float_correct == int((float_right & ~candidate_right).sum())
+    assert report.counts.num_only_candidate_correct == int((~float_right & candidate_right).sum())
+    assert report.counts.correct_float_by_label == tuple(np.bincount(LABELS[float_right], minlength=3).tolist())
+    assert report.counts.correct_candidate_by_label == tuple(np.bincount(LABELS[candidate_right], minlength=3).tolist())
+
+
+def test_an_accepted_model_is_blessed_as_tfx_does(bench: Bench, models: Models) -> None:
+    outcome = bench.run(models.int8)
+    assert outcome.report.verdict.accepted
+    assert [path.name for path in (bench.root / "blessing").iterdir()] == ["BLESSED"]
+    assert outcome.blessing.get_int_custom_property("blessed") == 1
+    assert outcome.blessing.get_int_custom_property("current_model_id") == 8
+    assert outcome.blessing.get_string_custom_property("current_model") == str(bench.root / "converted")
+    assert outcome.blessing.get_int_custom_property("baseline_model_id") == 7
+    assert outcome.blessing.get_string_custom_property("baseline_model") == str(bench.root / "trained")
+    accuracy = outcome.report.counts.num_correct_float / len(LABELS)
+    assert outcome.evaluation.get_float_custom_property("float_accuracy") == pytest.approx(accuracy)
+    assert outcome.evaluation.get_float_custom_property("candidate_accuracy") > 0.8
+    assert outcome.evaluation.get_int_custom_property("num_examples") == len(LABELS)
+    assert [path.name for path in (bench.root / "evaluation").iterdir()] == ["gate_report.json"]
+
+
+def test_the_report_names_what_was_judged_and_with_what(bench: Bench, models: Models) -> None:
+    report = bench.run(models.int8).report
+    data = models.int8.read_bytes()
+    assert report.candidate.sha256 == report.candidate.recorded_sha256 == hashlib.sha256(data).hexdigest()
+    assert report.candidate.size_bytes == len(data)
+    assert (report.runtime.name, report.runtime.kernels, report.runtime.num_threads) == ("ai-edge-litert", "xnnpack", 1)
+    assert report.runtime.version == library_versions()["ai-edge-litert"]
+    assert report.class_names == SPEC.class_names
+    assert len(report.baseline.sha256) == 64
+
+
+def test_a_refusal_is_a_finished_run_with_evidence(bench: Bench, models: Models) -> None:
+    outcome = bench.run(models.badly_calibrated)
+    assert not outcome.report.verdict.accepted
+    assert [path.name for path in (bench.root / "blessing").iterdir()] == ["NOT_BLESSED"]
+    assert outcome.blessing.get_int_custom_property("blessed") == 0
+    assert "accuracy_kept" in broken(outcome.report)
+    assert outcome.evaluation.get_string_custom_property("verdict").startswith("REFUSED  int8 keeps")
+    assert "worst class:" in explain(outcome.report)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, 0.5, -1], ids=["empty", "one-byte", "100-bytes", "half", "last-byte"])
+def test_a_truncated_candidate_is_refused_with_its_reason(bench: Bench, models: Models, cut: float) -> None:
+    data = models.int8.read_bytes()
+    report = bench.run(data[: int(len(data) * cut) if cut == 0.5 else int(cut)]).report
+    assert broken(report) == {"candidate_usable"}
+    assert report.counts is None
+    assert report.verdict.sentence.startswith("REFUSED  int8: the candidate cannot be loaded: ")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "reason"),
+    [
+        pytest.param("a" * 64, "the file was changed after it was made", id="other-bytes"),
+        pytest.param("", "recorded no SHA-256", id="nothing-recorded"),
+    ],
+)
+def test_bytes_that_nobody_vouches_for_are_refused(bench: Bench, models: Models, recorded: str, reason: str) -> None:
+    bench.recorded_sha256 = recorded
+    report = bench.run(models.int8).report
+    assert broken(report) == {"candidate_unchanged"}
+    assert reason in report.verdict.sentence
+
+
+def test_an_absent_candidate_is_refused(bench: Bench) -> None:
+    report = bench.run(None).report
+    assert broken(report) == {"candidate_usable"}
+    assert report.candidate.sha256 is None
+
+
+@pytest.mark.parametrize("expected", [len(LABELS) + 1, len(LABELS) - 1, None], ids=["more", "less", "unknown"])
+def test_a_count_that_differs_from_the_split_is_refused(bench: Bench, models: Models, expected: int | None) -> None:
+    bench.expected = expected
+    assert broken(bench.run(models.int8).report) == {"every_example_scored"}
+
+
+def test_an_empty_split_is_refused(bench: Bench, models: Models) -> None:
+    bench.rows, bench.labels, bench.expected = ROWS[:0], LABELS[:0], 0
+    report = bench.run(models.int8).report
+    assert {"minimum_examples", "float_accuracy", "accuracy_kept"} <= broken(report)
+
+
+def test_a_missing_split_is_an_error_that_names_what_is_there(bench: Bench, models: Models) -> None:
+    bench.split = "holdout"
+    with pytest.raises(DataError, match=r"no split 'holdout'; found \['train', 'eval'\]"):
+        bench.run(models.int8)
+
+
+def test_a_split_without_files_is_an_error(bench: Bench, models: Models) -> None:
+    bench.num_files = 0
+    with pytest.raises(DataError, match="holds no files"):
+        bench.run(models.int8)
+
+
+def test_nan_outputs_are_refused(bench: Bench, models: Models) -> None:
+    bench.rows = ROWS.copy()
+    bench.rows[17, 2] = np.nan
+    report = bench.run(models.float32).report
+    assert broken(report) == {"finite_outputs"}
+    assert (report.counts.num_nonfinite_float, report.counts.num_nonfinite_candidate) == (1, 1)
+
+
+def test_labels_out_of_range_are_refused(bench: Bench, models: Models) -> None:
+    bench.labels = LABELS.copy()
+    bench.labels[:3] = 3
+    assert "labels_in_range" in broken(bench.run(models.int8).report)
+
+
+def test_two_models_at_chance_are_refused(bench: Bench, models: Models) -> None:
+    bench.labels = np.random.default_rng(8).integers(0, 3, len(LABELS))
+    assert "float_accuracy" in broken(bench.run(models.float32).report)
+
+
+def test_a_candidate_with_other_outputs_is_one_clear_error(bench: Bench, models: Models) -> None:
+    with pytest.raises(ModelError, match=r"output has shape \[256, 3\] and the candidate's \[256, 2\]") as caught:
+        bench.run(models.two_classes)
+    assert "apache_beam" not in str(caught.value)
+
+
+def test_a_missing_feature_is_one_clear_error(bench: Bench, models: Models) -> None:
+    spec = ExampleSpec(features=(TensorFeature("x", "float32", (4,)), TensorFeature("z", "float32", (1,))))
+    bench.properties["example_spec"] = spec.to_json()
+    with pytest.raises(DataError, match=r"Split-eval.*does not fit.*z"):
+        bench.run(models.int8)
+
+
+def test_number_of_files_changes_nothing(tmp_path: Path, models: Models) -> None:
+    reports = [Bench(tmp_path / str(n), models, num_files=n).run(models.int8).report for n in roots(tmp_path, (1, 5))]
+    assert reports[0].counts == reports[1].counts
+
+
+def roots(tmp_path: Path, numbers: Sequence[int]) -> Iterator[int]:
+    for number in numbers:
+        (tmp_path / str(number)).mkdir()
+        yield number
+
+
+def test_bytes_that_change_under_the_workers_are_refused(bench: Bench, models: Models) -> None:
+    import apache_beam as beam
+
+    from components.evaluator.evidence import Case, judge_case
+    from components.evaluator.scoring import Candidate
+    from components.evaluator.scoring_pipeline import ScoringJob, score_files
+
+    bench.write_examples()
+    files = sorted(str(path) for path in (bench.root / "examples" / "Split-eval").iterdir())
+
+    def score(candidate: Candidate) -> Any:
+        job = ScoringJob(models.saved_model, models.badly_calibrated, candidate.sha256, SPEC, 3, 0.5)
+        return score_files(lambda: beam.Pipeline(argv=BEAM_ARGUMENTS), files, job, bench.root / "evaluation")
+
+    report = judge_case(Case(models.saved_model, models.int8, "int8", "eval", len(LABELS), GateRules()), score)
+    assert broken(report) == {"candidate_usable"}
+    assert "the file was changed after it was made" in report.verdict.sentence
+    assert list((bench.root / "evaluation").iterdir()) == []
+
+
+def test_arrays_are_judged_as_a_split_is(bench: Bench, models: Models) -> None:
+    in_pipeline = bench.run(models.int8).report
+    on_arrays = evaluate_arrays(
+        models.saved_model, models.int8, {"x": ROWS}, LABELS, GateRules(), candidate_name="int8"
+    )
+    assert on_arrays.counts == in_pipeline.counts
+    assert on_arrays.verdict.sentence == in_pipeline.verdict.sentence
+    assert on_arrays.candidate.recorded_sha256 is None
+
+
+def test_a_float_model_that_fails_is_one_clear_error(tmp_path: Path, models: Models) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.edge = tf.function(
+        lambda x: {"probs": tf.ensure_shape(tf.boolean_mask(x, x[:, 0] > 0), [600, 4])},
+        input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures={"edge": module.edge})
+    with pytest.raises(ModelError, match="the float model fails on a batch of the holdout"):
+        evaluate_arrays(tmp_path / "model", models.int8, {"x": ROWS}, LABELS, GateRules())
+
+
+def test_a_damaged_file_on_arrays_is_refused(tmp_path: Path, models: Models) -> None:
+    (tmp_path / "model.tflite").write_bytes(models.int8.read_bytes()[:500])
+    report = evaluate_arrays(models.saved_model, tmp_path / "model.tflite", {"x": ROWS}, LABELS, GateRules())
+    assert broken(report) == {"candidate_usable"}
+
+
+def test_component_refuses_rules_that_cannot_be_meant() -> None:
+    from tfx.types import channel_utils, standard_artifacts
+
+    from components.evaluator.component import Evaluator
+
+    def channel(kind: str) -> Any:
+        return channel_utils.as_channel([getattr(standard_artifacts, kind)()])
+
+    def build(**changes: Any) -> Any:
+        arguments = {
+            "example_spec": SPEC.to_json(),
+            "rules": GateRules().to_json(),
+            "code_version": "1",
+            "num_classes": 3,
+        }
+        return Evaluator(
+            channel("Examples"),
+            channel("Model"),
+            channel("Model"),
+            channel("ExampleStatistics"),
+            **{**arguments, **changes},
+        )
+
+    node = build()
+    assert set(node.outputs) == {"evaluation", "blessing"}
+    assert json.loads(node.exec_properties["rules"])["minimum_ratio"] == "97/100"
+    with pytest.raises(InputError, match="which is not exactly what was written"):
+        build(rules='{"minimum_ratio": 0.97}')
+    with pytest.raises(InputError, match="2 classes and 3 class names"):
+        build(num_classes=2)

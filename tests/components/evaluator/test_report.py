@@ -1,0 +1,150 @@
+"""The report: it survives JSON, its schema is current, and people can read it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from components.errors import DataError
+from components.evaluator.counts import Counts
+from components.evaluator.gate import GateRules, candidate_usable, judge
+from components.evaluator.report import (
+    BaselineRecord,
+    CandidateRecord,
+    GateReport,
+    RuntimeRecord,
+    build_report,
+    explain,
+    read_report,
+    schema_text,
+    write_report,
+)
+
+SCHEMA = Path(__file__).parents[3] / "schemas" / "gate_report.schema.json"
+
+INCIDENT = Counts(
+    num_examples=10_000,
+    num_correct_float=9_400,
+    num_correct_candidate=7_100,
+    num_both_correct=6_900,
+    num_only_float_correct=2_500,
+    num_only_candidate_correct=200,
+    num_neither_correct=400,
+    predicted_float=(5_000, 5_000),
+    predicted_candidate=(7_000, 3_000),
+    examples_by_label=(5_000, 5_000),
+    correct_float_by_label=(4_700, 4_700),
+    correct_candidate_by_label=(4_600, 2_500),
+)
+
+
+def report_of(counts: Counts | None, problem: str | None = None) -> GateReport:
+    rules = GateRules()
+    verdict = judge(counts, 10_000, rules, "int8", (candidate_usable(problem),))
+    return build_report(
+        verdict,
+        counts,
+        rules,
+        split="eval",
+        expected_num_examples=10_000,
+        class_names=("day", "night"),
+        decision_threshold=0.5,
+        baseline=BaselineRecord(sha256="b" * 64),
+        candidate=CandidateRecord(name="int8", sha256="c" * 64, size_bytes=40_000, recorded_sha256="c" * 64),
+        runtime=RuntimeRecord(name="ai-edge-litert", version="2.3.0", kernels="xnnpack", num_threads=1),
+        stack="tfx116",
+    )
+
+
+def test_report_survives_its_file(tmp_path: Path) -> None:
+    report = report_of(INCIDENT)
+    path = write_report(report, tmp_path / "evaluation")
+    assert read_report(path) == read_report(path.parent) == report
+    assert path.read_text().endswith("}\n")
+    assert path.read_bytes() == write_report(report, tmp_path / "again").read_bytes()
+
+
+def test_schema_file_is_current() -> None:
+    assert SCHEMA.read_text() == schema_text(), (
+        'run: python -c "from components.evaluator.report import schema_text as t; print(t(), end=str())" > '
+        "schemas/gate_report.schema.json"
+    )
+
+
+@pytest.mark.parametrize(
+    "report", [report_of(INCIDENT), report_of(None, "the file is truncated.")], ids=["scored", "not-scored"]
+)
+def test_reports_fit_the_schema(report: GateReport) -> None:
+    jsonschema.validate(report.model_dump(mode="json"), json.loads(SCHEMA.read_text()))
+
+
+def test_numbers_of_the_incident() -> None:
+    report = report_of(INCIDENT)
+    assert report.ratio is not None
+    assert report.mistakes is not None
+    assert report.interval is not None
+    assert (report.ratio.num_correct_candidate, report.ratio.num_correct_float) == (7_100, 9_400)
+    assert (report.ratio.decimal, report.ratio.minimum) == ("0.755319", "97/100")
+    assert (report.mistakes.num_float, report.mistakes.num_candidate, report.mistakes.factor) == (600, 2_900, "4.8")
+    assert (report.interval.lower, report.interval.upper) == (0.745961, 0.764795)
+    assert [result.label for result in report.worst_classes] == [1, 0]
+
+
+def test_the_incident_fits_one_screen() -> None:
+    report = report_of(INCIDENT).model_copy(
+        update={"cause": "calibration saw 0 images of night.", "next_command": "edgeproof run config.yaml"}
+    )
+    assert explain(report).splitlines() == [
+        "REFUSED  int8 keeps 75.53 % of float accuracy (7100 / 9400 right of 10000); required 97.00 %",
+        "         95 % interval of the ratio: 74.60 % to 76.48 %",
+        "         mistakes: 600 float, 2900 int8 (x4.8)",
+        "         worst class: night keeps 53.19 % (2500 / 4700 right of 5000)",
+        "         likely cause: calibration saw 0 images of night.",
+        "         next: edgeproof run config.yaml",
+    ]
+
+
+def test_an_unusable_candidate_is_explained_once() -> None:
+    assert explain(report_of(None, "the file is truncated.")) == "REFUSED  int8: the file is truncated."
+
+
+def test_every_broken_rule_is_explained() -> None:
+    counts = INCIDENT + Counts(
+        num_examples=1,
+        num_neither_correct=1,
+        num_label_out_of_range=1,
+        predicted_float=(1, 0),
+        predicted_candidate=(1, 0),
+    )
+    text = explain(report_of(counts))
+    assert "broken rule every_example_scored: 10001 examples were scored and the split holds 10000" in text
+    assert "broken rule labels_in_range: 1 label(s) lie outside 0..1." in text
+    assert "accuracy_kept" not in text
+
+
+def test_counts_that_contradict_each_other_are_kept_as_evidence_only() -> None:
+    report = report_of(INCIDENT + Counts(num_examples=1))
+    assert report.counts is not None
+    assert (report.ratio, report.interval, report.mistakes, report.worst_classes) == (None, None, None, ())
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{}", b'{"schema_version": 2}'], ids=["absent", "empty", "bare", "other-version"]
+)
+def test_what_is_no_report_is_an_error(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "gate_report.json").write_bytes(content)
+    with pytest.raises(DataError, match="gate report"):
+        read_report(tmp_path)
+
+
+def test_an_unknown_field_is_an_error(tmp_path: Path) -> None:
+    path = write_report(report_of(INCIDENT), tmp_path)
+    record = json.loads(path.read_text())
+    record["counts"]["num_lucky"] = 1
+    path.write_text(json.dumps(record))
+    with pytest.raises(DataError, match="num_lucky"):
+        read_report(path)

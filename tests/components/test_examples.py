@@ -1,0 +1,124 @@
+"""One description of an example, and one parser for everybody who reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.errors import DataError, ModelError
+from components.examples import ExampleSpec, ImageSpec, TensorFeature, read_batches, split_files
+
+GRAY = ExampleSpec(class_names=("a", "b"), image=ImageSpec(4, 4, 1))
+TABLE = ExampleSpec(label="y", features=(TensorFeature("x", "float32", (3,)), TensorFeature("token", "int32")))
+
+
+@pytest.mark.parametrize("spec", [GRAY, TABLE, ExampleSpec(parse_module="m.py")], ids=["image", "tensors", "module"])
+def test_the_description_survives_json(spec: ExampleSpec) -> None:
+    assert ExampleSpec.from_json(spec.to_json()) == spec
+
+
+def test_an_empty_split_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Split-eval").mkdir()
+    with pytest.raises(DataError, match="Split-eval holds no files"):
+        split_files(str(tmp_path / "Split-eval"))
+
+
+def write_records(path: Path, rows: list[dict[str, Any]]) -> list[str]:
+    import tensorflow as tf
+
+    def feature(value: Any) -> Any:
+        if isinstance(value, bytes):
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        if isinstance(value, list):
+            return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for row in rows:
+            features = tf.train.Features(feature={name: feature(value) for name, value in row.items()})
+            writer.write(tf.train.Example(features=features).SerializeToString())
+    return [str(path)]
+
+
+def png(height: int, width: int, value: int) -> bytes:
+    import tensorflow as tf
+
+    return bytes(tf.io.encode_png(np.full((height, width, 1), value, np.uint8)).numpy())
+
+
+@pytest.mark.tfx
+def test_images_come_out_as_pixels(tmp_path: Path) -> None:
+    files = write_records(
+        tmp_path / "r.gz", [{"image": png(4, 4, value), "label": value % 2} for value in (0, 128, 255)]
+    )
+    batches = list(read_batches(files, GRAY, batch_size=2))
+    assert [len(batch.labels) for batch in batches] == [2, 1]
+    assert batches[0].inputs["image"].dtype == np.float32
+    assert batches[0].inputs["image"][1, 0, 0, 0] == 128
+    assert batches[1].labels.tolist() == [1]
+
+
+@pytest.mark.tfx
+def test_an_image_of_another_size_is_refused_with_both_sizes(tmp_path: Path) -> None:
+    files = write_records(tmp_path / "r.gz", [{"image": png(5, 4, 1), "label": 0}])
+    with pytest.raises(DataError, match="is not 4 x 4 x 1"):
+        list(read_batches(files, GRAY, 2))
+
+
+@pytest.mark.tfx
+def test_an_image_of_another_size_is_resized_where_the_config_says_so(tmp_path: Path) -> None:
+    files = write_records(tmp_path / "r.gz", [{"image": png(8, 8, 200), "label": 0}])
+    spec = ExampleSpec(image=ImageSpec(4, 4, 1, resize="area"))
+    assert next(read_batches(files, spec, 2)).inputs["image"].shape == (1, 4, 4, 1)
+
+
+@pytest.mark.tfx
+def test_tensors_keep_shape_and_dtype(tmp_path: Path) -> None:
+    files = write_records(tmp_path / "r.gz", [{"x": [1.0, 2.0, 3.0], "token": 7, "y": 1}])
+    batch = next(read_batches(files, TABLE, 4))
+    assert batch.inputs["x"].tolist() == [[1.0, 2.0, 3.0]]
+    assert batch.inputs["token"].dtype == np.int32
+
+
+@pytest.mark.tfx
+def test_a_missing_feature_is_named(tmp_path: Path) -> None:
+    files = write_records(tmp_path / "r.gz", [{"x": [1.0, 2.0, 3.0], "y": 1}])
+    with pytest.raises(DataError, match="token"):
+        list(read_batches(files, TABLE, 4))
+
+
+@pytest.mark.tfx
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    files = write_records(tmp_path / "r.gz", [{"x": [1.0, 2.0, float(n)], "token": 7, "y": 1} for n in range(500)])
+    whole = Path(files[0]).read_bytes()
+    Path(files[0]).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="does not fit"):
+        list(read_batches(files, TABLE, 4))
+
+
+@pytest.mark.tfx
+def test_a_modules_own_parser_wins(tmp_path: Path) -> None:
+    module = tmp_path / "model.py"
+    module.write_text(
+        "import tensorflow as tf\n"
+        "def parse_example(serialized):\n"
+        "    parsed = tf.io.parse_single_example(serialized, {'x': tf.io.FixedLenFeature([3], tf.float32),"
+        " 'y': tf.io.FixedLenFeature([], tf.int64)})\n"
+        "    return parsed['x'] * 2.0, parsed['y']\n",
+        encoding="utf-8",
+    )
+    files = write_records(tmp_path / "r.gz", [{"x": [1.0, 2.0, 3.0], "y": 1}])
+    batch = next(read_batches(files, ExampleSpec(parse_module=str(module)), 4))
+    assert batch.inputs["x"].tolist() == [[2.0, 4.0, 6.0]]
+
+
+@pytest.mark.tfx
+def test_a_parser_that_raises_is_the_modules_fault(tmp_path: Path) -> None:
+    module = tmp_path / "model.py"
+    module.write_text("def parse_example(serialized):\n    raise KeyError('pixels')\n", encoding="utf-8")
+    files = write_records(tmp_path / "r.gz", [{"x": [1.0], "y": 1}])
+    with pytest.raises(ModelError, match=r"parse_example raised KeyError: 'pixels' \(line 2\)"):
+        list(read_batches(files, ExampleSpec(parse_module=str(module)), 4))

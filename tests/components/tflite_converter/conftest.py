@@ -1,0 +1,141 @@
+"""Small SavedModels for the tests that need TensorFlow, made once per session."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from components.tflite_converter import conversion, worker
+from components.tflite_converter.job import JobResult
+
+
+@pytest.fixture(scope="session")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Directories of SavedModels with signature ``edge``, by name.
+
+    - images: ``image`` [n, 8, 8, 1] -> ``probs`` [n, 3]; convolution, Dense, softmax.
+    - two_inputs: ``features`` [n, 3] and int32 ``tokens`` [n, 4] -> ``logits`` [n, 3].
+    - unsupported: ``image`` [n, 8, 8] -> ``y`` [n, 1]; two operators without a TFLite kernel.
+    - fixed_batch: ``x`` [4, 6] -> ``y`` [4, 2].
+    - open_size: ``image`` [n, any, any, 1] -> ``mean`` [n, 1].
+    """
+    from components.compat import skip_autograph_conversion
+
+    skip_autograph_conversion()
+    root = tmp_path_factory.mktemp("saved-models")
+    return {
+        "images": _save_images(root / "images"),
+        "two_inputs": _save_two_inputs(root / "two"),
+        "unsupported": _save_unsupported(root / "unsupported"),
+        "fixed_batch": _save_fixed_batch(root / "fixed"),
+        "open_size": _save_open_size(root / "open"),
+    }
+
+
+def _save(directory: Path, model: Any, function: Any) -> Path:
+    import tensorflow as tf
+
+    tf.saved_model.save(model, str(directory), signatures={"edge": function})
+    return directory
+
+
+def _draw_weights(model: Any) -> None:
+    random = np.random.default_rng(1)
+    model.set_weights([random.normal(scale=0.5, size=weight.shape) for weight in model.get_weights()])
+
+
+def _save_images(directory: Path) -> Path:
+    import tensorflow as tf
+    import tf_keras as keras
+
+    layers = keras.layers
+    image = keras.Input((8, 8, 1), name="image")
+    hidden = layers.Flatten()(layers.Conv2D(8, 3, activation="relu")(image))
+    model = keras.Model(image, layers.Dense(3, activation="softmax")(layers.Dense(16, activation="relu")(hidden)))
+    _draw_weights(model)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.float32, name="image")])
+    def edge(image: Any) -> dict[str, Any]:
+        return {"probs": model(image, training=False)}
+
+    return _save(directory, model, edge)
+
+
+def _save_two_inputs(directory: Path) -> Path:
+    import tensorflow as tf
+    import tf_keras as keras
+
+    layers = keras.layers
+    tokens, features = keras.Input((4,), dtype="int32", name="tokens"), keras.Input((3,), name="features")
+    embedded = layers.Flatten()(layers.Embedding(10, 5)(tokens))
+    joined = layers.Concatenate()([embedded, layers.Dense(4, activation="relu")(features)])
+    model = keras.Model([tokens, features], layers.Dense(3)(joined))
+    _draw_weights(model)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 4], tf.int32, name="tokens"),
+            tf.TensorSpec([None, 3], tf.float32, name="features"),
+        ]
+    )
+    def edge(tokens: Any, features: Any) -> dict[str, Any]:
+        return {"logits": model([tokens, features], training=False)}
+
+    return _save(directory, model, edge)
+
+
+def _save_unsupported(directory: Path) -> Path:
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8], tf.float32, name="image")])
+    def edge(image: Any) -> dict[str, Any]:
+        with tf.name_scope("odd_layer"):
+            positive = tf.math.igamma(tf.abs(image) + 1.0, tf.abs(image) + 2.0)
+        with tf.name_scope("det_layer"):
+            return {"y": tf.reshape(tf.linalg.det(positive), [-1, 1])}
+
+    return _save(directory, tf.Module(), edge)
+
+
+def _save_fixed_batch(directory: Path) -> Path:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = tf.Variable(np.random.default_rng(3).normal(size=(6, 2)).astype(np.float32))
+
+    @tf.function(input_signature=[tf.TensorSpec([4, 6], tf.float32, name="x")])
+    def edge(x: Any) -> dict[str, Any]:
+        return {"y": tf.matmul(x, module.weights)}
+
+    return _save(directory, module, edge)
+
+
+def _save_open_size(directory: Path) -> Path:
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 1], tf.float32, name="image")])
+    def edge(image: Any) -> dict[str, Any]:
+        return {"mean": tf.reduce_mean(image, [1, 2])}
+
+    return _save(directory, tf.Module(), edge)
+
+
+@pytest.fixture(scope="session")
+def images() -> NDArray[np.float32]:
+    """600 distinct images [600, 8, 8, 1], 0..1."""
+    return np.random.default_rng(0).random((600, 8, 8, 1), dtype=np.float32)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs the worker's code in this process: each child would import TensorFlow again."""
+
+    def run(directory: Path, command: Sequence[str], timeout_seconds: float) -> JobResult:
+        return worker.run(directory)
+
+    monkeypatch.setattr(conversion, "run_worker", run)

@@ -1,0 +1,160 @@
+"""Real conversions. All but one run the worker's code in this process, which saves an import of TensorFlow each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edgeproof_edge.interpreter import TFLiteModel
+from numpy.typing import NDArray
+
+from components.errors import CalibrationError, ConversionError, ModelError
+from components.tflite_converter import conversion, worker
+from components.tflite_converter.calibration import CalibrationPool
+from components.tflite_converter.conversion import ConversionRequest, convert
+from components.tflite_converter.recipes import IoType, Recipe
+
+pytestmark = pytest.mark.tfx
+
+
+def image_request(saved_models: dict[str, Path], images: NDArray[np.float32], recipe: Recipe) -> ConversionRequest:
+    return ConversionRequest(saved_models["images"], recipe, CalibrationPool({"x": images}, np.arange(len(images)) % 3))
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(
+    ("recipe", "input_type", "output_type", "convolution"),
+    [
+        pytest.param(Recipe.FLOAT32, None, None, ("float32", "float32", "float32"), id="float32"),
+        pytest.param(Recipe.DYNAMIC, None, None, ("float32", "float32", "float32"), id="dynamic"),
+        pytest.param(Recipe.FLOAT16, None, None, ("float32", "float32", "float32"), id="float16"),
+        pytest.param(Recipe.INT8, None, None, ("int8", "int8", "int32"), id="int8"),
+        pytest.param(Recipe.INT8, IoType.UINT8, None, ("int8", "int8", "int32"), id="int8-with-uint8"),
+        pytest.param(Recipe.INT8, IoType.INT8, IoType.FLOAT32, ("int8", "int8", "int32"), id="int8-with-float-output"),
+        pytest.param(Recipe.INT16X8, None, None, ("int16", "int8", "int64"), id="int16x8"),
+    ],
+)
+def test_each_recipe_gives_what_its_name_says(
+    saved_models: dict[str, Path],
+    images: NDArray[np.float32],
+    recipe: Recipe,
+    input_type: IoType | None,
+    output_type: IoType | None,
+    convolution: tuple[str, ...],
+) -> None:
+    request = replace(image_request(saved_models, images, recipe), input_type=input_type, output_type=output_type)
+    done = convert(request)
+    report = done.report
+    (use,) = [use for use in report.inspection.operators if use.name == "CONV_2D"]
+    assert use.input_dtypes == convolution
+    model = TFLiteModel.load(done.model)
+    assert [spec.dtype for spec in model.inputs] == [report.input_type.value]
+    assert [spec.dtype for spec in model.outputs] == [report.output_type.value]
+    assert (report.model.size_bytes, report.float_model.size_bytes) == (len(done.model), len(done.float_model))
+    assert report.calibration is not None
+    assert report.calibration.num_range == (300 if recipe.needs_calibration else 0)
+    (candidate,) = report.candidates
+    assert candidate.score is not None
+    assert candidate.score.outputs[0].num_same is not None
+    assert candidate.score.outputs[0].num_same >= 0.95 * candidate.score.outputs[0].num_rows
+    assert candidate.score.labels is not None
+
+
+@pytest.mark.usefixtures("in_process")
+def test_the_same_request_gives_the_same_bytes_and_dense_has_one_scale(
+    saved_models: dict[str, Path], images: NDArray[np.float32]
+) -> None:
+    request = image_request(saved_models, images, Recipe.INT8)
+    first, second = convert(request), convert(request)
+    assert (first.model, first.float_model) == (second.model, second.float_model)
+    assert set(dense_weight_scales(first.model)) == {1}
+
+
+def dense_weight_scales(data: bytes) -> list[int]:
+    """How many scales the weights of each FULLY_CONNECTED have."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(data), 0))
+    graph = model.subgraphs[0]
+    dense = [o for o in graph.operators if model.operatorCodes[o.opcodeIndex].builtinCode == 9]
+    return [len(graph.tensors[operator.inputs[1]].quantization.scale) for operator in dense]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_token_ids_stay_int32(saved_models: dict[str, Path]) -> None:
+    random = np.random.default_rng(1)
+    inputs = {"tokens": random.integers(0, 10, (520, 4)), "features": random.random((520, 3))}
+    done = convert(ConversionRequest(saved_models["two_inputs"], Recipe.INT8, CalibrationPool(inputs)))
+    assert {spec.name: spec.dtype for spec in done.report.inspection.inputs} == {"tokens": "int32", "features": "int8"}
+    assert done.report.calibration is not None
+    assert [stratum.label for stratum in done.report.calibration.strata] == ["all"]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_fixed_batch_is_converted_with_a_warning(saved_models: dict[str, Path]) -> None:
+    rows = np.random.default_rng(4).normal(size=(511, 6)).astype(np.float32)
+    done = convert(ConversionRequest(saved_models["fixed_batch"], Recipe.INT8, CalibrationPool({"x": rows})))
+    assert any("fixes the batch size at 4" in warning for warning in done.report.warnings)
+    assert done.report.candidates[0].score is not None
+
+
+@pytest.mark.usefixtures("in_process")
+def test_calibration_that_sets_no_range_cannot_pass(
+    saved_models: dict[str, Path], images: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = image_request(saved_models, images, Recipe.INT8)
+    monkeypatch.setattr(worker, "_read_calibration", lambda *_: {})
+    with pytest.raises(ConversionError, match="read 0 of 300 calibration examples"):
+        convert(request)
+    monkeypatch.setattr(conversion, "_check_rows_read", lambda *_: None)
+    with pytest.raises(ConversionError, match="gave a float model"):
+        convert(request)
+
+
+def test_what_cannot_be_converted_is_refused_before_converting(
+    saved_models: dict[str, Path], images: NDArray[np.float32], tmp_path: Path
+) -> None:
+    good = image_request(saved_models, images, Recipe.INT8)
+    never = ("false",)
+    with pytest.raises(CalibrationError, match="needs calibration examples and none were given"):
+        convert(replace(good, pool=None), never)
+    with pytest.raises(CalibrationError, match="has 600 examples; int8 calibration needs 601"):
+        convert(replace(good, min_samples=601), never)
+    with pytest.raises(CalibrationError, match=r"wants shape \['n', 8, 8, 1\]; found \[600, 8, 8\]"):
+        convert(replace(good, pool=CalibrationPool({"x": images[..., 0]})), never)
+    with pytest.raises(ConversionError, match="input_type 'int8' does not fit recipe float16"):
+        convert(replace(good, recipe=Recipe.FLOAT16, input_type=IoType.INT8), never)
+    with pytest.raises(ConversionError, match="a device needs every size but the first fixed"):
+        convert(replace(good, saved_model=saved_models["open_size"]), never)
+    with pytest.raises(ModelError, match="holds no SavedModel"):
+        convert(replace(good, saved_model=tmp_path), never)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_lowered_minimum_is_said_aloud(saved_models: dict[str, Path], images: NDArray[np.float32]) -> None:
+    pool = CalibrationPool({"x": images[:40]})
+    done = convert(ConversionRequest(saved_models["images"], Recipe.INT8, pool, min_samples=40))
+    assert done.report.calibration is not None
+    assert done.report.calibration.min_samples_lowered
+    assert any("40 examples instead of 500" in warning for warning in done.report.warnings)
+
+
+def test_the_real_child_lists_unsupported_operators(saved_models: dict[str, Path]) -> None:
+    with pytest.raises(ConversionError) as refusal:
+        convert(ConversionRequest(saved_models["unsupported"], Recipe.FLOAT32))
+    assert "Igamma from odd_layer/Igamma" in str(refusal.value)
+    assert "MatrixDeterminant from det_layer/" in str(refusal.value)
+
+
+def test_the_real_child_converts_as_this_process_does(
+    saved_models: dict[str, Path], images: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    request = image_request(saved_models, images, Recipe.INT8)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "components").mkdir()  # a user's folder of that name must not be in the way
+    (tmp_path / "components" / "__init__.py").write_text("raise ImportError('the wrong one')")
+    by_child = convert(request)
+    monkeypatch.setattr(conversion, "run_worker", lambda directory, *_: worker.run(directory))
+    assert by_child.model == convert(request).model

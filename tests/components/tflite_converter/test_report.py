@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+from edgeproof_edge.flatbuffer import Crossing, Inspection, OperatorUse
+from edgeproof_edge.tensors import TensorSpec
+from pydantic import ValidationError
+
+from components.tflite_converter.conversion import Conversion, summarize, write_conversion
+from components.tflite_converter.recipes import IoType, Recipe
+from components.tflite_converter.report import (
+    REPORT_FILE,
+    CandidateFacts,
+    ConversionReport,
+    FileFacts,
+    LoadTest,
+    OutputAgreement,
+    SecondsFacts,
+    SelectionScore,
+    SignatureFacts,
+    report_schema,
+)
+
+SCHEMA_FILE = Path(__file__).parents[3] / "schemas" / "conversion_report.schema.json"
+
+REPORT = ConversionReport(
+    recipe=Recipe.INT8,
+    input_type=IoType.INT8,
+    output_type=IoType.INT8,
+    signature=SignatureFacts(key="edge", inputs=(TensorSpec("x", (-1, 2), "float32"),), outputs=()),
+    stack="tfx116",
+    library_versions={"tensorflow": "2.16.2"},
+    float_model=FileFacts.of("float.tflite", b"float model"),
+    model=FileFacts.of("model.tflite", b"model"),
+    calibration=None,
+    inspection=Inspection(
+        size_bytes=5,
+        sha256="0" * 64,
+        operators=(OperatorUse("CONV_2D", 3, 1, ("int8", "int8", "none"), ("int8",), 10),),
+        float_operators=(),
+        num_float_operators=0,
+        crossings=(Crossing("QUANTIZE", "a", "b"),),
+        custom_operators=(),
+        flex_operators=(),
+        inputs=(TensorSpec("x", (-1, 2), "int8", 0.5, -3),),
+        outputs=(),
+        signature_key=None,
+        minimum_runtime="1.14.0",
+    ),
+    load_test=LoadTest(runtime="ai-edge-litert 2.3.0", kernels="xnnpack"),
+    candidates=(
+        CandidateFacts(
+            name="int8",
+            recipe=Recipe.INT8,
+            sha256="0" * 64,
+            size_bytes=5,
+            float_operators=(),
+            score=SelectionScore(
+                outputs=(
+                    OutputAgreement(output="probs", num_rows=300, num_same=297, num_not_finite=0, relative_error=0.01),
+                ),
+                labels=None,
+            ),
+            seconds=0.25,
+            chosen=True,
+        ),
+    ),
+    warnings=("careful",),
+    seconds=SecondsFacts(float_conversion=0.5, model_conversion=0.25, total=5.0),
+)
+
+
+def test_a_report_survives_its_file() -> None:
+    assert ConversionReport.from_json(REPORT.to_json()) == REPORT
+
+
+def test_the_json_is_sorted_and_ends_with_a_newline() -> None:
+    text = REPORT.to_json()
+    assert text.endswith("}\n")
+    assert list(json.loads(text)) == sorted(json.loads(text))
+
+
+def test_the_schema_in_the_repository_is_current_and_fits() -> None:
+    assert SCHEMA_FILE.read_text(encoding="utf-8") == report_schema(), (
+        "write components.tflite_converter.report.report_schema() to schemas/conversion_report.schema.json"
+    )
+    schema = json.loads(report_schema())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(REPORT.to_json()), schema)
+
+
+def test_unknown_keys_and_nan_are_refused() -> None:
+    values = json.loads(REPORT.to_json())
+    with pytest.raises(ValidationError, match="surprise"):
+        ConversionReport.from_json(json.dumps({**values, "surprise": 1}))
+    with pytest.raises(ValidationError, match="finite"):
+        SecondsFacts(float_conversion=float("nan"), model_conversion=0, total=0)
+
+
+def test_a_report_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        REPORT.stack = "tfx121"  # type: ignore[misc]
+
+
+def test_the_summary_is_one_line() -> None:
+    assert summarize(REPORT) == "int8: 5 bytes, float 11; probs as float in 297 of 300 rows"
+
+
+def test_a_conversion_is_written_whole(tmp_path: Path) -> None:
+    directory = tmp_path / "new" / "model"
+    write_conversion(directory, Conversion(b"model", b"float model", REPORT))
+    assert {path.name for path in directory.iterdir()} == {"model.tflite", "float.tflite", REPORT_FILE}
+    assert (directory / "model.tflite").read_bytes() == b"model"
+    assert ConversionReport.from_json((directory / REPORT_FILE).read_text()) == REPORT
+
+
+def test_a_report_never_stands_beside_models_it_does_not_describe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversion = Conversion(b"model", b"float model", REPORT)
+    write_conversion(tmp_path, conversion)
+
+    def fail(directory: Path, report: ConversionReport) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("components.tflite_converter.conversion.write_report", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_conversion(tmp_path, replace(conversion, model=b"other"))
+    assert not (tmp_path / REPORT_FILE).exists()

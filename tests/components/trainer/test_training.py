@@ -1,0 +1,203 @@
+"""A model module is held to the contract, trained with fixed seeds and exported with both signatures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.errors import ModelError
+from components.examples import ExampleSpec, ImageSpec
+from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
+
+EXAMPLES = ExampleSpec(class_names=("dark", "bright"), image=ImageSpec(4, 4, 1))
+GOOD = """
+import tf_keras as keras
+def build_model(hyperparameters):
+    return keras.Sequential([
+        keras.Input((4, 4, 1), name="image"), keras.layers.Rescaling(1 / 255),
+        keras.layers.Flatten(), keras.layers.Dense(hyperparameters.get("units", 2), activation="softmax", name="scores")])
+"""
+
+
+def spec_of(tmp_path: Path, source: str = GOOD, **changes: Any) -> TrainingSpec:
+    file = tmp_path / "model.py"
+    file.write_text(source, encoding="utf-8")
+    fields = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05, "seed": 3, **changes}
+    return TrainingSpec(EXAMPLES, num_classes=2, code_version="v", module=str(file), **fields)
+
+
+def test_the_spec_survives_json(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, hyperparameters={"units": 2, "widths": [1, 2]})
+    assert TrainingSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """64 images, dark ones labeled 0 and bright ones 1."""
+    import tensorflow as tf
+
+    path = tmp_path_factory.mktemp("records") / "r.gz"
+    generator = np.random.default_rng(0)
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for number in range(64):
+            pixels = generator.integers(0, 100, (4, 4, 1)) + 150 * (number % 2)
+            png = tf.io.encode_png(pixels.astype(np.uint8)).numpy()
+            features = {
+                "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[png])),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[number % 2])),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    return [str(path)]
+
+
+def arguments(spec: TrainingSpec, records: list[str], directory: Path) -> SimpleNamespace:
+    """What of TFX's FnArgs the run_fn reads."""
+    return SimpleNamespace(
+        custom_config={TRAINING_SPEC_KEY: spec.to_json()},
+        train_files=records,
+        eval_files=records,
+        serving_model_dir=str(directory / "served"),
+    )
+
+
+@pytest.mark.tfx
+def test_training_exports_both_signatures_with_their_names(tmp_path: Path, records: list[str]) -> None:
+    import tensorflow as tf
+
+    from components.saved_model import FloatModel
+    from components.trainer.run_fn import run_fn
+
+    run_fn(arguments(spec_of(tmp_path), records, tmp_path))
+    model = FloatModel.load(tmp_path / "served")
+    assert model.signature.key == "edge"
+    assert [tensor.name for tensor in model.signature.inputs] == ["image"]
+    assert [tensor.name for tensor in model.signature.outputs] == ["scores"]
+    scores = model.predict({"image": np.stack([np.full((4, 4, 1), 20.0), np.full((4, 4, 1), 220.0)])})["scores"]
+    assert scores.argmax(axis=1).tolist() == [0, 1]
+    serialized = next(iter(tf.data.TFRecordDataset(records, compression_type="GZIP").batch(64)))
+    from_examples = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_default"](serialized)
+    assert from_examples["scores"].shape == (64, 2)
+
+
+@pytest.mark.tfx
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path, records: list[str]) -> None:
+    from components.trainer.training import train
+
+    first, second = (train(spec_of(tmp_path), records, records).get_weights() for _ in range(2))
+    for left, right in zip(first, second, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.tfx
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        pytest.param("x = 1", "has no function build_model", id="no-build-model"),
+        pytest.param(
+            "def build_model(h):\n    raise ValueError('no width')",
+            r"build_model raised ValueError: no width \(line 2\)",
+            id="raises",
+        ),
+        pytest.param("def build_model(h):\n    return 5", "must return a tf_keras.Model; found int", id="no-model"),
+        pytest.param(
+            "import keras\ndef build_model(h):\n    return keras.Sequential([keras.layers.Dense(2)])",
+            "Keras 3 model",
+            id="keras-3",
+        ),
+        pytest.param(
+            GOOD.replace('.get("units", 2)', '.get("units", 5)'),
+            "has shape .*5.*, but the data has 2 classes",
+            id="classes",
+        ),
+        pytest.param(
+            GOOD.replace("(4, 4, 1)", "(8, 8, 1)"),
+            "takes images of shape .*8, 8, 1.*, but data.image says",
+            id="image-size",
+        ),
+        pytest.param(GOOD + "def loss(y, p):\n    raise KeyError('y')\n", "KeyError: .*y", id="loss-raises"),
+        pytest.param(
+            GOOD + "def augment(inputs, labels):\n    raise KeyError('flip')\n", "KeyError: 'flip'", id="augment-raises"
+        ),
+    ],
+)
+def test_a_module_that_breaks_the_contract_is_named(
+    tmp_path: Path, records: list[str], source: str, message: str
+) -> None:
+    from components.trainer.run_fn import run_fn
+
+    with pytest.raises(ModelError, match=message):
+        run_fn(arguments(spec_of(tmp_path, source), records, tmp_path))
+
+
+@pytest.mark.tfx
+def test_a_diverging_loss_is_an_error(tmp_path: Path, records: list[str]) -> None:
+    from components.trainer.run_fn import run_fn
+
+    source = GOOD + "import tensorflow as tf\ndef loss(y, p):\n    return tf.reduce_mean(p) * float('nan')\n"
+    with pytest.raises(ModelError, match=r"became NaN in epoch 1; lower train\.learning_rate"):
+        run_fn(arguments(spec_of(tmp_path, source), records, tmp_path))
+
+
+@pytest.mark.tfx
+def test_augment_and_optimizer_of_the_module_are_used(tmp_path: Path, records: list[str]) -> None:
+    from components.trainer.training import train
+
+    source = GOOD + (
+        "def optimizer(hyperparameters):\n    return keras.optimizers.SGD(hyperparameters['rate'])\n"
+        "def augment(inputs, labels):\n    return {'image': inputs['image'] * 0.0}, labels\n"
+    )
+    model = train(spec_of(tmp_path, source, hyperparameters={"rate": 0.125}), records, records)
+    assert type(model.optimizer).__name__ == "SGD"
+    assert float(model.optimizer.learning_rate) == 0.125
+    kernel = model.layers[-1].get_weights()[0]
+    untrained = (
+        train(spec_of(tmp_path, source, hyperparameters={"rate": 0.0}), records, records).layers[-1].get_weights()[0]
+    )
+    np.testing.assert_array_equal(kernel, untrained)  # black images leave the weights of the pixels alone
+
+
+TEAM = """
+import tensorflow as tf
+def run_fn(fn_args):
+    module = tf.Module()
+    module.gain = tf.Variable(float(fn_args.custom_config["gain"]))
+    @tf.function(input_signature=[tf.TensorSpec([None, 4, 4, 1], tf.float32, name="pixels")])
+    def score(pixels):
+        return {"scores": tf.reduce_mean(pixels, [1, 2]) * module.gain}
+    tf.saved_model.save(module, fn_args.serving_model_dir, signatures={"serving_default": score})
+def exports_nothing(fn_args):
+    pass
+"""
+
+
+@pytest.mark.tfx
+def test_a_teams_own_run_fn_gets_its_hyperparameters(tmp_path: Path, records: list[str]) -> None:
+    from components.saved_model import FloatModel
+    from components.trainer.run_fn import run_fn
+
+    (tmp_path / "team.py").write_text(TEAM, encoding="utf-8")
+    spec = TrainingSpec(EXAMPLES, 2, "v", run_fn=f"{tmp_path}/team.py:run_fn", hyperparameters={"gain": 3})
+    run_fn(arguments(spec, records, tmp_path))
+    scores = FloatModel.load(tmp_path / "served").predict({"pixels": np.ones((1, 4, 4, 1), np.float32)})["scores"]
+    assert scores.tolist() == [[3.0]]
+
+
+@pytest.mark.tfx
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        pytest.param("exports_nothing", "holds no SavedModel", id="exports-nothing"),
+        pytest.param("no_such", "names no function", id="no-such-function"),
+    ],
+)
+def test_a_teams_run_fn_is_held_to_its_result(tmp_path: Path, records: list[str], function: str, message: str) -> None:
+    from components.trainer.run_fn import run_fn
+
+    (tmp_path / "team.py").write_text(TEAM, encoding="utf-8")
+    spec = TrainingSpec(EXAMPLES, 2, "v", run_fn=f"{tmp_path}/team.py:{function}", hyperparameters={"gain": 3})
+    with pytest.raises(ModelError, match=message):
+        run_fn(arguments(spec, records, tmp_path))

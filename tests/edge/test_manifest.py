@@ -1,0 +1,194 @@
+"""The manifest: its round trip, its agreement with the JSON Schema, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from edgeproof_edge.errors import InputError
+from edgeproof_edge.manifest import (
+    FileEntry,
+    Manifest,
+    OperatorRequirement,
+    RuntimeRequirements,
+    TensorEntry,
+    VerdictSummary,
+)
+from edgeproof_edge.tensors import TensorSpec
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "manifest.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+MANIFEST = Manifest(
+    model_name="digits",
+    sequence=7,
+    version="2026.11.21",
+    created="2026-11-21T09:00:00Z",
+    files=(FileEntry("model.tflite", "a" * 64, 43512), FileEntry("labels.txt", "0" * 64, 0)),
+    inputs=(TensorEntry(TensorSpec("image", (-1, 28, 28, 1), "int8", 1.0, -128), "NHWC", (0.0, 255.0)),),
+    outputs=(TensorEntry(TensorSpec("scores", (-1, 10), "float32")),),
+    labels=("zéro", "one"),
+    recipe="int8",
+    stack="tfx116",
+    runtime=RuntimeRequirements("1.14.0", (OperatorRequirement("CONV_2D", 3),)),
+    verdict=VerdictSummary(10000, 8100, 7857, "97/100"),
+)
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> str:
+    content = json.loads(MANIFEST.to_json())
+    change(content)
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        pytest.param(MANIFEST, id="everything-given"),
+        pytest.param(
+            dataclasses.replace(MANIFEST, labels=(), runtime=RuntimeRequirements(None, ())), id="options-left-out"
+        ),
+        pytest.param(dataclasses.replace(MANIFEST, verdict=VerdictSummary(1, 1, 1, "0.97")), id="ratio-as-decimal"),
+    ],
+)
+def test_round_trip_and_schema(manifest: Manifest) -> None:
+    text = manifest.to_json()
+    assert Manifest.from_json(text) == manifest
+    assert Manifest.from_json(text.encode()) == manifest
+    assert Manifest.from_json(text).to_json() == text
+    VALIDATOR.validate(json.loads(text))
+
+
+def test_the_schema_is_a_schema_and_knows_every_key() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    content = json.loads(MANIFEST.to_json())
+    assert set(content) == set(SCHEMA["required"]) == set(SCHEMA["properties"])
+
+
+def test_equal_manifests_are_equal_bytes() -> None:
+    content = json.loads(MANIFEST.to_json())
+    shuffled = json.dumps(dict(reversed(content.items())))
+    assert Manifest.from_json(shuffled).to_json() == MANIFEST.to_json()
+    assert MANIFEST.to_json().endswith("}\n")
+
+
+REQUIRED = [
+    *((key,) for key in SCHEMA["required"]),
+    *(("files", 0, key) for key in SCHEMA["$defs"]["file"]["required"]),
+    *(("inputs", 0, key) for key in SCHEMA["$defs"]["tensor"]["required"]),
+    *(("runtime", key) for key in SCHEMA["$defs"]["runtime"]["required"]),
+    *(("runtime", "operators", 0, key) for key in SCHEMA["$defs"]["operator"]["required"]),
+    *(("verdict", key) for key in SCHEMA["$defs"]["verdict"]["required"]),
+]
+
+
+@pytest.mark.parametrize("path", REQUIRED, ids=lambda path: ".".join(map(str, path)))
+def test_a_missing_key_is_named(path: tuple[str | int, ...]) -> None:
+    def drop(content: Any) -> None:
+        for key in path[:-1]:
+            content = content[key]
+        del content[path[-1]]
+
+    text = changed(drop)
+    with pytest.raises(InputError, match=str(path[-1])):
+        Manifest.from_json(text)
+    assert not VALIDATOR.is_valid(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        pytest.param(lambda c: c.update(schema_version=2), "schema_version", id="schema-version-of-tomorrow"),
+        pytest.param(lambda c: c.update(schema_version=True), "schema_version", id="schema-version-true"),
+        pytest.param(lambda c: c.update(rollout=10), "rollout", id="unknown-key"),
+        pytest.param(lambda c: c["verdict"].update(p=1), r"verdict\.p", id="unknown-inner-key"),
+        pytest.param(lambda c: c.update(sequence=0), "sequence", id="sequence-zero"),
+        pytest.param(lambda c: c.update(sequence="7"), "sequence", id="sequence-as-text"),
+        pytest.param(lambda c: c.update(created="2026-11-21 09:00"), "created", id="created-without-zone"),
+        pytest.param(lambda c: c.update(files=[]), "files", id="no-files"),
+        pytest.param(lambda c: c["files"][0].update(name="../boot.cfg"), r"files\[0\]\.name", id="file-outside"),
+        pytest.param(lambda c: c["files"][0].update(name="/etc/passwd"), r"files\[0\]\.name", id="absolute-file"),
+        pytest.param(lambda c: c["files"][0].update(sha256="A" * 64), r"files\[0\]\.sha256", id="upper-case-hash"),
+        pytest.param(lambda c: c["files"][1].update(size_bytes=-1), r"files\[1\]\.size_bytes", id="negative-size"),
+        pytest.param(lambda c: c["files"][1].update(size_bytes=1.5), r"files\[1\]\.size_bytes", id="broken-size"),
+        pytest.param(lambda c: c.update(inputs={}), "inputs", id="inputs-no-list"),
+        pytest.param(lambda c: c["inputs"][0].update(shape=[-2]), r"inputs\[0\]\.shape", id="impossible-shape"),
+        pytest.param(lambda c: c["inputs"][0].update(shape=[1.0, "x"]), r"inputs\[0\]\.shape", id="shape-of-text"),
+        pytest.param(lambda c: c["inputs"][0].update(value_range=[0]), r"inputs\[0\]\.value_range", id="half-a-range"),
+        pytest.param(lambda c: c["inputs"][0].update(scale=-1.0), r"inputs\[0\]\.scale", id="negative-scale"),
+        pytest.param(lambda c: c["outputs"][0].update(dtype=""), r"outputs\[0\]\.dtype", id="empty-dtype"),
+        pytest.param(lambda c: c.update(labels=[1]), r"labels\[0\]", id="labels-of-numbers"),
+        pytest.param(lambda c: c.update(recipe=None), "recipe", id="no-recipe"),
+        pytest.param(lambda c: c.update(runtime=[]), "runtime", id="runtime-no-object"),
+        pytest.param(lambda c: c["verdict"].update(num_examples=0), r"verdict\.num_examples", id="no-examples"),
+        pytest.param(lambda c: c["verdict"].update(minimum_ratio=0.97), r"verdict\.minimum_ratio", id="ratio-as-float"),
+        pytest.param(
+            lambda c: c["verdict"].update(minimum_ratio="97 %"), r"verdict\.minimum_ratio", id="ratio-as-percent"
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_by_code_and_refused_by_the_schema(
+    change: Callable[[dict[str, Any]], object], key: str
+) -> None:
+    text = changed(change)
+    with pytest.raises(InputError, match=key):
+        Manifest.from_json(text)
+    if text != changed(
+        lambda content: content.update(schema_version=True)
+    ):  # JSON Schema knows that true is not 1, too
+        assert not VALIDATOR.is_valid(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        pytest.param(lambda c: c["files"].append(c["files"][0]), "different names", id="same-file-twice"),
+        pytest.param(
+            lambda c: c["verdict"].update(num_correct_float=10001), "num_correct_float", id="more-than-all-right"
+        ),
+        pytest.param(lambda c: c["verdict"].update(minimum_ratio="97/0"), "minimum_ratio", id="ratio-over-zero"),
+        pytest.param(lambda c: c.update(created="2026-13-21T09:00:00Z"), "created", id="thirteenth-month"),
+        pytest.param(lambda c: c["inputs"][0].update(value_range=[255, 0]), "value_range", id="range-upside-down"),
+        pytest.param(lambda c: c["inputs"][0].update(scale=10**400), "scale", id="scale-beyond-float"),
+    ],
+)
+def test_rules_that_the_schema_cannot_express(change: Callable[[dict[str, Any]], object], key: str) -> None:
+    with pytest.raises(InputError, match=key):
+        Manifest.from_json(changed(change))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("[]", id="list"),
+        pytest.param("null", id="null"),
+        pytest.param("{", id="cut-off"),
+        pytest.param(b"\xff\xfe\xfa", id="not-text"),
+        pytest.param("[" * 100_000, id="deep-nesting"),
+        pytest.param('{"schema_version": NaN}', id="nan"),
+        pytest.param('{"schema_version": 1, "schema_version": 1}', id="same-key-twice"),
+        pytest.param("{}", id="no-keys"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(text: str | bytes) -> None:
+    with pytest.raises(InputError, match="manifest"):
+        Manifest.from_json(text)
+
+
+def test_the_constructor_checks_like_the_reader() -> None:
+    with pytest.raises(InputError, match="sequence"):
+        dataclasses.replace(MANIFEST, sequence=0)
+    with pytest.raises(InputError, match=r"files\[0\]\.name"):
+        dataclasses.replace(MANIFEST, files=(FileEntry("a/b", "a" * 64, 1),))
+
+
+def test_a_file_is_found_by_name() -> None:
+    assert MANIFEST.file("model.tflite").size_bytes == 43512
+    with pytest.raises(InputError, match="golden"):
+        MANIFEST.file("golden.npz")

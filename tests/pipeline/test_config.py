@@ -1,0 +1,132 @@
+"""One YAML file becomes frozen models, or one line per wrong key."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.config import PipelineConfig, path_keys
+from pipeline.config_file import load_config
+from pipeline.config_schema import schema_text
+from pipeline.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent.parent
+MINIMAL = {
+    "name": "digits",
+    "data": {"format": "image_folder", "path": "images", "image": {"height": 8, "width": 8, "channels": 1}},
+    "model": {"module": "model.py"},
+}
+
+
+def write(tmp_path: Path, **changes: object) -> Path:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({**MINIMAL, **changes}), encoding="utf-8")
+    return file
+
+
+def test_a_minimal_config_takes_every_default(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path))
+    assert config.gate.min_ratio == Decimal("0.97")
+    assert config.convert.calibration.min_samples == 500
+
+
+def test_paths_in_the_file_are_relative_to_the_file(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path))
+    assert config.data.path == tmp_path / "images"
+    assert config.model.module == str(tmp_path / "model.py")
+
+
+def test_paths_on_the_command_line_are_relative_to_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    assert load_config(write(tmp_path), ["data.path=elsewhere"]).data.path == tmp_path.parent / "elsewhere"
+
+
+def test_a_dotted_module_stays_a_module(tmp_path: Path) -> None:
+    overrides = ["model.module=my.package.model"]
+    assert load_config(write(tmp_path), overrides).model.module == "my.package.model"
+
+
+def test_the_ratio_is_the_decimal_that_was_written(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path), ["gate.min_ratio=0.985"]).gate.min_ratio == Decimal("0.985")
+
+
+def test_every_path_key_is_found() -> None:
+    assert {"data.path", "model.saved_model", "model.module", "workspace", "release.path"} <= path_keys()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        pytest.param(["data.fromat=csv"], "data.fromat: unknown key; did you mean format?", id="misspelled-key"),
+        pytest.param(["foo=1"], "foo: unknown key; allowed: convert, data, gate", id="unknown-section"),
+        pytest.param(
+            ["data.format=jpeg"], "data.format: Input should be 'image_folder', 'tfrecord'", id="unknown-format"
+        ),
+        pytest.param(["train.epochs=0"], "train.epochs: Input should be greater than 0; found 0", id="zero-epochs"),
+        pytest.param(
+            ["gate.min_ratio=1.5"], "gate.min_ratio: Input should be less than or equal to 1", id="ratio-over-one"
+        ),
+        pytest.param(
+            ["model.saved_model=m"], "model: give exactly one of module, run_fn, saved_model", id="two-models"
+        ),
+        pytest.param(["model.module=null"], "found none", id="no-model"),
+        pytest.param(["data.image=null"], "needs image: {height, width, channels}", id="image-folder-without-size"),
+        pytest.param(["data.format=csv"], "csv data needs class_names, or num_classes", id="records-without-classes"),
+        pytest.param(["data.group_by=("], "regular expression with one group", id="broken-group-by"),
+        pytest.param(["name=My Model"], "name: String should match pattern", id="name-with-a-space"),
+        pytest.param(["data.image.width.x=1"], "width is not a section", id="override-through-a-number"),
+        pytest.param(["epochs"], "must look like a.b=value", id="override-without-a-value"),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_path(tmp_path: Path, overrides: list[str], message: str) -> None:
+    changed = write(tmp_path)
+    if overrides[0].startswith("data.image.width"):
+        changed = write(tmp_path, data={**MINIMAL["data"], "image": {"height": 8, "width": 8, "channels": 1}})  # type: ignore[dict-item]
+    with pytest.raises(ConfigError) as caught:
+        load_config(changed, overrides)
+    assert message in str(caught.value)
+
+
+def test_all_wrong_keys_are_listed_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="2 wrong keys") as caught:
+        load_config(write(tmp_path), ["foo=1", "train.epochs=-1"])
+    assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"a: [", "is not YAML", id="broken-yaml"),
+        pytest.param(b"- a", "must hold keys such as name", id="a-list"),
+        pytest.param(b"\xff\xfe\x00", "cannot be read", id="not-text"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(file)
+
+
+def test_every_default_says_what_it_means() -> None:
+    definitions = PipelineConfig.model_json_schema()["$defs"]
+    undescribed = [
+        f"{section}.{key}"
+        for section, definition in definitions.items()
+        for key, value in definition.get("properties", {}).items()
+        if "default" in value and "description" not in value and "$ref" not in json.dumps(value)
+    ]
+    assert undescribed == []
+
+
+def test_the_json_schema_in_the_repository_is_current() -> None:
+    assert (ROOT / "schemas" / "config.schema.json").read_text(encoding="utf-8") == schema_text()
+
+
+@pytest.mark.parametrize("example", ["digits", "mnist"])
+def test_the_examples_configs_are_valid(example: str) -> None:
+    assert load_config(ROOT / "examples" / example / "config.yaml").name == example

@@ -1,0 +1,62 @@
+"""Imports go one way: edgeproof_edge -> components -> pipeline; telemetry and triggers stand beside them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+#: Room -> the rooms it may import.
+ALLOWED = {
+    "edge/edgeproof_edge": {"edgeproof_edge"},
+    "components": {"components", "edgeproof_edge"},
+    "pipeline": {"pipeline", "components", "edgeproof_edge", "examples"},
+    "telemetry": {"telemetry", "edgeproof_edge"},
+    "triggers": {"triggers", "telemetry", "edgeproof_edge"},
+}
+OURS = {"edgeproof_edge", "components", "pipeline", "telemetry", "triggers", "examples"}
+HEAVY = {
+    "tensorflow",
+    "tf_keras",
+    "tfx",
+    "apache_beam",
+    "ml_metadata",
+    "tensorflow_model_analysis",
+    "tensorflow_data_validation",
+}
+#: Files of a component that TFX or Beam itself loads; everything else beside them is a core.
+TFX_FILES = {"component.py", "executor.py", "scoring_pipeline.py"}
+
+
+def imported_packages(file: Path, *, at_module_level: bool = False) -> set[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    nodes = tree.body if at_module_level else list(ast.walk(tree))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return {name.split(".")[0] for name in names}
+
+
+def python_files(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_no_import_goes_against_the_arrow(room: str) -> None:
+    backwards = {str(f.relative_to(ROOT)): imported_packages(f) & OURS - ALLOWED[room] for f in python_files(room)}
+    assert {file: names for file, names in backwards.items() if names} == {}
+
+
+def test_the_device_library_imports_no_tensorflow_and_no_pipeline_library() -> None:
+    assert {str(f): imported_packages(f) & HEAVY for f in python_files("edge") if imported_packages(f) & HEAVY} == {}
+
+
+def test_cores_of_components_load_no_heavy_library() -> None:
+    cores = [f for f in python_files("components") if f.name not in TFX_FILES]
+    heavy = {str(f.relative_to(ROOT)): imported_packages(f, at_module_level=True) & HEAVY for f in cores}
+    assert {file: names for file, names in heavy.items() if names} == {}
+
+
+def test_kubeflow_holds_assets_only() -> None:
+    assert list((ROOT / "kubeflow").rglob("*.py")) == []
