@@ -81,7 +81,7 @@ class TensorFeatureConfig(Section):
 class SplitPatterns(Section):
     """File patterns of splits that a person has already made, relative to ``data.path``."""
 
-    train: str = Field(description="Files to train on.")
+    train: str | None = Field(None, description="Files to train on; not needed where the model comes as a SavedModel.")
     calibration: str | None = Field(
         None,
         description="Files that set int8 ranges; image folders may leave it out and have it cut from the train files.",

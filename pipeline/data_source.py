@@ -48,6 +48,10 @@ def split_patterns(data: DataConfig) -> dict[str, str]:
     if data.patterns is None:
         return {UNDIVIDED: data.pattern or _DEFAULT_PATTERNS.get(data.format, "*")}
     given = {name: getattr(data.patterns, name) for name in SPLIT_NAMES}
+    if given["calibration"] is None and given["train"] is None:
+        raise DataError(
+            "data.patterns has neither calibration nor train files, so int8 ranges cannot be measured. Add one of them."
+        )
     if given["calibration"] is None and data.format is not DataFormat.IMAGE_FOLDER:
         raise DataError(
             f"data.patterns has no calibration files, which {data.format.value} data needs: only an image folder's "

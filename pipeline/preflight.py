@@ -33,7 +33,7 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
     for directory in (config.workspace_dir, config.release_dir):
         _check_writable(directory)
     data_source.preflight(config.data)
-    _check_calibration(config)
+    _check_train_split(config)
     data = describe_data(config)
     return (
         f"data: {config.data.format.value} under {config.data.path}, {data.num_classes} classes",
@@ -55,11 +55,13 @@ def _check_writable(directory: Path) -> None:
         )
 
 
-def _check_calibration(config: PipelineConfig) -> None:
-    if config.model.saved_model is None and config.data.patterns is None and config.data.shares.train == 0:
-        raise ConfigError(
-            "data.shares.train is 0, but model is to be trained; give it a share, or bring model.saved_model."
-        )
+def _check_train_split(config: PipelineConfig) -> None:
+    if config.model.saved_model is not None:
+        return
+    patterns = config.data.patterns
+    if config.data.shares.train == 0 or (patterns is not None and patterns.train is None):
+        key = "data.shares.train is 0" if patterns is None else "data.patterns.train is missing"
+        raise ConfigError(f"{key}, but the model is to be trained; give it, or bring model.saved_model.")
 
 
 def _check_model(config: PipelineConfig, data: DataDescription) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from components.evaluator.gate import GateRules
 from components.evaluator.report import GateReport
 from components.evaluator.scoring import BATCH_SIZE, Candidate, Scorer
 from components.examples import Batch
+from components.npz import read_arrays
 from components.saved_model import Signature, bind_inputs, saved_model_dir
 
 
@@ -84,7 +84,7 @@ def load_npz_dataset(path: Path, signature: Signature) -> tuple[dict[str, NDArra
         DataError: The file or an array is missing, empty, pickled, or lengths differ.
         InputError: A shape or a dtype does not fit the signature.
     """
-    arrays = _read_npz(path)
+    arrays = read_arrays(path, "data file", DataError)
     if "y" not in arrays:
         raise DataError(
             f"{path} has no array 'y' with the class indices; found {sorted(arrays)}. Add it to numpy.savez."
@@ -110,23 +110,6 @@ def _arrays_of_inputs(arrays: Mapping[str, NDArray[Any]], names: list[str], path
             f"{path} needs {wanted}; found {sorted(arrays)}. Name the arrays in numpy.savez after the model's inputs."
         )
     return given
-
-
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    if not path.is_file():
-        raise DataError(f"{path} does not exist; give a .npz file with arrays x and y.")
-    try:
-        with path.open("rb") as stream:
-            loaded = np.load(stream, allow_pickle=False)
-            arrays = {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} cannot be read as a .npz file of plain arrays: {error}. Write it with numpy.savez(path, x=..., "
-            "y=...)."
-        ) from error
-    if arrays is None:
-        raise DataError(f"{path} is a single array; write inputs and labels with numpy.savez(path, x=..., y=...).")
-    return arrays
 
 
 def _class_indices(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:

@@ -290,7 +290,8 @@ def _slices(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _glob(base: str, pattern: str) -> Iterable[str]:
-    return [os.path.relpath(path, base) for path in fileio.glob(os.path.join(base, pattern))]
+    prefix = os.path.join(base, "")
+    return [path.removeprefix(prefix) for path in fileio.glob(os.path.join(base, pattern))]
 
 
 def _path(scratch: str, kind: str, number: int) -> str:

@@ -35,7 +35,7 @@ class Listing:
 
 def is_hidden(path: str) -> bool:
     """Whether a relative path is what a desktop leaves behind (.DS_Store, Thumbs.db, __MACOSX/), no user's image."""
-    return any(part.startswith(".") or part.lower() in _HIDDEN_NAMES for part in PurePosixPath(path).parts)
+    return any(part.startswith(".") or part.lower() in _HIDDEN_NAMES for part in path.split("/"))
 
 
 def class_folder_pattern(pattern: str) -> str:
@@ -71,10 +71,7 @@ def list_images(
     Raises:
         DataError: No file, a folder that is no class, or a class without a file.
     """
-    named: dict[str, list[tuple[str, str]]] = {
-        split: [(path, _class_of(path, patterns[split])) for path in sorted(set(paths[split])) if not is_hidden(path)]
-        for split in paths
-    }
+    named = {split: _with_class(paths[split], patterns[split]) for split in paths}
     for split, files in named.items():
         if not files:
             raise DataError(f"no file matches the {split} pattern {patterns[split]!r}: the folder holds no images.")
@@ -87,8 +84,10 @@ def list_images(
     return Listing(tuple(sorted(images, key=lambda image: (image.path, image.input_split))), classes)
 
 
-def _class_of(path: str, pattern: str) -> str:
-    return PurePosixPath(path).parts[class_folder_pattern(pattern).count("/")]
+def _with_class(paths: Iterable[str], pattern: str) -> list[tuple[str, str]]:
+    """(path, class name) of every path that is not hidden, sorted."""
+    position = class_folder_pattern(pattern).count("/")
+    return [(path, path.split("/")[position]) for path in sorted(set(paths)) if not is_hidden(path)]
 
 
 def _check_classes(classes: tuple[str, ...], found: set[str]) -> None:

@@ -95,9 +95,13 @@ def plan_splits(images: Iterable[ScannedImage], shares: Shares) -> SplitPlan:
 
 
 def _wanted_splits(images: Iterable[ScannedImage], shares: Shares) -> tuple[str, ...]:
-    """A share of 0 means that the split is not wanted, as train is not when a finished model is brought along."""
+    """The splits that somebody made, and those that a hash can cut with a share above 0.
+
+    Train is not wanted when a finished model is brought along.
+    """
     given = {image.input_split for image in images}
-    return tuple(name for name in SPLIT_NAMES if getattr(shares, name) > 0 or name in given)
+    cut = SPLIT_NAMES if UNDIVIDED in given else SPLIT_NAMES[:2] if "train" in given else ()
+    return tuple(name for name in SPLIT_NAMES if name in given or (name in cut and getattr(shares, name) > 0))
 
 
 def _split_of(image: ScannedImage, shares: Shares, is_calibration_given: bool) -> str:

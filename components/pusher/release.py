@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
+from uuid import uuid4
 
 from edgeproof_edge.errors import InputError
 from edgeproof_edge.flatbuffer import inspect
@@ -263,7 +264,7 @@ def verify(store: Store) -> Verification:
 
 
 def published_state(destination: str) -> str:
-    """Returns a digest of what latest.json names and of the files that are there.
+    """Returns a digest of what latest.json names and of the files that are there; before the first release, a new value each time.
 
     Nobody reads it: as a parameter of the Pusher it keeps the TFX cache from calling a model published after its
     directory was wiped.
@@ -273,7 +274,11 @@ def published_state(destination: str) -> str:
     """
     store = open_store(destination)
     latest = read_latest(store)
-    state = b"" if latest is None else latest.to_json() + "\n".join(store.list(latest.path)).encode()
+    if (
+        latest is None
+    ):  # "nothing" may be what a cached Pusher saw before it published, and the directory was wiped since
+        return uuid4().hex
+    state = latest.to_json() + "\n".join(store.list(latest.path)).encode()
     return sha256(state).hexdigest()
 
 

@@ -18,7 +18,6 @@ Needs NumPy only.
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -31,6 +30,7 @@ from edgeproof_edge.tensors import TensorSpec
 from numpy.typing import NDArray
 
 from components.errors import CalibrationError
+from components.npz import read_arrays
 from components.saved_model import bind_inputs
 
 #: Examples a pool must hold. TensorFlow's guide asks for "around 100-500"; fewer hide whole domains, and the pool is
@@ -113,7 +113,7 @@ def load_npz_pool(path: Path, inputs: Sequence[TensorSpec]) -> CalibrationPool:
     Raises:
         CalibrationError: The file is missing or no npz, holds pickled objects, or its arrays do not fit ``inputs``.
     """
-    arrays = _read_npz(path)
+    arrays = read_arrays(path, "calibration file", CalibrationError)
     names = [spec.name for spec in inputs]
     labels = arrays.pop(LABELS_ARRAY, None) if LABELS_ARRAY not in names else None
     if len(names) == 1 and names[0] not in arrays:
@@ -133,22 +133,6 @@ def load_npz_pool(path: Path, inputs: Sequence[TensorSpec]) -> CalibrationPool:
         {n: arrays[w] for n, w in zip(names, wanted, strict=True)}, labels, f"calibration file {path}", None, notes
     )
     return fit_pool(pool, inputs)
-
-
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with path.open("rb") as file:  # ours to close: NumPy leaves a file that is no zip open
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.ndarray):
-                return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise CalibrationError(f"calibration file {path} does not exist. Give an .npz file with array 'x'.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CalibrationError(
-            f"calibration file {path} cannot be read as .npz of plain arrays: {error}. "
-            "Save it with numpy.savez(file, x=array)."
-        ) from error
-    raise CalibrationError(f"calibration file {path} holds a bare array. Save it with numpy.savez(file, x=array).")
 
 
 def fit_pool(pool: CalibrationPool, inputs: Sequence[TensorSpec]) -> CalibrationPool:

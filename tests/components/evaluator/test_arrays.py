@@ -89,5 +89,5 @@ def test_what_is_no_npz_is_an_error(tmp_path: Path, content: bytes | None) -> No
 def test_a_single_array_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "data.npy"
     np.save(path, PIXELS)
-    with pytest.raises(DataError, match="single array"):
+    with pytest.raises(DataError, match="bare array"):
         load_npz_dataset(path, IMAGES)

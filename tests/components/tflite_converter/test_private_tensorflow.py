@@ -15,7 +15,11 @@ def test_other_exceptions_carry_no_operators() -> None:
 @pytest.mark.tfx
 def test_operators_and_nodes_are_read_from_a_converter_error() -> None:
     from tensorflow.lite.python.convert_phase import ConverterError
-    from tensorflow.lite.python.metrics import converter_error_data_pb2 as data
+
+    try:
+        from tensorflow.lite.python.metrics import converter_error_data_pb2 as data
+    except ImportError:  # TF 2.21
+        from tensorflow.compiler.mlir.lite.metrics import converter_error_data_pb2 as data
 
     error = ConverterError("two operators")
     for code, operator in (("ERROR_NEEDS_FLEX_OPS", "tf.Erf"), ("UNKNOWN", "tf.Other")):

@@ -1,0 +1,37 @@
+"""Runs as a user starts them: a project folder, the command, its exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.projects import Project, make_project
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that every test may run again, but must leave accepted."""
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def first_run(project: Project) -> dict[str, Any]:
+    """The record of the project's first run."""
+    exit_code, record = project.run()
+    assert exit_code == 0
+    return record
+
+
+@pytest.fixture(scope="session")
+def trained_model(first_run: dict[str, Any], project: Project) -> Path:
+    """The SavedModel that the first run trained."""
+    return next((project.workspace / "artifacts" / "Trainer" / "model").glob("*/Format-Serving"))
+
+
+@pytest.fixture
+def states() -> Callable[[dict[str, Any]], dict[str, str]]:
+    """Node -> state of a record."""
+    return lambda record: {node["name"]: node["state"] for node in record["nodes"]}

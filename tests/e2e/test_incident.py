@@ -1,0 +1,69 @@
+"""The story this product ends: calibrated on dark images, a 96 % model falls to some 70 %, and nothing is published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tests.e2e.projects import Project
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def split_images(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders calibration, dark (the same at half brightness) and eval."""
+    root = tmp_path_factory.mktemp("splits")
+    for path in sorted((project.directory / "images").glob("*/*.png")):
+        pixels = np.asarray(Image.open(path))
+        if int(path.stem) % 2:
+            save(pixels, root / "eval" / path.parent.name / path.name)
+        else:
+            save(pixels, root / "calibration" / path.parent.name / path.name)
+            save(pixels // 2, root / "dark" / path.parent.name / path.name)
+    return root
+
+
+def save(pixels: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def config_for(directory: Path, images: Path, model: Path, calibration: str) -> Project:
+    directory.mkdir()
+    config = {
+        "name": "digits",
+        "data": {
+            "format": "image_folder",
+            "path": str(images),
+            "image": {"height": 8, "width": 8, "channels": 1},
+            "patterns": {"calibration": f"{calibration}/*/*", "eval": "eval/*/*"},
+        },
+        "model": {"saved_model": str(model)},
+    }
+    (directory / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return Project(directory)
+
+
+def test_dark_calibration_is_refused_and_right_calibration_accepted(
+    tmp_path: Path, split_images: Path, trained_model: Path
+) -> None:
+    project = config_for(tmp_path / "dark", split_images, trained_model, "dark")
+    refused = project.edgeproof("run", str(project.config))
+    assert refused.returncode == 1
+    assert "REFUSED  int8 keeps" in refused.stdout
+    assert "nothing was published" in refused.stdout
+    assert not (project.published / "latest.json").exists()
+    report = json.loads(next(project.workspace.glob("artifacts/Evaluator/evaluation/*/gate_report.json")).read_text())
+    kept = report["counts"]["num_correct_candidate"] / report["counts"]["num_correct_float"]
+    assert kept < 0.9
+
+    project = config_for(tmp_path / "right", split_images, trained_model, "calibration")
+    exit_code, record = project.run()
+    assert exit_code == 0
+    assert record["release"] is not None

@@ -1,0 +1,76 @@
+"""The whole chain on the demo's data: published once, cached after, re-run where something changed, finished after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.projects import Project, make_project
+
+pytestmark = pytest.mark.e2e
+States = Callable[[dict[str, Any]], dict[str, str]]
+
+
+def test_the_first_run_publishes_the_bytes_that_were_judged(project: Project, first_run: dict[str, Any]) -> None:
+    report = json.loads(Path(first_run["gate_report"]).read_text(encoding="utf-8"))
+    model = Path(first_run["release"]["path"]) / "model.tflite"
+    assert report["candidate"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert report["counts"]["num_examples"] == report["expected_num_examples"] > 500
+    assert json.loads((project.published / "latest.json").read_text(encoding="utf-8"))["sequence"] == 1
+
+
+def test_a_second_run_is_served_from_the_cache(project: Project, first_run: dict[str, Any], states: States) -> None:
+    exit_code, record = project.run()
+    assert exit_code == 0
+    rerun = {name for name, state in states(record).items() if state != "cached"}
+    assert rerun <= {"Pusher"}  # it looks whether the release is still there
+    assert record["release"]["version"] == first_run["release"]["version"]
+
+
+def test_report_explains_the_last_run(project: Project, first_run: dict[str, Any]) -> None:
+    result = project.edgeproof("report", str(project.config))
+    assert result.returncode == 0
+    assert "ACCEPTED" in result.stdout
+    assert first_run["release"]["version"] in result.stdout
+
+
+def test_a_wiped_release_directory_is_filled_again(project: Project, first_run: dict[str, Any], states: States) -> None:
+    (project.published / "latest.json").unlink()
+    exit_code, record = project.run()
+    assert exit_code == 0
+    assert (project.published / "latest.json").is_file()
+    assert states(record)["Trainer"] == "cached"
+
+
+def test_a_changed_model_module_is_trained_again(tmp_path: Path, states: States) -> None:
+    project = make_project(tmp_path)
+    quick = ("--set", "train.epochs=1", "--set", "gate.min_float_accuracy=0")
+    project.run(*quick)
+    module = project.directory / "model.py"
+    module.write_text(module.read_text(encoding="utf-8").replace("(32, 1)", "(24, 1)"), encoding="utf-8")
+    _, record = project.run(*quick)
+    assert states(record)["ImageExampleGen"] == "cached"
+    assert states(record)["Trainer"] == "complete"
+    assert states(record)["Evaluator"] == "complete"
+
+
+def test_a_killed_run_is_finished_by_the_next(tmp_path: Path, states: States) -> None:
+    project = make_project(tmp_path)
+    process = project.start("run", str(project.config))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Trainer" in line:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (project.published / "latest.json").exists()
+    exit_code, record = project.run("--set", "train.epochs=15")
+    assert exit_code == 0
+    assert states(record)["ImageExampleGen"] == "cached"
+    assert (project.published / "latest.json").is_file()
