@@ -29,7 +29,7 @@ def code_version(room: str, user_sources: Iterable[str] = ()) -> str:
         user_sources: The user's Python files or dotted modules that the room runs; the files beside them count too.
     """
     digest = hashlib.sha256(json.dumps([stack_name(), library_versions()], sort_keys=True).encode())
-    shared = [*_COMPONENTS.glob("*.py"), *_EDGE.glob("*.py")]
+    shared = [*_COMPONENTS.glob("*.py"), *_EDGE.rglob("*.py")]
     for path in sorted([*shared, *(_COMPONENTS / room).rglob("*.py"), *_user_files(user_sources)]):
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]

@@ -37,6 +37,7 @@ class Counts:
         num_nonfinite_float: Rows of the float model's output that hold a NaN or an infinity.
         num_nonfinite_candidate: The same for the candidate.
         num_label_out_of_range: Examples whose label is below 0, or not below the number of classes.
+        num_clipped: Examples that the candidate's quantized inputs cut off; see ``domain.py``.
         predicted_float: Examples per class that the float model predicted; rows that are not finite predict nothing.
         predicted_candidate: The same for the candidate.
         examples_by_label: Examples per label, labels out of range left out.
@@ -54,6 +55,7 @@ class Counts:
     num_nonfinite_float: int = 0
     num_nonfinite_candidate: int = 0
     num_label_out_of_range: int = 0
+    num_clipped: int = 0
     predicted_float: tuple[int, ...] = ()
     predicted_candidate: tuple[int, ...] = ()
     examples_by_label: tuple[int, ...] = ()

@@ -20,6 +20,8 @@ from components.evaluator.intervals import paired_ratio_interval
 
 REPORT_FILE = "gate_report.json"
 SCHEMA_VERSION = 1
+#: Share of clipped examples above which calibration is the likely cause of a refusal.
+CLIPPED_EXAMPLES_SHARE = 0.05
 #: Left margin of the lines under the verdict, as wide as "REFUSED  ".
 _MARGIN = " " * 9
 
@@ -135,7 +137,10 @@ def build_report(
 ) -> GateReport:
     """Puts a verdict and its evidence together; numbers that the counts do not carry are None."""
     usable = counts if counts is not None and not counts.inconsistencies() else None
+    cause, next_command = _likely_cause(usable) if usable and not verdict.accepted else (None, None)
     return GateReport(
+        cause=cause,
+        next_command=next_command,
         verdict=VerdictRecord(
             accepted=verdict.accepted,
             sentence=verdict.sentence,
@@ -154,6 +159,16 @@ def build_report(
         candidate=candidate,
         runtime=runtime,
         stack=stack,
+    )
+
+
+def _likely_cause(counts: Counts) -> tuple[str | None, str | None]:
+    """What the counts themselves say about a refusal, and what to do about it."""
+    if counts.num_clipped <= CLIPPED_EXAMPLES_SHARE * counts.num_examples:
+        return None, None
+    return (
+        f"calibration domain: {counts.num_clipped} of {counts.num_examples} examples have values beyond the range that calibration saw",
+        "calibrate on examples like these (data.patterns.calibration, or edgeproof convert --calibration FILE)",
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from components.errors import ModelError
 from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD, Counts, count_batch
+from components.evaluator.domain import clipped_rows
 from components.evaluator.gate import candidate_unchanged
 from components.examples import Batch
 from components.saved_model import FloatModel, bind_inputs
@@ -132,7 +133,9 @@ class Scorer:
         rows = bind_inputs(batch.inputs, float_model.signature.inputs)
         float_outputs = _predict_float(float_model, rows)
         float_output, candidate_output = paired_outputs(float_outputs, _predict_candidate(candidate, rows))
-        return count_batch(batch.labels, float_output, candidate_output, self._num_classes, self._decision_threshold)
+        counts = count_batch(batch.labels, float_output, candidate_output, self._num_classes, self._decision_threshold)
+        clipped = clipped_rows(rename_inputs(rows, candidate.inputs), candidate.inputs)
+        return replace(counts, num_clipped=int(clipped.sum()))
 
 
 def _predict_float(float_model: FloatModel, rows: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -121,7 +121,8 @@ class Executor(BaseBeamExecutor):
 
     def _run(self, shards: Sequence[str], name: str, work: beam.DoFn) -> None:
         with self._make_beam_pipeline() as pipeline:
-            _ = pipeline | "Shards" >> beam.Create(shards) | "Spread" >> beam.Reshuffle() | name >> beam.ParDo(work)
+            numbered = [(number, len(shards), shard) for number, shard in enumerate(shards, 1)]
+            _ = pipeline | "Shards" >> beam.Create(numbered) | "Spread" >> beam.Reshuffle() | name >> beam.ParDo(work)
 
 
 def list_source_images(options: IngestOptions) -> folders.Listing:
@@ -202,6 +203,12 @@ def bad_images_message(bad: Sequence[images.BadImage], num_bad: int, input_base:
     )
 
 
+def _report_shard(done: str, number: int, num_shards: int) -> None:
+    """Progress of a local run; one shard is over before a person would ask."""
+    if num_shards > 1:
+        _progress.info("%d of %d parts %s", number, num_shards, done, extra={"step": (number, num_shards)})
+
+
 class _ScanShard(beam.DoFn):
     """Decodes the images of one shard and writes their facts beside it."""
 
@@ -209,7 +216,8 @@ class _ScanShard(beam.DoFn):
         self._input_base = input_base
         self._group_by = group_by
 
-    def process(self, shard: str) -> Iterator[None]:
+    def process(self, numbered: tuple[int, int, str]) -> Iterator[None]:
+        number, num_shards, shard = numbered
         group_by = re.compile(self._group_by) if self._group_by else None
         good: list[dict[str, Any]] = []
         bad: list[images.BadImage] = []
@@ -221,6 +229,7 @@ class _ScanShard(beam.DoFn):
                 bad.append(scanned)
         kept = [vars(image) for image in bad[:BAD_IMAGES_KEPT]]
         _write_json(f"{shard}.result", {"images": good, "bad": kept, "num_bad": len(bad)})
+        _report_shard("read", number, num_shards)
         yield from ()
 
     def _scan(self, source: folders.SourceImage, group_by: re.Pattern[str] | None) -> ScannedImage | images.BadImage:
@@ -246,7 +255,8 @@ class _WriteShard(beam.DoFn):
     def __init__(self, input_base: str) -> None:
         self._input_base = input_base
 
-    def process(self, shard: str) -> Iterator[None]:
+    def process(self, numbered: tuple[int, int, str]) -> Iterator[None]:
+        number, num_shards, shard = numbered
         task = _read_json(shard)
         partial = f"{shard}.{uuid.uuid4().hex}.partial"
         num_written, changed = 0, None
@@ -260,6 +270,7 @@ class _WriteShard(beam.DoFn):
                 num_written += 1
         fileio.rename(partial, task["file"], overwrite=True)
         _write_json(f"{shard}.result", {"num_written": num_written, "changed": changed})
+        _report_shard("written", number, num_shards)
         yield from ()
 
 

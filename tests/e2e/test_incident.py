@@ -57,6 +57,7 @@ def test_dark_calibration_is_refused_and_right_calibration_accepted(
     refused = project.edgeproof("run", str(project.config))
     assert refused.returncode == 1
     assert "REFUSED  int8 keeps" in refused.stdout
+    assert "likely cause: calibration domain" in refused.stdout
     assert "nothing was published" in refused.stdout
     assert not (project.published / "latest.json").exists()
     report = json.loads(next(project.workspace.glob("artifacts/Evaluator/evaluation/*/gate_report.json")).read_text())

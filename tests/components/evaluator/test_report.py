@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -148,3 +149,13 @@ def test_an_unknown_field_is_an_error(tmp_path: Path) -> None:
     path.write_text(json.dumps(record))
     with pytest.raises(DataError, match="num_lucky"):
         read_report(path)
+
+
+@pytest.mark.parametrize(
+    ("num_clipped", "is_named"),
+    [pytest.param(3_000, True, id="a-third-clipped"), pytest.param(100, False, id="one-percent-clipped")],
+)
+def test_a_refusal_names_the_calibration_domain_where_the_holdout_is_clipped(num_clipped: int, is_named: bool) -> None:
+    text = explain(report_of(replace(INCIDENT, num_clipped=num_clipped)))
+    assert ("likely cause: calibration domain: 3000 of 10000" in text) is is_named
+    assert ("next: calibrate on examples like these" in text) is is_named
