@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from edgeproof_edge.flatbuffer import Inspection
@@ -33,17 +34,16 @@ def _node_table(record: RunRecord) -> str:
 
 
 def _way_on(record: RunRecord) -> str:
-    lines = [f"report   {record.gate_report}", f"log      {record.log}"]
+    lines = [f"report   {shortened(record.gate_report)}", f"log      {shortened(record.log)}"]
     if record.release is None:
         return "\n".join(["nothing was published", *lines])
-    model = Path(record.release.path) / "model.tflite"
-    return "\n".join(
-        [
-            f"release  {record.release.path} (version {record.release.version})",
-            *lines,
-            f"next     edgeproof inspect {model}",
-        ]
-    )
+    path = shortened(record.release.path)
+    return "\n".join([f"release  {path}", *lines, f"next     edgeproof inspect {path}/model.tflite"])
+
+
+def shortened(path: str) -> str:
+    """The path as seen from here, where that is shorter to read and to type."""
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
 
 
 def describe_conversion(report: ConversionReport, directory: Path) -> str:
