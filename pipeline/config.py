@@ -198,6 +198,11 @@ class TrainConfig(Section):
     learning_rate: float = Field(
         1e-3, gt=0, description="Of Adam, unless the module brings its own optimizer; Keras's default."
     )
+    learning_rate_decay: Literal["cosine", "none"] = Field(
+        "cosine",
+        description="How the rate falls over the epochs: a constant one leaves BatchNorm models up to a point apart from "
+        "epoch to epoch. Not used where the module brings its own optimizer.",
+    )
     seed: int = Field(
         7, ge=0, description="Of weights, shuffling and augmentation; fixed so that a rerun gives the same model."
     )

@@ -19,7 +19,7 @@ from tfx.types import standard_artifacts
 from components.code_version import code_version
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ExampleValidator
-from components.feature_schema import feature_schema, write_schema
+from components.feature_schema import feature_names, feature_schema, write_schema
 from components.pusher.component import Pusher
 from components.pusher.release import published_state
 from components.tflite_converter.component import TFLiteConverter
@@ -42,7 +42,8 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
 
     examples = example_gen(config.data, code_version(example_gen_room(config.data)))
     schema = ImportSchemaGen(schema_file=str(write_schema(feature_schema_proto, config.workspace_dir / "schemas")))
-    statistics = statistics_gen(examples.outputs["examples"], schema.outputs["schema"])
+    described = () if config.data.schema_file else feature_names(feature_schema_proto)
+    statistics = statistics_gen(examples.outputs["examples"], schema.outputs["schema"], described)
     validator = ExampleValidator(statistics.outputs["statistics"], schema.outputs["schema"])
     model = _float_model(config, data, examples)
     converter = TFLiteConverter(

@@ -28,6 +28,7 @@ class TrainingSpec:
     epochs: int = 10
     batch_size: int = 64
     learning_rate: float = 1e-3
+    learning_rate_decay: str = "cosine"
     seed: int = 7
 
     def to_json(self) -> str:

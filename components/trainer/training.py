@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from components.user_module import function_of, load_module
 
 progress = logging.getLogger("edgeproof.progress")
 
+#: ``learning_rate_decay`` that lowers the rate from epoch to epoch.
+COSINE = "cosine"
 #: Serialized examples held for shuffling; small images of this number take some 10 MB.
 SHUFFLE_BUFFER = 10_000
 
@@ -47,7 +50,7 @@ def train(spec: TrainingSpec, train_files: Sequence[str], validation_files: Sequ
             validation_data=_dataset(spec, validation_files, model, is_training=False),
             epochs=spec.epochs,
             verbose=0,
-            callbacks=[_epoch_reporter(spec.epochs), keras.callbacks.TerminateOnNaN()],
+            callbacks=_callbacks(spec),
         )
     if len(history.epoch) < spec.epochs:
         raise ModelError(
@@ -96,11 +99,32 @@ def model_inputs(inputs: dict[str, Any], model: Any) -> Any:
     return {name: inputs[name] for name in model.input_names}
 
 
+def _callbacks(spec: TrainingSpec) -> list[Any]:
+    import tf_keras as keras
+
+    callbacks = [_epoch_reporter(spec.epochs), keras.callbacks.TerminateOnNaN()]
+    if spec.learning_rate_decay == COSINE and not _brings_optimizer(spec):
+        callbacks.append(
+            keras.callbacks.LearningRateScheduler(lambda epoch: cosine_rate(spec.learning_rate, epoch, spec.epochs))
+        )
+    return callbacks
+
+
+def cosine_rate(peak: float, epoch: int, epochs: int) -> float:
+    """Learning rate of an epoch (from 0), falling from ``peak`` along half a cosine wave (Loshchilov and Hutter 2016)."""
+    return peak * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def _brings_optimizer(spec: TrainingSpec) -> bool:
+    assert spec.module is not None
+    return function_of(load_module(spec.module), "optimizer") is not None
+
+
 def _epoch_reporter(epochs: int) -> Any:
     import tf_keras as keras
 
     def report(epoch: int, logs: dict[str, float]) -> None:
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in logs.items() if name != "lr")
         progress.info("epoch %d/%d  %s", epoch + 1, epochs, figures, extra={"step": (epoch + 1, epochs)})
 
     return keras.callbacks.LambdaCallback(on_epoch_end=report)

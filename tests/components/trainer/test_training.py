@@ -12,6 +12,7 @@ import pytest
 from components.errors import ModelError
 from components.examples import ExampleSpec, ImageSpec
 from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
+from components.trainer.training import cosine_rate
 
 EXAMPLES = ExampleSpec(class_names=("dark", "bright"), image=ImageSpec(4, 4, 1))
 GOOD = """
@@ -26,7 +27,7 @@ def build_model(hyperparameters):
 def spec_of(tmp_path: Path, source: str = GOOD, **changes: Any) -> TrainingSpec:
     file = tmp_path / "model.py"
     file.write_text(source, encoding="utf-8")
-    fields = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05, "seed": 3, **changes}
+    fields = {"epochs": 8, "batch_size": 16, "learning_rate": 0.05, "seed": 3, **changes}
     return TrainingSpec(EXAMPLES, num_classes=2, code_version="v", module=str(file), **fields)
 
 
@@ -62,6 +63,13 @@ def arguments(spec: TrainingSpec, records: list[str], directory: Path) -> Simple
         eval_files=records,
         serving_model_dir=str(directory / "served"),
     )
+
+
+def test_the_learning_rate_falls_along_a_cosine() -> None:
+    rates = [cosine_rate(0.002, epoch, 4) for epoch in range(4)]
+    assert rates[0] == 0.002
+    assert rates == sorted(rates, reverse=True)
+    assert rates[2] == pytest.approx(0.001)
 
 
 @pytest.mark.tfx
