@@ -23,8 +23,10 @@ from components.feature_schema import feature_names, feature_schema, write_schem
 from components.pusher.component import Pusher
 from components.pusher.release import published_state
 from components.tflite_converter.component import TFLiteConverter
+from components.tflite_converter.recipes import parse_fallbacks
+from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
 from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
-from pipeline.config import PipelineConfig
+from pipeline.config import ConvertConfig, PipelineConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, describe_data, fingerprint_directory, gate_rules
 
@@ -55,6 +57,8 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
         seed=config.convert.calibration.seed,
         input_type=config.convert.input_type,
         output_type=config.convert.output_type,
+        select_tf_operators=config.convert.select_tf_operators,
+        auto_settings=_auto_settings(config.convert).to_json(),
         example_spec=spec,
         code_version=code_version("tflite_converter", parse_sources),
     )
@@ -94,6 +98,14 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
 def metadata_file(config: PipelineConfig) -> Path:
     """The SQLite file that TFX records runs, executions and artifacts in."""
     return config.workspace_dir / "metadata.sqlite"
+
+
+def _auto_settings(convert: ConvertConfig) -> AutoSettings:
+    return AutoSettings(
+        GoalSettings(**convert.goal.model_dump()),
+        Caps(convert.max_candidates, convert.max_seconds),
+        parse_fallbacks(convert.fallbacks),
+    )
 
 
 def _model_key(config: PipelineConfig) -> str:

@@ -58,6 +58,8 @@ def command(
 
     quiet_libraries()
     with quiet_libraries_output():
+        import tensorflow  # noqa: F401  # the float model needs it, and its Select kernels serve LiteRT too
+
         from components.evaluator.arrays import evaluate_arrays, load_npz_dataset
         from components.evaluator.gate import GateRules
         from components.evaluator.report import explain, write_report
