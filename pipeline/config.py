@@ -190,6 +190,40 @@ class ModelConfig(Section):
         return self
 
 
+class QatMode(str, Enum):
+    """Whether a second model is fine-tuned with quantization in the loop."""
+
+    OFF = "off"
+    ON = "on"
+
+
+class QatConfig(Section):
+    """Quantization-aware training: fine-tunes the trained float model, which stays the baseline of the gate."""
+
+    mode: QatMode = Field(
+        QatMode.OFF, description="on: the fine-tuned model joins the converter's candidates; `qat: on` is short for it."
+    )
+    epochs: int = Field(
+        3, gt=0, description="Passes over the train split after float training; a fifth of float's epochs is usual."
+    )
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Of Adam, falling along train.learning_rate_decay. Default: a tenth of train.learning_rate, so that the weights "
+        "settle beside where float training left them.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, values: Any) -> Any:
+        """Takes ``on`` for ``{mode: on}``; YAML 1.1 reads on and off as true and false."""
+        if isinstance(values, (bool, str)):
+            values = {"mode": values}
+        if isinstance(values, dict) and isinstance(values.get("mode"), bool):
+            return {**values, "mode": "on" if values["mode"] else "off"}
+        return values
+
+
 class TrainConfig(Section):
     """Training of a model module."""
 
@@ -206,6 +240,7 @@ class TrainConfig(Section):
     seed: int = Field(
         7, ge=0, description="Of weights, shuffling and augmentation; fixed so that a rerun gives the same model."
     )
+    qat: QatConfig = QatConfig()
 
 
 class CalibrationConfig(Section):
@@ -284,6 +319,14 @@ class PipelineConfig(Section):
     convert: ConvertConfig = ConvertConfig()
     gate: GateConfig = GateConfig()
     release: ReleaseConfig = ReleaseConfig()
+
+    @model_validator(mode="after")
+    def _qat_needs_a_module(self) -> PipelineConfig:
+        if self.train.qat.mode is QatMode.ON and self.model.module is None:
+            raise ValueError(
+                "train.qat is on, but it fine-tunes the model of model.module; a run_fn or a SavedModel brings its own training"
+            )
+        return self
 
     @property
     def workspace_dir(self) -> Path:

@@ -23,13 +23,15 @@ from components.feature_schema import feature_names, feature_schema, write_schem
 from components.pusher.component import Pusher
 from components.pusher.release import published_state
 from components.tflite_converter.component import TFLiteConverter
-from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
-from pipeline.config import PipelineConfig
+from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
+from pipeline.config import PipelineConfig, QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, describe_data, fingerprint_directory, gate_rules
 
 #: Beam in this process: no download of another runner, and no sdist of TFX built before every Beam node.
 LOCAL_BEAM_ARGS = ("--runner=FnApiRunner", "--sdk_container_image=local")
+#: Fine-tuning starts at a tenth of the float rate; see train.qat.learning_rate.
+QAT_RATE_DIVISOR = 10
 
 
 def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
@@ -101,7 +103,7 @@ def _model_key(config: PipelineConfig) -> str:
 
 
 def _float_model(config: PipelineConfig, data: DataDescription, examples: BaseNode) -> BaseNode:
-    """A stock Trainer with our ``run_fn``, or an Importer of the team's SavedModel. (A QAT model joins here as a second output.)"""
+    """A stock Trainer with our ``run_fn``, or an Importer of the team's SavedModel."""
     if config.model.saved_model:
         # The content is a property: an Importer otherwise re-uses whatever the same path held before.
         content = fingerprint_directory(config.model.saved_model)
@@ -113,11 +115,13 @@ def _float_model(config: PipelineConfig, data: DataDescription, examples: BaseNo
     training = TrainingSpec(
         examples=data.examples,
         num_classes=data.num_classes,
-        code_version=code_version("trainer", (source,)),
+        # Fine-tuning with quantization in the loop converts what came out, to score it.
+        code_version="-".join(code_version(room, (source,)) for room in _trainer_rooms(config.train)),
         module=config.model.module,
         run_fn=config.model.run_fn,
         hyperparameters=config.model.hyperparameters,
-        **config.train.model_dump(),
+        qat=_qat(config.train),
+        **config.train.model_dump(exclude={"qat"}),
     )
     return Trainer(
         run_fn="components.trainer.run_fn.run_fn",
@@ -128,3 +132,13 @@ def _float_model(config: PipelineConfig, data: DataDescription, examples: BaseNo
         ),  # accuracy per epoch; the holdout is the Evaluator's alone
         custom_config={TRAINING_SPEC_KEY: training.to_json()},
     )
+
+
+def _trainer_rooms(train: TrainConfig) -> tuple[str, ...]:
+    return ("trainer",) if train.qat.mode is QatMode.OFF else ("trainer", "tflite_converter")
+
+
+def _qat(train: TrainConfig) -> QatSpec | None:
+    if train.qat.mode is QatMode.OFF:
+        return None
+    return QatSpec(train.qat.epochs, train.qat.learning_rate or train.learning_rate / QAT_RATE_DIVISOR)
