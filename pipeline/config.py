@@ -270,14 +270,44 @@ class ConvertConfig(Section):
     calibration: CalibrationConfig = CalibrationConfig()
 
 
-class GateConfig(Section):
-    """What a model must prove before it is published."""
+class SliceConfig(Section):
+    """One way to cut the holdout."""
 
+    by: Literal["label", "brightness"] | None = Field(
+        None, description="Built in: the label, or the mean brightness of an image in quarters of 0..255."
+    )
+    feature: str | None = Field(
+        None, description="Name of a feature of the examples; the model need not see it. Its first value counts."
+    )
+    buckets: tuple[float, ...] = Field(
+        (), description="Rising edges for a number; an edge belongs to the bucket above it. Without: a slice per value."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SliceConfig:
+        if (self.by is None) == (self.feature is None):
+            raise ValueError("give either by (label, brightness) or feature")
+        if list(self.buckets) != sorted(set(self.buckets)) or (self.buckets and self.by == "label"):
+            raise ValueError(f"buckets {list(self.buckets)} must rise, and the label has none")
+        return self
+
+
+class GateConfig(Section):
+    """What a model must prove before it is published. Rules without a default are off."""
+
+    metric: Literal["top1", "topk", "f1", "auc", "mae", "rmse"] = Field(
+        "top1",
+        description="What is compared: right answers (top1, topk), F1 or AUC of two classes, or an error of real-valued labels.",
+    )
+    top_k: int = Field(5, gt=0, description="For topk: so many of the best scores may hold the label.")
     min_ratio: Decimal = Field(
         Decimal("0.97"),
         gt=0,
         le=1,
-        description="Right answers of the edge model / right answers of the float model, compared exactly.",
+        description="Right answers (or F1, AUC) of the edge model / those of the float model, compared exactly.",
+    )
+    max_error_factor: Decimal = Field(
+        Decimal("1.03"), ge=1, description="For mae and rmse: error of the edge model / error of the float model."
     )
     min_float_accuracy: Decimal | None = Field(
         None,
@@ -293,6 +323,47 @@ class GateConfig(Section):
     decision_threshold: float = Field(
         0.5, ge=0, le=1, description="Of a one-unit sigmoid output: at or above it, class 1."
     )
+    confidence: Decimal | None = Field(
+        None,
+        ge=Decimal("0.5"),
+        lt=1,
+        description="One-sided level, such as 0.95, at which the bound of the ratio must keep the rule too (paired closed form).",
+    )
+    slices: tuple[SliceConfig, ...] | None = Field(
+        None, description="How the holdout is cut. Default: by label, and by brightness for images."
+    )
+    slice_min_ratio: Decimal | None = Field(None, gt=0, le=2, description="Ratio that every slice must keep.")
+    slice_min_examples: int = Field(100, gt=0, description="Smaller slices are reported and not judged.")
+    class_min_ratio: Decimal | None = Field(None, gt=0, le=2, description="Ratio that every class must keep.")
+    class_min_examples: int = Field(100, gt=0, description="Smaller classes are reported and not judged.")
+    champion_min_ratio: Decimal | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="Right answers over those of the last model that was blessed, on this holdout; 1 means no worse.",
+    )
+    max_size_ratio: Decimal | None = Field(None, gt=0, description="Bytes of the edge model / bytes of its float twin.")
+    max_latency_ratio: Decimal | None = Field(
+        None,
+        gt=0,
+        description="Milliseconds of the edge model / those of its float twin on this host, which says little about devices.",
+    )
+    min_kernel_agreement: Decimal | None = Field(
+        None, gt=0, le=1, description="Share of same answers of built-in kernels and XNNPACK, on the sample."
+    )
+    kernel_sample: int = Field(
+        1000, ge=0, description="Examples that built-in kernels score too, for the report; 0 switches that off."
+    )
+
+    @model_validator(mode="after")
+    def _rules_fit_the_metric(self) -> GateConfig:
+        is_regression = self.metric in ("mae", "rmse")
+        for name in ("slice_min_ratio", "class_min_ratio", "champion_min_ratio", "min_kernel_agreement"):
+            if is_regression and getattr(self, name) is not None:
+                raise ValueError(f"{name} counts right answers, and metric {self.metric} has none")
+        if self.confidence is not None and self.metric in ("f1", "auc"):
+            raise ValueError(f"there is no confidence bound for metric {self.metric}")
+        return self
 
 
 class ReleaseConfig(Section):

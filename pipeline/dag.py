@@ -12,12 +12,15 @@ from tfx.components import Trainer
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.importer import Importer
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration import metadata, pipeline
 from tfx.proto import trainer_pb2
-from tfx.types import standard_artifacts
+from tfx.types import Channel, standard_artifacts
 
 from components.code_version import code_version
 from components.evaluator.component import Evaluator
+from components.evaluator.slices import slices_to_json
 from components.example_validator.component import ExampleValidator
 from components.feature_schema import feature_names, feature_schema, write_schema
 from components.pusher.component import Pusher
@@ -26,7 +29,7 @@ from components.tflite_converter.component import TFLiteConverter
 from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
 from pipeline.config import PipelineConfig, QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
-from pipeline.description import DataDescription, describe_data, fingerprint_directory, gate_rules
+from pipeline.description import DataDescription, describe_data, fingerprint_directory, gate_rules, gate_slices
 
 #: Beam in this process: no download of another runner, and no sdist of TFX built before every Beam node.
 LOCAL_BEAM_ARGS = ("--runner=FnApiRunner", "--sdk_container_image=local")
@@ -60,6 +63,7 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
         example_spec=spec,
         code_version=code_version("tflite_converter", parse_sources),
     )
+    champion = _champion(config)
     evaluator = Evaluator(
         examples=examples.outputs["examples"],
         float_model=model.outputs[_model_key(config)],
@@ -69,6 +73,9 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
         num_classes=data.num_classes,
         decision_threshold=config.gate.decision_threshold,
         rules=gate_rules(config.gate).to_json(),
+        slices=slices_to_json(gate_slices(config)),
+        kernel_sample_size=config.gate.kernel_sample,
+        champion=champion.outputs["model"] if champion else None,
         code_version=code_version("evaluator", parse_sources),
     )
     pusher = Pusher(
@@ -86,7 +93,17 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
     return pipeline.Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(config.workspace_dir / "artifacts"),
-        components=[examples, schema, statistics, validator, model, converter, evaluator, pusher],
+        components=[
+            examples,
+            schema,
+            statistics,
+            validator,
+            model,
+            converter,
+            *([champion] if champion else []),
+            evaluator,
+            pusher,
+        ],
         enable_cache=True,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(metadata_file(config))),
         beam_pipeline_args=list(LOCAL_BEAM_ARGS),
@@ -96,6 +113,17 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
 def metadata_file(config: PipelineConfig) -> Path:
     """The SQLite file that TFX records runs, executions and artifacts in."""
     return config.workspace_dir / "metadata.sqlite"
+
+
+def _champion(config: PipelineConfig) -> Resolver | None:
+    """The last blessed edge model, where the gate compares with it; it resolves to nothing before the first blessing."""
+    if config.gate.champion_min_ratio is None:
+        return None
+    return Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("Champion")
 
 
 def _model_key(config: PipelineConfig) -> str:
