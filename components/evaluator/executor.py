@@ -19,6 +19,7 @@ from tfx.types import Artifact, artifact_utils
 from components.errors import DataError
 from components.evaluator.evidence import Case, Champion, judge_case
 from components.evaluator.flips import write_flips
+from components.evaluator.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, write_page
 from components.evaluator.report import GateReport, LineageRecord, write_report
 from components.evaluator.scoring import Candidate
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
@@ -77,6 +78,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if judgement.tally is not None:
             write_flips(judgement.tally.flips, directory)
             write_tfma_results(directory, judgement.tally, judgement.report, case)
+        float_model = artifact_utils.get_single_instance(input_dict["float_model"])
+        write_page(directory, case.tflite.parent / CONVERSION_REPORT_FILE, Path(float_model.uri) / QAT_REPORT_FILE)
         describe_evaluation(evaluation, judgement.report)
         accepted = judgement.report.verdict.accepted
         write_blessing(artifact_utils.get_single_instance(output_dict["blessing"]), accepted, input_dict)

@@ -85,6 +85,7 @@ def command(
     with quiet_libraries_output():
         from components.evaluator.arrays import evaluate_arrays, load_npz_dataset
         from components.evaluator.flips import write_flips
+        from components.evaluator.page import CONVERSION_REPORT_FILE, write_page
         from components.evaluator.report import explain, write_report
         from components.saved_model import read_signature
 
@@ -107,10 +108,11 @@ def command(
         path = write_report(report, out)
         if judgement.tally is not None:
             write_flips(judgement.tally.flips, out)
+        page = write_page(out, tflite.parent / CONVERSION_REPORT_FILE)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
-        click.echo(f"{explain(report)}\n\nreport   {path}")
+        click.echo(f"{explain(report)}\n\nreport   {path}\npage     {page or 'could not be drawn'}")
     finish(0 if report.verdict.accepted else 1)
 
 

@@ -256,6 +256,7 @@ def test_an_accepted_model_is_blessed_as_tfx_does(bench: Bench, models: Models) 
         "flipped.npz",
         "gate_report.json",
         "metrics-00000-of-00001.tfrecord",
+        "report.html",
         "validations.tfrecord",
     ]
 
