@@ -191,6 +191,40 @@ class ModelConfig(Section):
         return self
 
 
+class QatMode(str, Enum):
+    """Whether a second model is fine-tuned with quantization in the loop."""
+
+    OFF = "off"
+    ON = "on"
+
+
+class QatConfig(Section):
+    """Quantization-aware training: fine-tunes the trained float model, which stays the baseline of the gate."""
+
+    mode: QatMode = Field(
+        QatMode.OFF, description="on: the fine-tuned model joins the converter's candidates; `qat: on` is short for it."
+    )
+    epochs: int = Field(
+        3, gt=0, description="Passes over the train split after float training; a fifth of float's epochs is usual."
+    )
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Of Adam, falling along train.learning_rate_decay. Default: a tenth of train.learning_rate, so that the weights "
+        "settle beside where float training left them.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, values: Any) -> Any:
+        """Takes ``on`` for ``{mode: on}``; YAML 1.1 reads on and off as true and false."""
+        if isinstance(values, (bool, str)):
+            values = {"mode": values}
+        if isinstance(values, dict) and isinstance(values.get("mode"), bool):
+            return {**values, "mode": "on" if values["mode"] else "off"}
+        return values
+
+
 class TrainConfig(Section):
     """Training of a model module."""
 
@@ -207,6 +241,7 @@ class TrainConfig(Section):
     seed: int = Field(
         7, ge=0, description="Of weights, shuffling and augmentation; fixed so that a rerun gives the same model."
     )
+    qat: QatConfig = QatConfig()
 
 
 class CalibrationConfig(Section):
@@ -271,14 +306,44 @@ class ConvertConfig(Section):
     calibration: CalibrationConfig = CalibrationConfig()
 
 
-class GateConfig(Section):
-    """What a model must prove before it is published."""
+class SliceConfig(Section):
+    """One way to cut the holdout."""
 
+    by: Literal["label", "brightness"] | None = Field(
+        None, description="Built in: the label, or the mean brightness of an image in quarters of 0..255."
+    )
+    feature: str | None = Field(
+        None, description="Name of a feature of the examples; the model need not see it. Its first value counts."
+    )
+    buckets: tuple[float, ...] = Field(
+        (), description="Rising edges for a number; an edge belongs to the bucket above it. Without: a slice per value."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SliceConfig:
+        if (self.by is None) == (self.feature is None):
+            raise ValueError("give either by (label, brightness) or feature")
+        if list(self.buckets) != sorted(set(self.buckets)) or (self.buckets and self.by == "label"):
+            raise ValueError(f"buckets {list(self.buckets)} must rise, and the label has none")
+        return self
+
+
+class GateConfig(Section):
+    """What a model must prove before it is published. Rules without a default are off."""
+
+    metric: Literal["top1", "topk", "f1", "auc", "mae", "rmse"] = Field(
+        "top1",
+        description="What is compared: right answers (top1, topk), F1 or AUC of two classes, or an error of real-valued labels.",
+    )
+    top_k: int = Field(5, gt=0, description="For topk: so many of the best scores may hold the label.")
     min_ratio: Decimal = Field(
         Decimal("0.97"),
         gt=0,
         le=1,
-        description="Right answers of the edge model / right answers of the float model, compared exactly.",
+        description="Right answers (or F1, AUC) of the edge model / those of the float model, compared exactly.",
+    )
+    max_error_factor: Decimal = Field(
+        Decimal("1.03"), ge=1, description="For mae and rmse: error of the edge model / error of the float model."
     )
     min_float_accuracy: Decimal | None = Field(
         None,
@@ -294,6 +359,47 @@ class GateConfig(Section):
     decision_threshold: float = Field(
         0.5, ge=0, le=1, description="Of a one-unit sigmoid output: at or above it, class 1."
     )
+    confidence: Decimal | None = Field(
+        None,
+        ge=Decimal("0.5"),
+        lt=1,
+        description="One-sided level, such as 0.95, at which the bound of the ratio must keep the rule too (paired closed form).",
+    )
+    slices: tuple[SliceConfig, ...] | None = Field(
+        None, description="How the holdout is cut. Default: by label, and by brightness for images."
+    )
+    slice_min_ratio: Decimal | None = Field(None, gt=0, le=2, description="Ratio that every slice must keep.")
+    slice_min_examples: int = Field(100, gt=0, description="Smaller slices are reported and not judged.")
+    class_min_ratio: Decimal | None = Field(None, gt=0, le=2, description="Ratio that every class must keep.")
+    class_min_examples: int = Field(100, gt=0, description="Smaller classes are reported and not judged.")
+    champion_min_ratio: Decimal | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="Right answers over those of the last model that was blessed, on this holdout; 1 means no worse.",
+    )
+    max_size_ratio: Decimal | None = Field(None, gt=0, description="Bytes of the edge model / bytes of its float twin.")
+    max_latency_ratio: Decimal | None = Field(
+        None,
+        gt=0,
+        description="Milliseconds of the edge model / those of its float twin on this host, which says little about devices.",
+    )
+    min_kernel_agreement: Decimal | None = Field(
+        None, gt=0, le=1, description="Share of same answers of built-in kernels and XNNPACK, on the sample."
+    )
+    kernel_sample: int = Field(
+        1000, ge=0, description="Examples that built-in kernels score too, for the report; 0 switches that off."
+    )
+
+    @model_validator(mode="after")
+    def _rules_fit_the_metric(self) -> GateConfig:
+        is_regression = self.metric in ("mae", "rmse")
+        for name in ("slice_min_ratio", "class_min_ratio", "champion_min_ratio", "min_kernel_agreement"):
+            if is_regression and getattr(self, name) is not None:
+                raise ValueError(f"{name} counts right answers, and metric {self.metric} has none")
+        if self.confidence is not None and self.metric in ("f1", "auc"):
+            raise ValueError(f"there is no confidence bound for metric {self.metric}")
+        return self
 
 
 class ReleaseConfig(Section):
@@ -320,6 +426,14 @@ class PipelineConfig(Section):
     convert: ConvertConfig = ConvertConfig()
     gate: GateConfig = GateConfig()
     release: ReleaseConfig = ReleaseConfig()
+
+    @model_validator(mode="after")
+    def _qat_needs_a_module(self) -> PipelineConfig:
+        if self.train.qat.mode is QatMode.ON and self.model.module is None:
+            raise ValueError(
+                "train.qat is on, but it fine-tunes the model of model.module; a run_fn or a SavedModel brings its own training"
+            )
+        return self
 
     @property
     def workspace_dir(self) -> Path:

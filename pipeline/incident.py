@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluator.arrays import evaluate_arrays
-from components.evaluator.gate import GateRules
 from components.evaluator.report import GateReport, explain
+from components.evaluator.thresholds import GateRules
 from components.examples import Batch, ExampleSpec, read_batches, split_files
 from components.saved_model import saved_model_dir
 from components.tflite_converter.calibration import CalibrationPool
@@ -101,7 +101,7 @@ class _Judge:
             class_names=self.spec.class_names,
             candidate_name="int8",
             source="eval",
-        )
+        ).report
 
 
 def describe_replay(told: Replay) -> str:

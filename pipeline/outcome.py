@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from components.evaluator.page import PAGE_FILE
 from components.evaluator.report import GateReport, explain, read_report
 from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport
@@ -32,7 +33,9 @@ def _node_table(record: RunRecord) -> str:
 
 
 def _way_on(record: RunRecord) -> str:
-    lines = [f"report   {shortened(record.gate_report)}", f"log      {shortened(record.log)}"]
+    page = Path(record.gate_report).with_name(PAGE_FILE)
+    lines = [f"page     {shortened(str(page))}"] if page.is_file() else []
+    lines += [f"report   {shortened(record.gate_report)}", f"log      {shortened(record.log)}"]
     if record.release is None:
         return "\n".join(["nothing was published", *lines])
     path = shortened(record.release.path)
