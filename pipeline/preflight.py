@@ -30,7 +30,8 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
         InputError: The data's files, the model or the calibration section cannot be used.
         RunError: The workspace or the release directory cannot be written.
     """
-    for directory in (config.workspace_dir, config.release_dir):
+    is_directory = "://" not in config.release_location
+    for directory in (config.workspace_dir, *([Path(config.release_location)] if is_directory else [])):
         _check_writable(directory)
     data_source.preflight(config.data)
     _check_train_split(config)
