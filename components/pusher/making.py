@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgeproof_edge.channel import NAME, RESERVED_NAMES
 from tuf.api.metadata import Delegations, Root, Snapshot, Targets, Timestamp
 
 from components.errors import ReleaseError
 from components.pusher.archive import ARCHIVE
 from components.pusher.keys import BASE_KEYS, ONLINE, ROOT, TARGETS, KeyRing
 from components.pusher.metadata import BUILT_ON, REFRESHES_PER_SNAPSHOT, TIMESTAMP_FILE, parse, role_file
+from components.pusher.pointing import check_channel_names
 from components.pusher.repository import Repository
 from components.pusher.signing import Clock, create_next, delegate, key_name, sign, unwritten, utc_now
 from components.pusher.store import AlreadyStored, NotStored, Store
@@ -44,7 +44,7 @@ def initialize(
         ReleaseError: a name is unusable, or the store holds a repository of other keys.
         SurroundingsError: the store cannot be written, or does not refuse a second create.
     """
-    _check_names(channels)
+    check_channel_names(channels)
     store.check()
     for name in (*BASE_KEYS, *(channel for channel in channels if channel in own_keys)):
         ring.add(name, (uris or {}).get(name))
@@ -54,15 +54,6 @@ def initialize(
     repository = Repository.of(store, ring, clock)
     repository.add_channels(channels)
     return repository
-
-
-def _check_names(channels: Sequence[str]) -> None:
-    for channel in channels:
-        if not NAME.fullmatch(channel) or channel in RESERVED_NAMES or channel == ONLINE:
-            raise ReleaseError(
-                f"{channel!r} cannot be the name of a channel: use a-z, 0-9 and hyphens, and none of "
-                f"{', '.join(sorted(RESERVED_NAMES | {ONLINE}))}."
-            )
 
 
 def exists(store: Store) -> bool:

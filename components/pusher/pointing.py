@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from edgeproof_edge.bundle import BundleError, open_bundle
-from edgeproof_edge.channel import Pointer, pointer_path
+from edgeproof_edge.channel import NAME, RESERVED_NAMES, Pointer, pointer_path
 from tuf.api.metadata import TargetFile, Targets
 
 from components.errors import ReleaseError
 from components.pusher.archive import ARCHIVE, Release, last_sequence, releases, sequence_of
+from components.pusher.keys import ONLINE
 from components.pusher.metadata import State, text_of
 
 #: Steps of the way back that a channel remembers.
 KEPT_PREVIOUS = 5
+
+
+def check_channel_names(channels: Sequence[str]) -> None:
+    """Refuses names that are no part of a URL, or that the repository has for itself."""
+    for channel in channels:
+        if not NAME.fullmatch(channel) or channel in RESERVED_NAMES or channel == ONLINE:
+            raise ReleaseError(
+                f"{channel!r} cannot be the name of a channel: use a-z, 0-9 and hyphens, and none of "
+                f"{', '.join(sorted(RESERVED_NAMES | {ONLINE}))}."
+            )
 
 
 def pointer_in(role: Targets, channel: str, model: str) -> Pointer | None:

@@ -50,6 +50,7 @@ from components.pusher.metadata import (
 )
 from components.pusher.pointing import (
     check_bundle,
+    check_channel_names,
     find,
     moved,
     offerable,
@@ -357,7 +358,12 @@ class Repository:
         return prunable(self.load(), keep)
 
     def add_channels(self, channels: Sequence[str]) -> None:
-        """Adds the channels that do not exist yet; needs the key `targets`."""
+        """Adds the channels that do not exist yet; needs the key `targets`.
+
+        Raises:
+            ReleaseError: a name is unusable.
+        """
+        check_channel_names(channels)
 
         def change(state: State) -> tuple[Roles, None]:
             new = [channel for channel in channels if channel not in state.channels]
