@@ -38,6 +38,9 @@ _BLESSED_FILE = "BLESSED"  # the name TFX's own Evaluator gives it
 _BATCH_SIZE = 256
 _PUBLISHER = "pipeline"  # in the audit; a person who promotes is named
 
+#: What the provenance says of the calibration examples, by its name in the conversion report.
+_CALIBRATION_FACTS = {"num_examples": "num_range", "seed": "seed"}
+
 _progress = logging.getLogger("edgeproof.progress")
 
 
@@ -159,7 +162,7 @@ def _build(
     materials = [_examples_material(artifact) for artifact in input_dict.get("examples") or []]
     calibration = conversion.get("calibration") or {}
     if calibration.get("sha256"):
-        facts = {"num_examples": calibration["num_range"], "seed": calibration["seed"]}
+        facts = {name: calibration[key] for name, key in _CALIBRATION_FACTS.items() if key in calibration}
         materials.append(Material("calibration examples", {"sha256": calibration["sha256"]}, facts))
     baseline = judged.get("baseline") or {}
     if baseline.get("sha256"):
