@@ -26,6 +26,8 @@ from components.pusher.signing import sign, utc_now
 from components.pusher.store import DirectoryStore
 from tests.components.pusher.samples import Replies, make_repository, open_repository, sample, serving
 
+pytestmark = pytest.mark.usefixtures("no_sync")
+
 OLD, NEW = "000001", "000002"
 
 

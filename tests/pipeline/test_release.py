@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,7 @@ from components.pusher.repository import Repository
 from pipeline.commands.release import command
 from tests.components.pusher.samples import make_repository, sample
 
-
-@pytest.fixture(autouse=True)
-def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fsync(descriptor: int) -> None:
-        assert descriptor >= 0
-
-    monkeypatch.setattr(os, "fsync", fsync)
+pytestmark = pytest.mark.usefixtures("no_sync")
 
 
 @pytest.fixture

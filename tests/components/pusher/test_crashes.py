@@ -20,6 +20,8 @@ from components.pusher.store import DirectoryStore
 from tests.components.pusher.release_in_child import VERBS
 from tests.components.pusher.samples import make_repository, open_repository, sample, serving
 
+pytestmark = pytest.mark.usefixtures("no_sync")
+
 CHILD = Path(__file__).parent / "release_in_child.py"
 
 #: Verb -> the release that a device on `stable` runs before and after it.
@@ -35,16 +37,6 @@ OUTCOMES = {
     "rotate-online": (1, 1),
     "rotate-stable": (1, 1),
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A killed process leaves its writes to the kernel; syncing them would only take time."""
-
-    def fsync(descriptor: int) -> None:
-        assert descriptor >= 0
-
-    monkeypatch.setattr(os, "fsync", fsync)
 
 
 @pytest.fixture(scope="module")

@@ -22,15 +22,9 @@ from components.pusher.rotation import rotate
 from components.pusher.store import DirectoryStore
 from tests.components.pusher.samples import Clock, make_repository, open_repository, sample
 
+pytestmark = pytest.mark.usefixtures("no_sync")
+
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=timezone.utc)
-
-
-@pytest.fixture(autouse=True)
-def _no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fsync(descriptor: int) -> None:
-        assert descriptor >= 0
-
-    monkeypatch.setattr(os, "fsync", fsync)
 
 
 @pytest.fixture
