@@ -26,7 +26,7 @@ from hashlib import sha256
 from typing import TypeVar
 
 from edgeproof_edge.channel import Pointer
-from edgeproof_edge.errors import SurroundingsError
+from edgeproof_edge.errors import EdgeproofError, SurroundingsError
 from securesystemslib.signer import Signer
 from tuf.api.metadata import MetaFile, Signed, Snapshot, Targets, Timestamp
 
@@ -101,6 +101,7 @@ class Listing:
     channels: tuple[str, ...]
     pointers: tuple[ChannelState, ...]
     fresh_until: datetime
+    is_aging: bool
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,13 @@ class Repository:
             for path, target in sorted(state.role(channel).targets.items()):
                 pointers.append(ChannelState(channel, path.split("/")[1], Pointer.from_custom(target.custom)))
         found = releases(state.role(ARCHIVE))
-        return Listing(found, state.channels, tuple(pointers), state.timestamp.expires)
+        return Listing(
+            found,
+            state.channels,
+            tuple(pointers),
+            state.timestamp.expires,
+            self._is_aging("timestamp", state.timestamp),
+        )
 
     def find(self, name: str, model: str | None = None) -> Release:
         """The release of a version, a number, or the one that a channel offers.
@@ -394,16 +401,19 @@ class Repository:
         """
         with self.store.lock():
             for attempt in range(_MAX_ATTEMPTS):
-                state = self.load()
-                self._check_clock(state)
                 try:
+                    state = self.load()
+                    self._check_clock(state)
                     roles, result = change(state)
                     if roles or (always is not None and always(state)):
                         self._commit(state, roles, signers or {})
                     elif not state.is_stamped:  # a writer without a lock was killed before the commit point
                         self._stamp(state, state.snapshot)
                     return result
-                except _Conflict:
+                except (_Conflict, NotStored):
+                    if self.store.is_exclusive:
+                        raise
+                    # Overtaken; or overtaken so often that the archive that was being read is gone.
                     time.sleep(random.random() * min(_MAX_PAUSE_S, 0.05 * (attempt + 1)))
         raise SurroundingsError(
             f"{_MAX_ATTEMPTS} times another publisher was faster in {self.store.location}. Run this again later."
@@ -470,7 +480,11 @@ class Repository:
         )
 
     def _has_signer(self, state: State, name: str) -> bool:
-        return any(self.ring.public(key).keyid in state.keyids(name) for key in self.ring.names)
+        try:
+            self._signer(state, name)
+        except EdgeproofError:  # its file lies elsewhere, as it should, or its vault does not answer
+            return False
+        return True
 
     def _new_channel_signers(self, state: State, roles: Roles) -> dict[str, Signer]:
         new = [name for name in roles if name not in ("targets", ARCHIVE, *state.channels)]

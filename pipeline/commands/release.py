@@ -142,6 +142,8 @@ def list_command(target: str, keys: Path | None, root_file: Path | None, model: 
         click.echo(f"{release.model}  {release.version}  {release.created}  {_kept(release)}  {channels}{note}")
     empty = [channel for channel in listing.channels if channel not in {state.channel for state in pointers}]
     click.echo(f"{len(releases)} releases; fresh until {_day(listing.fresh_until)}", err=True)
+    if listing.is_aging:
+        click.echo(f"warning: nobody refreshed it for days; run `edgeproof release refresh {target}` daily", err=True)
     if empty:
         click.echo(f"channels that offer nothing yet: {', '.join(empty)}", err=True)
 
@@ -153,6 +155,9 @@ def list_command(target: str, keys: Path | None, root_file: Path | None, model: 
 @root_option
 @model_option
 @click.option("--extract", type=click.Path(path_type=Path), help="Write the release's files to this new directory.")
+@click.option(
+    "--ml-bom", type=click.Path(dir_okay=False, path_type=Path), help="Write a CycloneDX 1.6 ML-BOM to this file."
+)
 @json_option
 def show(
     target: str,
@@ -161,6 +166,7 @@ def show(
     root_file: Path | None,
     model: str | None,
     extract: Path | None,
+    ml_bom: Path | None,
     as_json: bool,
 ) -> None:
     """Show one RELEASE: its manifest, checked against its signed hash."""
@@ -172,6 +178,10 @@ def show(
     bundle = open_bundle(repository.read_bundle(entry))
     if extract is not None:
         _extract(extract, bundle.files)
+    if ml_bom is not None:
+        from components.pusher.bill_of_materials import bill_of_materials
+
+        ml_bom.write_text(bill_of_materials(entry, bundle), encoding="utf-8")
     if as_json:
         import json
 

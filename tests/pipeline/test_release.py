@@ -73,6 +73,15 @@ def test_show_checks_the_bundle_and_extracts_it(target: str, tmp_path: Path) -> 
     assert (tmp_path / "files/model.tflite").is_file()
 
 
+def test_show_writes_a_bill_of_materials(target: str, tmp_path: Path) -> None:
+    assert run("show", target, "1", "--ml-bom", str(tmp_path / "bom.json")).exit_code == 0
+    content = json.loads((tmp_path / "bom.json").read_text())
+    model = content["metadata"]["component"]
+    assert (content["bomFormat"], model["type"]) == ("CycloneDX", "machine-learning-model")
+    assert model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][0]["value"] == "9300/10000"
+    assert {"gate_report.json", "labels.txt", "model.tflite"} == {each["name"] for each in content["components"]}
+
+
 def test_promote_rollback_and_audit(target: str) -> None:
     assert answer("promote", target, "1", "stable", "--yes", "--by", "anna")["pointer"]["release"]["sequence"] == 1
     assert answer("promote", target, "dev", "stable", "--yes", "--by", "ben")["pointer"]["release"]["sequence"] == 2

@@ -324,6 +324,10 @@ def test_the_nightly_job_needs_the_online_key_only(repository: Repository, tmp_p
     job.point("dev", "canary", 100, "job")
     with pytest.raises(ReleaseKeyError, match="'stable'"):
         job.point("dev", "stable", 100, "job")
+    in_200_days = Clock((datetime.now(timezone.utc) + timedelta(days=200)).replace(microsecond=0))
+    refreshed = Repository(job.store, job.anchor, job.ring, in_200_days).refresh()
+    assert {"timestamp", "snapshot", "archive", "dev", "canary"} == set(refreshed.signed)
+    assert [warning.split()[0] for warning in refreshed.warnings] == ["targets", "stable", "root"]
 
 
 def test_an_encrypted_key_opens_with_its_passphrase_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
