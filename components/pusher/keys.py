@@ -79,7 +79,7 @@ class KeyRing:
             return cls(directory, content, ask)
         except FileNotFoundError:
             raise ReleaseKeyError(
-                f"there are no keys in {directory}. Give the directory of the repository's keys with --keys, or make a "
+                f"there are no keys in {directory}. Give the directory of the repository's keys with --keys (release.keys in the config), or make a "
                 "repository with `edgeproof release init`."
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -66,6 +66,19 @@ def open_for_publishing(location: str, keys: Path, channel: str, makes_missing: 
     return repository
 
 
+def check_publishing(location: str, keys: Path, channel: str, makes_missing: bool) -> str:
+    """Checks that a run could publish, and says in one sentence where to.
+
+    Raises:
+        EdgeproofError: as `open_for_publishing` and `Repository.publish` would.
+    """
+    store = open_store(location)
+    if not exists(store) and makes_missing and not is_address(location):
+        return f"releases: {location}, which will be made with development keys"
+    open_for_publishing(location, keys, channel, makes_missing).check_publishing(channel)
+    return f"releases: channel {channel} of {location}"
+
+
 def published_state(location: str, model: str) -> str:
     """Returns a digest of the releases that are there; before the first release, a new value each time.
 

@@ -206,6 +206,17 @@ class Repository:
             )
         return data
 
+    def check_publishing(self, channel: str) -> None:
+        """Tries everything that publishing to a channel needs but the writing: before a day of training, not after.
+
+        Raises:
+            EdgeproofError: as `publish` would.
+        """
+        state = self.load()
+        self._check_clock(state)
+        state.role(channel)
+        self._signers(state, [ARCHIVE, channel, "snapshot", "timestamp"])
+
     def publish(self, draft: Draft, channel: str | None, by: str) -> Release:
         """Publishes a model as its next release and points a channel at it, in one step.
 

@@ -15,6 +15,7 @@ from edgeproof_edge.errors import EdgeproofError, SurroundingsError
 from components.errors import ReleaseError
 from components.pusher.audit import audit, verify
 from components.pusher.keys import KeyRing, ReleaseKeyError
+from components.pusher.location import check_publishing
 from components.pusher.making import initialize
 from components.pusher.metadata import MissingRepositoryError, UntrustedError
 from components.pusher.repository import KEPT_ARCHIVES, ClockError, Repository
@@ -342,6 +343,24 @@ def test_an_encrypted_key_opens_with_its_passphrase_only(tmp_path: Path, monkeyp
         open_repository(tmp_path).refresh()
     asked = KeyRing.open(tmp_path / "keys", ask=lambda name: "correct horse" if name == "online" else "")
     Repository.of(DirectoryStore(tmp_path / "repository"), asked).refresh()
+
+
+def test_whether_a_run_could_publish_is_known_before_it_starts(repository: Repository, tmp_path: Path) -> None:
+    location, keys = str(tmp_path / "repository"), tmp_path / "keys"
+    before = _state(tmp_path)
+    assert "channel dev of" in check_publishing(location, keys, "dev", makes_missing=False)
+    with pytest.raises(ReleaseError, match="no channel 'beta'"):
+        check_publishing(location, keys, "beta", makes_missing=False)
+    with pytest.raises(ReleaseKeyError, match="there are no keys"):
+        check_publishing(location, tmp_path / "nokeys", "dev", makes_missing=True)
+    next(keys.glob("stable-*.pem")).unlink()
+    with pytest.raises(ReleaseKeyError, match="'stable'"):
+        check_publishing(location, keys, "stable", makes_missing=False)
+    assert "will be made" in check_publishing(str(tmp_path / "new"), tmp_path / "nokeys", "dev", makes_missing=True)
+    with pytest.raises(MissingRepositoryError):
+        check_publishing(str(tmp_path / "new"), keys, "dev", makes_missing=False)
+    assert _state(tmp_path) == before
+    assert not (tmp_path / "new").exists()
 
 
 def test_keys_are_private_files(repository: Repository, tmp_path: Path) -> None:
