@@ -79,8 +79,8 @@ class KeyRing:
             return cls(directory, content, ask)
         except FileNotFoundError:
             raise ReleaseKeyError(
-                f"there are no keys in {directory}. Give the directory of the repository's keys with --keys (release.keys in the config), or make a "
-                "repository with `edgeproof release init`."
+                f"there are no keys in {directory}. Give the directory of the repository's keys with --keys "
+                "(release.keys in the config), or make a repository with `edgeproof release init`."
             ) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ReleaseKeyError(f"{directory / KEYS_FILE} is damaged ({error}). Restore it from a backup.") from error

@@ -19,6 +19,8 @@ from typing import Any
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:edgeproof:pipeline:1"
+#: Prefix of an artifact's number in the pipeline's ML Metadata.
+ARTIFACT_URI = "urn:edgeproof:artifact"
 BUILDER_ID = "urn:edgeproof:pusher"
 
 
@@ -28,7 +30,7 @@ class Material:
 
     Attributes:
         name: what it is, such as "examples".
-        digest: hashes of it, by name; empty where none is known.
+        digest: hashes of it, by name; empty where none is known, and then facts has its `artifact_id`.
         facts: what else is known: span, version, number in ML Metadata.
     """
 
@@ -115,4 +117,10 @@ def _descriptor(name: str, data: bytes) -> dict[str, Any]:
 
 
 def _material(material: Material) -> dict[str, Any]:
-    return {"name": material.name, "digest": dict(material.digest), "annotations": dict(material.facts)}
+    """A resource descriptor: it must have a digest or an address, and says nothing of what it does not know."""
+    descriptor: dict[str, Any] = {"name": material.name, "annotations": dict(material.facts)}
+    if material.digest:
+        descriptor["digest"] = dict(material.digest)
+    else:
+        descriptor["uri"] = f"{ARTIFACT_URI}:{material.facts['artifact_id']}"
+    return descriptor
