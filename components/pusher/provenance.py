@@ -40,6 +40,14 @@ class Material:
 
 
 @dataclass(frozen=True)
+class Commit:
+    """The commit that was checked out; `is_changed` where files differed from it."""
+
+    sha: str
+    is_changed: bool
+
+
+@dataclass(frozen=True)
 class Build:
     """How the model was made.
 
@@ -58,7 +66,7 @@ class Build:
     materials: tuple[Material, ...]
     code_version: str
     library_versions: Mapping[str, str]
-    git_commit: str | None
+    git_commit: Commit | None
     artifact_ids: Mapping[str, int]
 
 
@@ -72,7 +80,8 @@ def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Bu
     """
     materials = [_material(material) for material in build.materials]
     if build.git_commit:
-        materials.append({"name": "source", "digest": {"gitCommit": build.git_commit}})
+        source: dict[str, Any] = {"name": "source", "digest": {"gitCommit": build.git_commit.sha}}
+        materials.append(source | ({"annotations": {"changed": True}} if build.git_commit.is_changed else {}))
     content = {
         "_type": STATEMENT_TYPE,
         "subject": [_descriptor(name, files[name]) for name in sorted(files) if name not in byproducts],
@@ -97,14 +106,14 @@ def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Bu
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
-def git_commit(directory: Path) -> str | None:
-    """The commit checked out in `directory`, marked where files differ from it; None where git does not know it."""
+def git_commit(directory: Path) -> Commit | None:
+    """The commit checked out in `directory`; None where git knows none."""
     try:
         commit = _git(directory, "rev-parse", "HEAD")
         is_changed = bool(_git(directory, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None
-    return f"{commit}-changed" if is_changed else commit
+    return Commit(commit, is_changed)
 
 
 def _git(directory: Path, *arguments: str) -> str:

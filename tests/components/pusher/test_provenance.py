@@ -7,7 +7,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from components.pusher.provenance import Build, Material, git_commit, statement
+from components.pusher.provenance import Build, Commit, Material, git_commit, statement
 
 BUILD = Build(
     model="digits",
@@ -18,7 +18,7 @@ BUILD = Build(
     ),
     code_version="abc",
     library_versions={"tfx": "1.16.0"},
-    git_commit="f" * 40,
+    git_commit=Commit("f" * 40, is_changed=True),
     artifact_ids={"model": 7},
 )
 FILES = {"model.tflite": b"model", "labels.txt": b"cat\n", "gate_report.json": b"{}"}
@@ -32,7 +32,7 @@ def test_subject_materials_and_byproducts() -> None:
     assert found["subject"][1]["digest"] == {"sha256": hashlib.sha256(b"model").hexdigest()}
     materials = found["predicate"]["buildDefinition"]["resolvedDependencies"]
     assert all("digest" in material or "uri" in material for material in materials)
-    assert materials[-1] == {"name": "source", "digest": {"gitCommit": "f" * 40}}
+    assert materials[-1] == {"name": "source", "digest": {"gitCommit": "f" * 40}, "annotations": {"changed": True}}
     (byproduct,) = found["predicate"]["runDetails"]["byproducts"]
     assert byproduct["digest"] == {"sha256": hashlib.sha256(b"{}").hexdigest()}
 
@@ -53,6 +53,6 @@ def test_the_commit_is_that_of_the_directory_and_says_when_files_differ(tmp_path
     (tmp_path / "model.py").write_text("1\n")
     git("add", "model.py")
     git("commit", "-q", "-m", "first")
-    assert git_commit(tmp_path) == git("rev-parse", "HEAD")
+    assert git_commit(tmp_path) == Commit(git("rev-parse", "HEAD"), is_changed=False)
     (tmp_path / "model.py").write_text("2\n")
-    assert git_commit(tmp_path) == f"{git('rev-parse', 'HEAD')}-changed"
+    assert git_commit(tmp_path) == Commit(git("rev-parse", "HEAD"), is_changed=True)
