@@ -99,6 +99,7 @@ class KeyRing:
             raise SurroundingsError(
                 f"{directory} cannot be made: {error.strerror}. Give another with --keys."
             ) from error
+        _replace(directory / ".gitignore", b"*.pem\n")  # a workspace may lie in a checkout
         ring._save()
         return ring
 

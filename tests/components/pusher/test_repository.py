@@ -331,6 +331,18 @@ def test_the_nightly_job_needs_the_online_key_only(repository: Repository, tmp_p
     assert [warning.split()[0] for warning in refreshed.warnings] == ["targets", "stable", "root"]
 
 
+@pytest.mark.parametrize(("name", "missing"), [("online", "root"), ("online", "targets"), ("stable", "targets")])
+def test_a_rotation_that_lacks_a_key_stops_before_it_starts(
+    repository: Repository, tmp_path: Path, name: str, missing: str
+) -> None:
+    next((tmp_path / "keys").glob(f"{missing}-*.pem")).unlink()
+    before, keys = _state(tmp_path), (tmp_path / "keys/keys.json").read_bytes()
+    with pytest.raises(ReleaseKeyError, match=f"'{missing}' is not at"):
+        rotate(open_repository(tmp_path), name)
+    assert _state(tmp_path) == before
+    assert (tmp_path / "keys/keys.json").read_bytes() == keys
+
+
 def test_an_encrypted_key_opens_with_its_passphrase_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPROOF_KEY_PASSPHRASE", "correct horse")
     make_repository(tmp_path).publish(sample("a"), "dev", "test")
@@ -366,6 +378,7 @@ def test_whether_a_run_could_publish_is_known_before_it_starts(repository: Repos
 def test_keys_are_private_files(repository: Repository, tmp_path: Path) -> None:
     files = list((tmp_path / "keys").glob("*.pem"))
     assert len(files) == 4
+    assert (tmp_path / "keys/.gitignore").read_text() == "*.pem\n"
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
 
