@@ -225,7 +225,7 @@ def _aging(state: State, now: datetime) -> tuple[str, ...]:
     roles |= {channel: state.role(channel) for channel in state.channels}
     return tuple(
         f"{name} {'expired' if role.expires <= now else 'expires'} at {text_of(role.expires)}; "
-        f"`edgeproof release {'keys rotate root' if name == 'root' else 'refresh'}` renews it"
+        "`edgeproof release refresh` renews it where its key is"
         for name, role in roles.items()
         if role.expires - now < lifetime(name) / 2
     )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -229,11 +229,6 @@ class KeyRing:
     def _save(self) -> None:
         content = {"schema_version": 1, "keys": self._keys, "pending": self._pending}
         _replace(self._directory / KEYS_FILE, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-
-
-def missing(names: Iterable[str], ring: KeyRing) -> list[str]:
-    """The names of keys that are not at hand."""
-    return [name for name in names if not ring.has(name)]
 
 
 def _public_key(entry: Mapping[str, Any]) -> Key:

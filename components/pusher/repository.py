@@ -28,7 +28,7 @@ from typing import TypeVar
 from edgeproof_edge.channel import Pointer
 from edgeproof_edge.errors import EdgeproofError, SurroundingsError
 from securesystemslib.signer import Signer
-from tuf.api.metadata import MetaFile, Signed, Snapshot, Targets, Timestamp
+from tuf.api.metadata import MetaFile, Root, Signed, Snapshot, Targets, Timestamp
 
 from components.errors import ReleaseError
 from components.pusher import archive as archives
@@ -162,7 +162,7 @@ class Repository:
         """Reads and verifies the present state; see `metadata.load` for what it raises."""
         return load(self.store, self.anchor)
 
-    def list(self) -> Listing:
+    def listing(self) -> Listing:
         """Releases, channels and what they offer."""
         state = self.load()
         pointers = []
@@ -325,6 +325,7 @@ class Repository:
 
     def refresh(self) -> Refreshed:
         """Signs the timestamp anew, and every other role that is past half its life and whose key is here."""
+        renewed, root_warnings = self._renew_root()
         signed: list[str] = []
         warnings: list[str] = []
 
@@ -340,8 +341,6 @@ class Repository:
                     signed.append(name)
                 else:
                     warnings.append(_expiry_warning(name, role.expires))
-            if self._is_aging("root", state.root):
-                warnings.append(_expiry_warning("root", state.root.expires, "`edgeproof release keys rotate root`"))
             if not roles and not self._needs_new_snapshot(state):
                 self._stamp(state, state.snapshot, renew=True)
                 return {}, None
@@ -349,7 +348,33 @@ class Repository:
             return roles, None
 
         self.commit_change(change, always=self._needs_new_snapshot)
-        return Refreshed(tuple(signed), self.load().timestamp.expires, tuple(warnings))
+        return Refreshed((*renewed, *signed), self.load().timestamp.expires, (*root_warnings, *warnings))
+
+    def _renew_root(self) -> tuple[list[str], list[str]]:
+        """Signs a root past half its life anew with its own key; what was signed, and what to warn of."""
+        state = self.load()
+        self._check_clock(state)
+        if not self._is_aging("root", state.root):
+            return [], []
+        if not self._has_signer(state, "root"):
+            return [], [_expiry_warning("root", state.root.expires)]
+        self.write_root(state.root, self._signer(state, "root"))
+        return ["root"], []
+
+    def write_root(self, root: Root, *signers: Signer) -> None:
+        """Writes the next root; devices see it at once.
+
+        Raises:
+            ReleaseError: another one was written meanwhile.
+        """
+        root.version += 1
+        with self.store.lock():
+            try:
+                self.store.create(role_file("root", root.version), sign("root", root, self.now(), *signers))
+            except AlreadyStored as error:
+                raise ReleaseError(
+                    f"somebody else wrote root {root.version} of {self.store.location} meanwhile. Run this again."
+                ) from error
 
     def prune(self, keep: int) -> Pruned:
         """Removes all but the newest `keep` releases of each model and those that a channel offers.
@@ -602,8 +627,8 @@ def _no_release(version: str) -> None:
     """Nothing to fall back to is looked for where all devices get the release."""
 
 
-def _expiry_warning(name: str, expires: datetime, remedy: str = "`edgeproof release refresh` where its key is") -> str:
-    return f"{name} expires at {text_of(expires)} and its key is not used here; run {remedy} before that."
+def _expiry_warning(name: str, expires: datetime) -> str:
+    return f"{name} expires at {text_of(expires)} and its key is not here; refresh where it is before that."
 
 
 def _versions(store: Store, name: str) -> list[int]:

@@ -12,15 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from securesystemslib.signer import Key, Signer
-from tuf.api.metadata import Root, Targets
+from tuf.api.metadata import Targets
 
 from components.errors import ReleaseError
 from components.pusher.archive import ARCHIVE
 from components.pusher.keys import ONLINE, ROOT, TARGETS
-from components.pusher.metadata import State, role_file
+from components.pusher.metadata import State
 from components.pusher.repository import Repository
-from components.pusher.signing import sign
-from components.pusher.store import AlreadyStored
 
 #: Top-level roles that a key of that name signs.
 _ROLES_OF = {ONLINE: ("snapshot", "timestamp"), TARGETS: ("targets",)}
@@ -58,11 +56,6 @@ def rotate(repository: Repository, name: str, uri: str | None = None) -> str:
     return ring.adopt(name)
 
 
-def renew_root(repository: Repository) -> None:
-    """Signs the root anew with the same keys, before it expires."""
-    _write_root(repository, repository.load().root, [repository.ring.signer(ROOT)])
-
-
 def _open_other_keys(repository: Repository, name: str) -> None:
     """Opens every key that the rotation will need, so that a missing one stops it before it starts."""
     needed = {ROOT: (ROOT,), TARGETS: (ROOT, ONLINE), ONLINE: (ROOT, TARGETS)}.get(name, (TARGETS, ONLINE))
@@ -76,7 +69,7 @@ def _replace_root_key(repository: Repository, old: Key, new: Signer) -> None:
         return
     root.revoke_key(old.keyid, "root")
     root.add_key(new.public_key, "root")
-    _write_root(repository, root, [repository.ring.signer(ROOT), new])
+    repository.write_root(root, repository.ring.signer(ROOT), new)
 
 
 def _trust_both(repository: Repository, roles: Sequence[str], new: Signer) -> None:
@@ -85,7 +78,7 @@ def _trust_both(repository: Repository, roles: Sequence[str], new: Signer) -> No
         return
     for role in roles:
         root.add_key(new.public_key, role)
-    _write_root(repository, root, [repository.ring.signer(ROOT)])
+    repository.write_root(root, repository.ring.signer(ROOT))
 
 
 def _trust_only(repository: Repository, roles: Sequence[str], new: Signer) -> None:
@@ -95,18 +88,7 @@ def _trust_only(repository: Repository, roles: Sequence[str], new: Signer) -> No
         return
     for role, keyid in outdated:
         root.revoke_key(keyid, role)
-    _write_root(repository, root, [repository.ring.signer(ROOT)])
-
-
-def _write_root(repository: Repository, root: Root, signers: Sequence[Signer]) -> None:
-    root.version += 1
-    with repository.store.lock():
-        try:
-            repository.store.create(role_file("root", root.version), sign("root", root, repository.now(), *signers))
-        except AlreadyStored as error:
-            raise ReleaseError(
-                f"somebody else wrote root {root.version} of {repository.store.location} meanwhile. Run this again."
-            ) from error
+    repository.write_root(root, repository.ring.signer(ROOT))
 
 
 def _sign_anew(repository: Repository, name: str, old: Key, new: Signer) -> None:

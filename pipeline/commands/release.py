@@ -6,9 +6,10 @@ import dataclasses
 import getpass
 import os
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -101,7 +102,7 @@ def init(
         own_keys or DEFAULT_OWN_KEYS,
         dict(_pair(uri) for uri in uris),
     )
-    listing = repository.list()
+    listing = repository.listing()
     if as_json:
         print_json({"repository": found.location, "channels": listing.channels, "root": str(ring.anchor_file)})
         return
@@ -122,7 +123,7 @@ def init(
 def list_command(target: str, keys: Path | None, root_file: Path | None, model: str | None, as_json: bool) -> None:
     """List releases, and what each channel offers."""
     found = _target(target, keys)
-    listing = _reader(found, root_file).list()
+    listing = _reader(found, root_file).listing()
     model = model or found.model
     releases = [release for release in listing.releases if model in (None, release.model)]
     pointers = [state for state in listing.pointers if model in (None, state.model)]
@@ -181,7 +182,7 @@ def show(
     if ml_bom is not None:
         from components.pusher.bill_of_materials import bill_of_materials
 
-        ml_bom.write_text(bill_of_materials(entry, bundle), encoding="utf-8")
+        _write(ml_bom, bill_of_materials(entry, bundle).encode())
     if as_json:
         import json
 
@@ -542,7 +543,16 @@ def _print_channel(state: ChannelState, as_json: bool) -> None:
     click.echo(f"channel {state.channel} offers {state.model} {pointer.release.version}{share}")
 
 
-def _extract(directory: Path, files: Any) -> None:
+def _write(file: Path, data: bytes) -> None:
+    from edgeproof_edge.errors import SurroundingsError
+
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise SurroundingsError(f"{file} cannot be written: {error.strerror}. Give another path.") from error
+
+
+def _extract(directory: Path, files: Mapping[str, bytes]) -> None:
     from edgeproof_edge.errors import SurroundingsError
 
     try:

@@ -98,7 +98,7 @@ def seen_by_a_device(repository: Repository) -> dict[str, int]:
     """What a device's client accepts: channel -> number of the release."""
     found = verify(repository.store, repository.anchor)
     assert found.problems == ()
-    listing = Repository(_Committed(repository.store), repository.anchor).list()  # type: ignore[arg-type]
+    listing = Repository(_Committed(repository.store), repository.anchor).listing()  # type: ignore[arg-type]
     return {state.channel: state.pointer.release.sequence for state in listing.pointers}
 
 
@@ -169,7 +169,7 @@ def test_a_publisher_that_is_overtaken_at_the_worst_moment_loses_nothing(
 
     bucket.before = overtake
     repository.publish(sample("overtaken"), "dev", "test")
-    assert [release.sequence for release in repository.list().releases] == [1, 2, 3, 4]
+    assert [release.sequence for release in repository.listing().releases] == [1, 2, 3, 4]
     assert repository.load().is_stamped
     assert seen_by_a_device(repository)["dev"] == 4
     assert {event.by for event in audit(repository.store, repository.anchor)} >= {"test", "other"}

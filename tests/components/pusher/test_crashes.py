@@ -113,7 +113,7 @@ def test_a_making_that_was_killed_anywhere_is_completed(tmp_path: Path) -> None:
     for directory in crashed:
         VERBS["init"](directory)
         repository = open_repository(directory)
-        assert repository.list().channels == ("dev", "canary", "stable")
+        assert repository.listing().channels == ("dev", "canary", "stable")
         repository.publish(sample("a"), "stable", "test")
         assert _update(directory) == 1
         shutil.rmtree(directory)
@@ -138,7 +138,7 @@ def _publish_at_once(location: str, keys: Path, writers: int, count: int, enviro
 def test_publishers_at_once_lose_nothing_on_a_directory(writers: int, count: int, tmp_path: Path) -> None:
     repository = make_repository(tmp_path)
     _publish_at_once(str(tmp_path / "repository"), tmp_path / "keys", writers, count, {})
-    found = repository.list().releases
+    found = repository.listing().releases
     assert [release.sequence for release in found] == list(range(1, writers * count + 1))
     assert len({release.content_sha256 for release in found}) == writers * count
     assert verify(repository.store, repository.anchor).problems == ()
@@ -170,7 +170,7 @@ def test_publishers_at_once_lose_nothing_on_a_bucket(
     address = f"s3://releases-{writers}/digits"
     repository = initialize(BucketStore(address), KeyRing.create(tmp_path / "keys"))
     _publish_at_once(address, tmp_path / "keys", writers, count, login)
-    found = repository.list().releases
+    found = repository.listing().releases
     assert [release.sequence for release in found] == list(range(1, writers * count + 1))
     assert len({release.content_sha256 for release in found}) == writers * count
     assert repository.load().is_stamped
@@ -181,4 +181,4 @@ def test_nothing_is_a_repository_before_its_commit_point(tmp_path: Path) -> None
     repository = make_repository(tmp_path)
     (tmp_path / "repository/metadata/timestamp.json").unlink()
     with pytest.raises(MissingRepositoryError, match="release init"):
-        repository.list()
+        repository.listing()

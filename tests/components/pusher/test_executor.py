@@ -176,7 +176,7 @@ def _with_examples(node: _Node, tmp_path: Path) -> dict[str, Any]:
 def test_a_retry_publishes_nothing_new(node: _Node) -> None:
     first = node.run().get_string_custom_property("pushed_version")
     assert node.run().get_string_custom_property("pushed_version") == first
-    assert len(node.repository.list().releases) == 1
+    assert len(node.repository.listing().releases) == 1
 
 
 def test_a_missing_repository_is_made_only_where_that_is_allowed(node: _Node) -> None:
