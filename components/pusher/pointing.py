@@ -51,7 +51,7 @@ def moved(
 ) -> Pointer:
     """The pointer after a move; `read` gives a release that may be offered, by version."""
     if current is None:
-        return Pointer(release.reference, rollout, 1, None, release.sequence, (), by, text_of(now))
+        return Pointer(release.reference, rollout, 1, None, release.sequence, (), None, by, text_of(now))
     is_same = current.release.version == release.version
     everyone = current.release if current.rollout == 100 else current.otherwise
     previous = current.previous
@@ -73,6 +73,7 @@ def moved(
         otherwise=otherwise,
         newest=max(current.newest, release.sequence),
         previous=previous[-KEPT_PREVIOUS:],
+        undone=None,
         by=by,
         at=text_of(now),
     )

@@ -284,20 +284,30 @@ class Repository:
     def roll_back(self, channel: str, by: str, to: str | None = None, model: str | None = None) -> ChannelState:
         """Points a channel at the release it offered before, or at `to`.
 
+        Without `to` it undoes the last promotion, and run again it changes nothing: nobody goes back two steps by a retry.
+
         Raises:
             ReleaseError: there is nothing to go back to.
         """
 
         def change(state: State) -> tuple[Roles, ChannelState]:
-            release = find(state, to, model) if to else way_back(state, channel, only_model(state, channel, model))
-            return self._pointed(state, release, channel, 100, by)
+            chosen = find(state, to, model).model if to else only_model(state, channel, model)
+            current = pointer_in(state.role(channel), channel, chosen)
+            if to is None and current is not None and current.undone is not None:
+                return {}, ChannelState(channel, chosen, current)
+            release = find(state, to, model) if to else way_back(state, channel, chosen)
+            return self._pointed(state, release, channel, 100, by, is_rollback=True)
 
         return self.commit_change(change)
 
     def way_back(self, channel: str, model: str | None = None) -> Release:
-        """The release that `roll_back` would go to."""
+        """The release that `roll_back` would go to: the present one where the last promotion is undone already."""
         state = self.load()
-        return way_back(state, channel, only_model(state, channel, model))
+        chosen = only_model(state, channel, model)
+        current = pointer_in(state.role(channel), channel, chosen)
+        if current is not None and current.undone is not None:
+            return find(state, current.release.version, chosen)
+        return way_back(state, channel, chosen)
 
     def retire(self, name: str, reason: str, by: str, model: str | None = None) -> Release:
         """Marks a release so that no channel can offer it again.
@@ -576,7 +586,7 @@ class Repository:
         return release
 
     def _pointed(
-        self, state: State, release: Release, channel: str, rollout: int, by: str
+        self, state: State, release: Release, channel: str, rollout: int, by: str, is_rollback: bool = False
     ) -> tuple[Roles, ChannelState]:
         if release.retired:
             raise ReleaseError(
@@ -588,7 +598,9 @@ class Repository:
         self._signers(state, [channel])
         check_bundle(self.read_bundle(release), release)
         pointer = moved(current, release, rollout, by, self.now(), offerable(state, release.model))
-        if current is not None and replace(pointer, by=current.by, at=current.at) == current:
+        if current is not None and is_rollback:
+            pointer = replace(pointer, undone=current.release.version)
+        if current is not None and _offers_the_same(pointer, current):
             return {}, ChannelState(channel, release.model, current)
         put_pointer(role, channel, release.model, pointer)
         return {channel: role}, ChannelState(channel, release.model, pointer)
@@ -621,6 +633,10 @@ def _stamp_version(state: State, snapshot_version: int, renew: bool) -> int:
     if renew and state.timestamp.snapshot_meta.version == snapshot_version:
         return state.timestamp.version + 1
     return snapshot_version * REFRESHES_PER_SNAPSHOT
+
+
+def _offers_the_same(pointer: Pointer, current: Pointer) -> bool:
+    return replace(pointer, by=current.by, at=current.at, undone=current.undone) == current
 
 
 def _no_release(version: str) -> None:

@@ -53,6 +53,8 @@ class Pointer:
         otherwise: What all other devices should run; None leaves them as they are.
         newest: The highest sequence that the channel ever offered.
         previous: Versions the channel offered to everyone before, the latest last: the way back.
+        undone: The version that a rollback took back; None after a promotion. A rollback that is run twice, in a hurry
+            or by a script, goes back once.
         by: Who pointed, for the audit.
         at: When, UTC, as in "2026-11-21T09:00:00Z".
     """
@@ -63,6 +65,7 @@ class Pointer:
     otherwise: ReleaseReference | None
     newest: int
     previous: tuple[str, ...]
+    undone: str | None
     by: str
     at: str
 
@@ -91,6 +94,7 @@ class Pointer:
                 otherwise=None if custom["otherwise"] is None else _reference(custom["otherwise"]),
                 newest=_integer(custom["newest"]),
                 previous=tuple(_text(version) for version in custom["previous"]),
+                undone=None if custom["undone"] is None else _text(custom["undone"]),
                 by=_text(custom["by"]),
                 at=_text(custom["at"]),
             )

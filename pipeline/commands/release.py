@@ -259,12 +259,32 @@ def rollback(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Point CHANNEL back at an earlier release, for all its devices."""
+    """Point CHANNEL back at an earlier release, for all its devices.
+
+    Without --to it undoes the last promotion; run again, it changes nothing.
+    """
     found = _target(target, keys)
     model = model or found.model
     repository = _writer(found)
     entry = repository.find(to, model) if to else repository.way_back(channel, model)
-    _confirm(yes, f"Take all devices of channel {channel} back to {entry.model} {entry.version} ({_kept(entry)})?")
+    undone = (
+        None
+        if to
+        else next(
+            (
+                state.pointer.undone
+                for state in repository.listing().pointers
+                if (state.channel, state.model) == (channel, entry.model)
+            ),
+            None,
+        )
+    )
+    if undone is not None:
+        click.echo(f"channel {channel} was taken back from {undone} already; --to goes further back", err=True)
+    _confirm(
+        yes or undone is not None,
+        f"Take all devices of channel {channel} back to {entry.model} {entry.version} ({_kept(entry)})?",
+    )
     _print_channel(repository.roll_back(channel, _actor(by), entry.version, entry.model), as_json)
 
 

@@ -11,10 +11,12 @@ from edgeproof_edge.channel import ChannelError, Pointer, ReleaseReference, shar
 
 NEW = ReleaseReference("000002-abcdefabcdef", 2, "b" * 64, 2048)
 OLD = ReleaseReference("000001-abcdefabcdef", 1, "a" * 64, 1024)
-POINTER = Pointer(NEW, 10, 3, OLD, 2, ("000001-abcdefabcdef",), "anna", "2026-11-21T09:00:00Z")
+POINTER = Pointer(NEW, 10, 3, OLD, 2, ("000001-abcdefabcdef",), None, "anna", "2026-11-21T09:00:00Z")
 
 
-@pytest.mark.parametrize("pointer", [POINTER, dataclasses.replace(POINTER, otherwise=None, previous=())])
+@pytest.mark.parametrize(
+    "pointer", [POINTER, dataclasses.replace(POINTER, otherwise=None, previous=(), undone="000003-abcdefabcdef")]
+)
 def test_round_trip_through_json(pointer: Pointer) -> None:
     assert Pointer.from_custom(json.loads(json.dumps(pointer.to_custom()))) == pointer
 

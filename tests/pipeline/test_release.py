@@ -86,6 +86,9 @@ def test_promote_rollback_and_audit(target: str) -> None:
     assert answer("promote", target, "1", "stable", "--yes", "--by", "anna")["pointer"]["release"]["sequence"] == 1
     assert answer("promote", target, "dev", "stable", "--yes", "--by", "ben")["pointer"]["release"]["sequence"] == 2
     assert answer("rollback", target, "stable", "--yes", "--by", "carl")["pointer"]["release"]["sequence"] == 1
+    again = run("rollback", target, "stable")  # asks nothing: it changes nothing
+    assert again.exit_code == 0
+    assert "already" in again.stderr
     events = answer("audit", target, "--channel", "stable")
     assert [event["by"] for event in events if event["action"] == "point"] == ["anna", "ben", "carl"]
 

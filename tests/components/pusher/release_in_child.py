@@ -35,7 +35,7 @@ VERBS: dict[str, Callable[[Path], object]] = {
     "init": _init,
     "publish": lambda directory: open_repository(directory).publish(sample("new"), "stable", "test"),
     "promote": lambda directory: open_repository(directory).point("2", "stable", 100, "test"),
-    "rollback": lambda directory: open_repository(directory).roll_back("stable", "test", to="1"),
+    "rollback": lambda directory: open_repository(directory).roll_back("stable", "test"),
     "refresh": lambda directory: open_repository(directory).refresh(),
     "retire": lambda directory: open_repository(directory).retire("2", "bad", "test"),
     "prune": lambda directory: open_repository(directory).prune(1),

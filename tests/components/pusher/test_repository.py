@@ -87,12 +87,20 @@ def test_a_rollout_keeps_the_others_where_they_were_and_rollback_goes_there(repo
     assert _pointer(repository, "stable").epoch == 3
 
 
-def test_rolling_back_twice_goes_back_two_steps(repository: Repository) -> None:
+def test_a_rollback_that_is_run_twice_goes_back_once_and_further_by_name(repository: Repository) -> None:
     repository.roll_back("dev", "test")
-    repository.roll_back("dev", "test")
+    assert repository.roll_back("dev", "test").pointer.release.sequence == 2
+    assert _pointer(repository, "dev").undone == repository.find("3").version
+    repository.roll_back("dev", "test", to="1")
     assert _pointer(repository, "dev").release.sequence == 1
+    repository.point("2", "dev", 100, "test")
+    assert repository.roll_back("dev", "test").pointer.release.sequence == 1
+
+
+def test_a_channel_with_one_release_has_no_way_back(repository: Repository) -> None:
+    repository.point("1", "stable", 100, "test")
     with pytest.raises(ReleaseError, match="no earlier release"):
-        repository.roll_back("dev", "test")
+        repository.roll_back("stable", "test")
 
 
 def test_pointing_where_a_channel_points_changes_nothing(repository: Repository, tmp_path: Path) -> None:
