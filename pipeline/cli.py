@@ -25,6 +25,7 @@ VERBS = {
     "convert": "Quantize a SavedModel without a pipeline.",
     "evaluate": "Judge a .tflite file against its float model without a pipeline.",
     "inspect": "Show what is inside a .tflite file.",
+    "release": "Publish, promote, roll back and prove signed releases.",
     "doctor": "Check this machine and this installation.",
 }
 

@@ -21,6 +21,11 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
     return Path(base, path.expanduser()).resolve()
 
 
+def _resolve_location(location: str, info: ValidationInfo) -> str:
+    """A directory becomes absolute; an address stays as it is."""
+    return location if "://" in location else str(_resolve(Path(location), info))
+
+
 def _resolve_module(source: str, info: ValidationInfo) -> str:
     """``file.py`` and ``file.py:function`` become absolute; a dotted module stays as it is."""
     file, colon, function = source.partition(":")
@@ -28,6 +33,7 @@ def _resolve_module(source: str, info: ValidationInfo) -> str:
 
 
 ConfigPath = Annotated[Path, AfterValidator(_resolve), Field(json_schema_extra={"relative_to": "this file"})]
+Location = Annotated[str, AfterValidator(_resolve_location), Field(json_schema_extra={"relative_to": "this file"})]
 ModuleSource = Annotated[str, AfterValidator(_resolve_module), Field(json_schema_extra={"relative_to": "this file"})]
 
 
@@ -405,8 +411,20 @@ class GateConfig(Section):
 class ReleaseConfig(Section):
     """Where accepted models go."""
 
-    path: ConfigPath | None = Field(
-        None, description="Directory of the releases. Default: published under the workspace."
+    path: Location | None = Field(
+        None,
+        description="Directory of the release repository, or its address: s3://, gs:// or az:// (needs edgeproof[buckets]). "
+        "Default: published under the workspace.",
+    )
+    channel: str = Field(
+        "dev",
+        pattern=r"^[a-z][a-z0-9-]{0,62}$",
+        description="Channel that an accepted model is published to; people promote from there.",
+    )
+    keys: ConfigPath | None = Field(
+        None,
+        description="Directory of the repository's keys, as `edgeproof release init` makes it. Default: keys under the workspace, and a "
+        "directory without a repository gets one with development keys.",
     )
 
 
@@ -440,8 +458,19 @@ class PipelineConfig(Section):
         return self.workspace or Path.cwd() / ".edgeproof" / self.name
 
     @property
-    def release_dir(self) -> Path:
-        return self.release.path or self.workspace_dir / "published"
+    def release_location(self) -> str:
+        """Directory or address of the release repository."""
+        return self.release.path or str(self.workspace_dir / "published")
+
+    @property
+    def keys_dir(self) -> Path:
+        """Directory of the repository's keys."""
+        return self.release.keys or self.workspace_dir / "keys"
+
+    @property
+    def makes_repository(self) -> bool:
+        """Whether a missing repository is made: not where a person has made keys for one."""
+        return self.release.keys is None
 
 
 def path_keys(section: type[BaseModel] = PipelineConfig, prefix: str = "") -> frozenset[str]:

@@ -24,7 +24,7 @@ from components.evaluator.slices import slices_to_json
 from components.example_validator.component import ExampleValidator
 from components.feature_schema import feature_names, feature_schema, write_schema
 from components.pusher.component import Pusher
-from components.pusher.release import published_state
+from components.pusher.location import published_state
 from components.tflite_converter.component import TFLiteConverter
 from components.tflite_converter.recipes import parse_fallbacks
 from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
@@ -86,11 +86,17 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
         model=converter.outputs["tflite_model"],
         model_blessing=evaluator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
-        destination=str(config.release_dir),
+        examples=examples.outputs["examples"],
+        example_spec=spec,
+        decision_threshold=config.gate.decision_threshold,
+        destination=config.release_location,
+        channel=config.release.channel,
+        keys=str(config.keys_dir),
+        makes_repository=config.makes_repository,
         model_name=config.name,
         class_names=json.dumps(data.class_names),
-        published_state=published_state(str(config.release_dir)),
-        code_version=code_version("pusher"),
+        published_state=published_state(config.release_location, config.name),
+        code_version=code_version("pusher", parse_sources),
     )
     for node in (model, converter):
         node.add_upstream_node(validator)

@@ -161,5 +161,7 @@ def _release(pushed: Any) -> ReleaseRecord | None:
         return None
     return ReleaseRecord(
         version=pushed.custom_properties["pushed_version"].string_value,
-        path=pushed.custom_properties["pushed_destination"].string_value,
+        path=pushed.uri,
+        repository=pushed.custom_properties["pushed_destination"].string_value,
+        channel=pushed.custom_properties["channel"].string_value,
     )

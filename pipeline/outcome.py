@@ -38,8 +38,16 @@ def _way_on(record: RunRecord) -> str:
     lines += [f"report   {shortened(record.gate_report)}", f"log      {shortened(record.log)}"]
     if record.release is None:
         return "\n".join(["nothing was published", *lines])
-    path = shortened(record.release.path)
-    return "\n".join([f"release  {path}", *lines, f"next     edgeproof inspect {path}/model.tflite"])
+    release = record.release
+    repository = shortened(release.repository)
+    return "\n".join(
+        [
+            f"release  {release.version} on channel {release.channel} of {repository}",
+            f"files    {shortened(release.path)}",
+            *lines,
+            f"next     edgeproof release promote {repository} {release.version} stable",
+        ]
+    )
 
 
 def shortened(path: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from components.errors import ModelError
 from components.examples import ExampleSpec
+from components.pusher.location import check_publishing
 from components.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
 from components.trainer.run_fn import resolve_run_fn
@@ -27,10 +28,11 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
         One sentence per thing that was checked and holds.
 
     Raises:
-        InputError: The data's files, the model or the calibration section cannot be used.
+        InputError: The data's files, the model, the calibration section or the release repository cannot be used.
         RunError: The workspace or the release directory cannot be written.
     """
-    for directory in (config.workspace_dir, config.release_dir):
+    is_directory = "://" not in config.release_location
+    for directory in (config.workspace_dir, *([Path(config.release_location)] if is_directory else [])):
         _check_writable(directory)
     data_source.preflight(config.data)
     _check_train_split(config)
@@ -38,6 +40,7 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
     return (
         f"data: {config.data.format.value} under {config.data.path}, {data.num_classes} classes",
         _check_model(config, data),
+        check_publishing(config.release_location, config.keys_dir, config.release.channel, config.makes_repository),
         f"workspace: {config.workspace_dir}",
     )
 

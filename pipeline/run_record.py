@@ -32,12 +32,14 @@ class NodeRecord(BaseModel):
 
 
 class ReleaseRecord(BaseModel):
-    """Where an accepted model lies."""
+    """A published release: its files for people lie at `path`, its bundle in `repository`."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
     path: str
+    repository: str
+    channel: str
 
 
 class RunRecord(BaseModel):

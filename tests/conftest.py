@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -18,3 +19,13 @@ def _plain_arguments() -> Iterator[None]:
     arguments, sys.argv = sys.argv, sys.argv[:1]
     yield
     sys.argv = arguments
+
+
+@pytest.fixture
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves writes to the kernel: on a busy disk, syncing is most of what a repository's tests would wait for."""
+
+    def fsync(descriptor: int) -> None:
+        assert descriptor >= 0
+
+    monkeypatch.setattr(os, "fsync", fsync)

@@ -1,4 +1,4 @@
-"""Contract of the Pusher: an accepted model goes to a release directory, anything else stays where it is."""
+"""Contract of the Pusher: an accepted model goes to a repository of signed releases, anything else stays where it is."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
 from components.pusher import executor
-from components.pusher.release import open_store, read_class_names
+from components.pusher.bundle import read_class_names
+from components.pusher.location import open_store
 
 
 class PusherSpec(component_spec.ComponentSpec):
-    """The converter's model and both outputs of the Evaluator; the blessing is required, unlike in TFX's own Pusher."""
+    """The converter's model, both outputs of the Evaluator and the holdout; the blessing is required, unlike in TFX's own."""
 
     PARAMETERS = {
         "destination": component_spec.ExecutionParameter(type=str),
+        "channel": component_spec.ExecutionParameter(type=str),
+        "keys": component_spec.ExecutionParameter(type=str),
+        "makes_repository": component_spec.ExecutionParameter(type=int),
         "model_name": component_spec.ExecutionParameter(type=str),
         "class_names": component_spec.ExecutionParameter(type=str),
+        "example_spec": component_spec.ExecutionParameter(type=str),
+        "eval_split": component_spec.ExecutionParameter(type=str),
+        "decision_threshold": component_spec.ExecutionParameter(type=float),
         "code_version": component_spec.ExecutionParameter(type=str),
         "published_state": component_spec.ExecutionParameter(type=str),
     }
@@ -23,6 +30,7 @@ class PusherSpec(component_spec.ComponentSpec):
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
     OUTPUTS = {
         "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
@@ -30,10 +38,11 @@ class PusherSpec(component_spec.ComponentSpec):
 
 
 class Pusher(base_component.BaseComponent):
-    """Publishes the judged model.tflite, with its reports, as the next release of a directory.
+    """Publishes the judged model.tflite, with its evidence, as the next release, and points a channel at it.
 
     A refusal is a finished run: `pushed_model` then has the properties pushed=0 and `reason`. A release sets pushed=1,
-    `pushed_destination`, `pushed_version`, `sequence` and `release_sha256`.
+    `pushed_destination`, `pushed_version`, `sequence`, `channel`, `release_sha256` (what a device runs) and
+    `bundle_sha256`; its files lie at the root of the artifact.
     """
 
     SPEC_CLASS = PusherSpec
@@ -45,10 +54,17 @@ class Pusher(base_component.BaseComponent):
         model_blessing: BaseChannel,
         evaluation: BaseChannel,
         destination: str,
+        keys: str,
         model_name: str,
         class_names: str,
         code_version: str,
         published_state: str,
+        examples: BaseChannel | None = None,
+        example_spec: str = "",
+        eval_split: str = "eval",
+        decision_threshold: float = 0.5,
+        channel: str = "dev",
+        makes_repository: bool = False,
     ) -> None:
         """Builds the node.
 
@@ -56,14 +72,21 @@ class Pusher(base_component.BaseComponent):
             model: Model channel of the converter (model.tflite, conversion_report.json).
             model_blessing: ModelBlessing channel of the Evaluator.
             evaluation: ModelEvaluation channel of the Evaluator (gate_report.json).
-            destination: directory of the releases; it need not exist yet.
-            model_name: name of the model; a directory holds the releases of one model.
+            destination: directory or address of the repository.
+            keys: directory of the repository's keys; the channel's and `online` are needed.
+            model_name: name of the model.
             class_names: JSON list of class names in the order of the model's outputs; `[]` where there are none.
             code_version: hash of our sources and library versions, so that the TFX cache sees changed code.
-            published_state: `release.published_state(destination)`, so that the TFX cache sees a wiped destination.
+            published_state: `location.published_state(...)`, so that the TFX cache sees a wiped destination.
+            examples: Examples channel, for golden vectors and reference histograms; None leaves them out.
+            example_spec: `ExampleSpec.to_json()`; needed with `examples`.
+            eval_split: the holdout's name.
+            decision_threshold: of a model with one output unit.
+            channel: the channel to point at the release.
+            makes_repository: whether a missing repository is made, with development keys.
 
         Raises:
-            ReleaseError: the destination is not a directory's path, or class_names is not a JSON list of strings.
+            ReleaseError: the destination cannot hold releases, or class_names is not a JSON list of strings.
         """
         open_store(destination)
         read_class_names(class_names)
@@ -72,9 +95,16 @@ class Pusher(base_component.BaseComponent):
                 model=model,
                 model_blessing=model_blessing,
                 evaluation=evaluation,
+                examples=examples,
                 destination=destination,
+                channel=channel,
+                keys=keys,
+                makes_repository=int(makes_repository),
                 model_name=model_name,
                 class_names=class_names,
+                example_spec=example_spec,
+                eval_split=eval_split,
+                decision_threshold=decision_threshold,
                 code_version=code_version,
                 published_state=published_state,
                 pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),

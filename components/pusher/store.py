@@ -65,7 +65,7 @@ class Abilities:
 
 
 class Store(Protocol):
-    """The five verbs that publishing needs. Paths are relative, with forward slashes. One object serves one thread."""
+    """The verbs that publishing needs. Paths are relative, with forward slashes. One object serves one thread."""
 
     @property
     def location(self) -> str:
@@ -82,6 +82,16 @@ class Store(Protocol):
 
     def list(self, path: str) -> tuple[str, ...]:
         """Returns the sorted names of the files and directories in a directory, none when it does not exist."""
+
+    def remove(self, path: str) -> None:
+        """Removes one file; none of that name is fine. Needs the lock."""
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether `lock` keeps other writers out. Where it cannot, only `create` tells who came first."""
+
+    def check(self) -> None:
+        """Tries out that a second `create` is refused; raises SurroundingsError where it is not."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Waits until this is the only writer."""
@@ -111,9 +121,7 @@ class DirectoryStore:
             try:
                 return file.read_bytes()
             except (FileNotFoundError, NotADirectoryError):
-                raise NotStored(
-                    f"{self._root} has no file {path}. Is this a directory that Edgeproof published to?"
-                ) from None
+                raise NotStored(f"{self._root} has no file {path}. Is this a release repository?") from None
 
     def create(self, path: str, data: bytes) -> None:
         """Writes a new file that nothing will ever overwrite; the same bytes again change nothing.
@@ -154,6 +162,29 @@ class DirectoryStore:
                 return tuple(sorted(name for name in os.listdir(directory) if not name.startswith(".")))
             except FileNotFoundError:
                 return ()
+
+    def remove(self, path: str) -> None:
+        """Removes one file; none of that name is fine.
+
+        Raises:
+            SurroundingsError: the directory is not writable, and the like.
+        """
+        file = self._file(path)
+        self._abilities_under_lock()
+        with self._explaining(f"remove {path} in"):
+            file.unlink(missing_ok=True)
+
+    @property
+    def is_exclusive(self) -> bool:
+        return True
+
+    def check(self) -> None:
+        """Tries to write.
+
+        Raises:
+            SurroundingsError: nothing can be written here.
+        """
+        self.probe()
 
     @contextmanager
     def lock(self) -> Iterator[None]:

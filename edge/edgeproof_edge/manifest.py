@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from edgeproof_edge.errors import InputError
 from edgeproof_edge.tensors import TensorSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -64,10 +65,18 @@ class OperatorRequirement:
 
 @dataclass(frozen=True)
 class RuntimeRequirements:
-    """What the device's runtime must bring; `minimum_runtime` is what the converter wrote, or None."""
+    """What the device's runtime must bring.
+
+    Attributes:
+        minimum_runtime: What the converter wrote, or None.
+        operators: Operators of the graph, with versions.
+        delegated_fraction: Share of the operators that the delegate computed where the model was judged, 0.0 to 1.0; a
+            device far below it has fallen back to slow kernels. None where the runtime did not tell.
+    """
 
     minimum_runtime: str | None
     operators: tuple[OperatorRequirement, ...]
+    delegated_fraction: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,59 @@ class VerdictSummary:
 
 
 @dataclass(frozen=True)
+class GoldenVectors:
+    """Inputs with the outputs they must give, for the self-test of a device.
+
+    Attributes:
+        file: Name of the .npz file: arrays `input:<name>` and `output:<name>`, real-world units, batch first.
+        num_examples: Rows of each array.
+        output: The output whose largest entry is the answer; it must be the same on every device.
+        minimum_margin: Smallest distance between the answer and the runner-up among the rows, in the output's units.
+        tolerance: Largest difference that kernels of another family may make, in the output's units.
+    """
+
+    file: str
+    num_examples: int
+    output: str
+    minimum_margin: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of a number over fixed edges, so that windows of a fleet add up and compare.
+
+    Attributes:
+        name: Name of the input or output.
+        statistic: What was counted: "mean" or "deviation" of one example, or "confidence" of one answer.
+        edges: Ascending; one more bin lies below the first and one above the last.
+        counts: `counts[i]` examples have `edges[i - 1] <= number < edges[i]`.
+    """
+
+    name: str
+    statistic: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the holdout looked like to this model: what a device's inputs and answers are compared with.
+
+    Attributes:
+        num_examples: Examples counted.
+        inputs: Per input the mean and the deviation of an example.
+        predictions: Answers per class.
+        confidence: How sure the answers were.
+    """
+
+    num_examples: int
+    inputs: tuple[Histogram, ...]
+    predictions: tuple[int, ...]
+    confidence: Histogram
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One release of a model.
 
@@ -105,6 +167,8 @@ class Manifest:
         stack: Name of the TFX stack that made it.
         runtime: What the device's runtime must bring.
         verdict: Why the model was let through.
+        golden: The self-test; None where the release was made without examples.
+        reference: The holdout in histograms; None likewise.
         schema_version: Version of this format.
     """
 
@@ -120,6 +184,8 @@ class Manifest:
     stack: str
     runtime: RuntimeRequirements
     verdict: VerdictSummary
+    golden: GoldenVectors | None = None
+    reference: Reference | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -139,6 +205,17 @@ class Manifest:
                 operator.version >= 1, f"runtime.operators[{index}].version", "an integer from 1", operator.version
             )
         _check_verdict(self.verdict)
+        fraction = self.runtime.delegated_fraction
+        _require(
+            fraction is None or 0.0 <= fraction <= 1.0,
+            "runtime.delegated_fraction",
+            "from 0.0 to 1.0, or null",
+            fraction,
+        )
+        if self.golden is not None:
+            _check_golden(self.golden, self)
+        if self.reference is not None:
+            _check_reference(self.reference)
 
     def file(self, name: str) -> FileEntry:
         """The entry of one file.
@@ -185,6 +262,8 @@ class Manifest:
             stack=reader.text("stack"),
             runtime=reader.child("runtime", _read_runtime),
             verdict=reader.child("verdict", _read_verdict),
+            golden=reader.optional_child("golden", _read_golden),
+            reference=reader.optional_child("reference", _read_reference),
         )
         reader.finish()
         return manifest
@@ -244,6 +323,31 @@ def _check_verdict(verdict: VerdictSummary) -> None:
         count = getattr(verdict, key)
         _require(0 <= count <= verdict.num_examples, f"verdict.{key}", f"from 0 to {verdict.num_examples}", count)
     _require(_is_ratio(verdict.minimum_ratio), "verdict.minimum_ratio", 'text like "97/100"', verdict.minimum_ratio)
+
+
+def _check_golden(golden: GoldenVectors, manifest: Manifest) -> None:
+    names = [entry.name for entry in manifest.files]
+    _require(golden.file in names, "golden.file", f"one of {names}", golden.file)
+    _require(golden.num_examples >= 1, "golden.num_examples", "an integer from 1", golden.num_examples)
+    outputs = [entry.spec.name for entry in manifest.outputs]
+    _require(golden.output in outputs, "golden.output", f"one of {outputs}", golden.output)
+    for key in ("minimum_margin", "tolerance"):
+        value = getattr(golden, key)
+        _require(0.0 <= value < float("inf"), f"golden.{key}", "a number from 0", value)
+
+
+def _check_reference(reference: Reference) -> None:
+    _require(reference.num_examples >= 1, "reference.num_examples", "an integer from 1", reference.num_examples)
+    histograms = {f"reference.inputs[{index}]": histogram for index, histogram in enumerate(reference.inputs)}
+    for place, histogram in {**histograms, "reference.confidence": reference.confidence}.items():
+        edges, counts = histogram.edges, histogram.counts
+        _require(
+            bool(histogram.name and histogram.statistic), f"{place}.name", "texts that are not empty", histogram.name
+        )
+        _require(all(a < b for a, b in pairwise(edges)), f"{place}.edges", "ascending", edges)
+        _require(len(counts) == len(edges) + 1, f"{place}.counts", f"{len(edges) + 1} counts", counts)
+        _require(min(counts) >= 0, f"{place}.counts", "integers from 0", counts)
+    _require(all(count >= 0 for count in reference.predictions), "reference.predictions", "integers from 0", None)
 
 
 def _is_ratio(text: str) -> bool:
@@ -329,6 +433,10 @@ class _Reader:
     def number(self, key: str) -> float:
         return _as_number(self.take(key), self.at(key))
 
+    def optional_number(self, key: str) -> float | None:
+        value = self.take(key)
+        return None if value is None else _as_number(value, self.at(key))
+
     def items(self, key: str, read: Callable[[Any, str], _Value]) -> tuple[_Value, ...]:
         values, place = self.take(key), self.at(key)
         _require(isinstance(values, list), place, "a list", values)
@@ -339,6 +447,10 @@ class _Reader:
 
     def child(self, key: str, read: Callable[[_Reader], _Value]) -> _Value:
         return _read_object(self.take(key), self.at(key), read)
+
+    def optional_child(self, key: str, read: Callable[[_Reader], _Value]) -> _Value | None:
+        value = self.take(key)
+        return None if value is None else _read_object(value, self.at(key), read)
 
     def finish(self) -> None:
         if self._content:
@@ -382,6 +494,35 @@ def _read_runtime(reader: _Reader) -> RuntimeRequirements:
         operators=reader.objects(
             "operators", lambda item: OperatorRequirement(item.text("name"), item.integer("version"))
         ),
+        delegated_fraction=reader.optional_number("delegated_fraction"),
+    )
+
+
+def _read_golden(reader: _Reader) -> GoldenVectors:
+    return GoldenVectors(
+        file=reader.text("file"),
+        num_examples=reader.integer("num_examples"),
+        output=reader.text("output"),
+        minimum_margin=reader.number("minimum_margin"),
+        tolerance=reader.number("tolerance"),
+    )
+
+
+def _read_histogram(reader: _Reader) -> Histogram:
+    return Histogram(
+        name=reader.text("name"),
+        statistic=reader.text("statistic"),
+        edges=reader.items("edges", _as_number),
+        counts=reader.items("counts", _as_integer),
+    )
+
+
+def _read_reference(reader: _Reader) -> Reference:
+    return Reference(
+        num_examples=reader.integer("num_examples"),
+        inputs=reader.objects("inputs", _read_histogram),
+        predictions=reader.items("predictions", _as_integer),
+        confidence=reader.child("confidence", _read_histogram),
     )
 
 

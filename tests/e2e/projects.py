@@ -29,8 +29,13 @@ class Project:
         return self.directory / ".edgeproof" / "digits"
 
     @property
-    def published(self) -> Path:
+    def repository(self) -> Path:
         return self.workspace / "published"
+
+    @property
+    def commit_point(self) -> Path:
+        """The file that makes the repository: without it, nothing is published."""
+        return self.repository / "metadata" / "timestamp.json"
 
     def start(self, verb: str, *arguments: str) -> subprocess.Popen[str]:
         """Starts ``edgeproof`` in the folder, without this process's environment for Python."""

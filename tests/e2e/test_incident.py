@@ -64,7 +64,7 @@ def test_dark_calibration_is_refused_and_right_calibration_accepted(
     assert "REFUSED  int8 keeps" in refused.stdout
     assert "likely cause: calibration domain" in refused.stdout
     assert "nothing was published" in refused.stdout
-    assert not (project.published / "latest.json").exists()
+    assert not project.commit_point.exists()
     report = json.loads(next(project.workspace.glob("artifacts/Evaluator/evaluation/*/gate_report.json")).read_text())
     kept = report["counts"]["num_correct_candidate"] / report["counts"]["num_correct_float"]
     assert kept < 0.95

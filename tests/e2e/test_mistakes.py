@@ -158,7 +158,7 @@ def test_a_mistake_is_one_message_and_nothing_is_published(
     for fragment in fragments:
         assert fragment in str(caught.value)
     assert "Traceback" not in str(caught.value)
-    assert not (config.release_dir / "latest.json").exists()
+    assert not Path(config.release_location, "metadata", "timestamp.json").exists()
     examples = list((config.workspace_dir / "artifacts" / "ImageExampleGen").glob("examples/*/Split-*"))
     assert mistake is not damage_an_image or examples == []
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeproof_edge.manifest import Manifest
 
 from tests.e2e.projects import Project, make_project
 
@@ -22,7 +23,13 @@ def test_the_first_run_publishes_the_bytes_that_were_judged(project: Project, fi
     model = Path(first_run["release"]["path"]) / "model.tflite"
     assert report["candidate"]["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert report["counts"]["num_examples"] == report["expected_num_examples"] > 500
-    assert json.loads((project.published / "latest.json").read_text(encoding="utf-8"))["sequence"] == 1
+    manifest = Manifest.from_json(model.with_name("manifest.json").read_bytes())
+    assert manifest.sequence == 1
+    assert manifest.golden is not None
+    assert manifest.reference is not None
+    assert manifest.reference.num_examples == report["counts"]["num_examples"]
+    assert manifest.inputs[0].layout == "NHWC"
+    assert json.loads(project.edgeproof("release", "verify", str(project.config), "--json").stdout)["problems"] == []
 
 
 def test_a_second_run_is_served_from_the_cache(project: Project, first_run: dict[str, Any], states: States) -> None:
@@ -33,6 +40,17 @@ def test_a_second_run_is_served_from_the_cache(project: Project, first_run: dict
     assert record["release"]["version"] == first_run["release"]["version"]
 
 
+def test_an_accepted_model_is_promoted_and_rolled_back_from_the_command_line(
+    project: Project, first_run: dict[str, Any]
+) -> None:
+    config = str(project.config)
+    promoted = project.edgeproof("release", "promote", config, "dev", "stable", "--rollout", "10", "--yes")
+    assert promoted.returncode == 0, promoted.stderr
+    assert first_run["release"]["version"] in promoted.stdout
+    audit = json.loads(project.edgeproof("release", "audit", config, "--channel", "stable", "--json").stdout)
+    assert "10 % of the devices" in audit[-1]["detail"]
+
+
 def test_report_explains_the_last_run(project: Project, first_run: dict[str, Any]) -> None:
     result = project.edgeproof("report", str(project.config))
     assert result.returncode == 0
@@ -41,10 +59,10 @@ def test_report_explains_the_last_run(project: Project, first_run: dict[str, Any
 
 
 def test_a_wiped_release_directory_is_filled_again(project: Project, first_run: dict[str, Any], states: States) -> None:
-    (project.published / "latest.json").unlink()
+    project.commit_point.unlink()
     exit_code, record = project.run()
     assert exit_code == 0
-    assert (project.published / "latest.json").is_file()
+    assert project.commit_point.is_file()
     assert states(record)["Trainer"] == "cached"
 
 
@@ -69,8 +87,8 @@ def test_a_killed_run_is_finished_by_the_next(tmp_path: Path, states: States) ->
             break
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not (project.published / "latest.json").exists()
+    assert not project.commit_point.exists()
     exit_code, record = project.run("--set", "train.epochs=15")
     assert exit_code == 0
     assert states(record)["ImageExampleGen"] == "cached"
-    assert (project.published / "latest.json").is_file()
+    assert project.commit_point.is_file()

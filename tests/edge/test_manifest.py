@@ -13,8 +13,11 @@ import pytest
 from edgeproof_edge.errors import InputError
 from edgeproof_edge.manifest import (
     FileEntry,
+    GoldenVectors,
+    Histogram,
     Manifest,
     OperatorRequirement,
+    Reference,
     RuntimeRequirements,
     TensorEntry,
     VerdictSummary,
@@ -29,14 +32,25 @@ MANIFEST = Manifest(
     sequence=7,
     version="2026.11.21",
     created="2026-11-21T09:00:00Z",
-    files=(FileEntry("model.tflite", "a" * 64, 43512), FileEntry("labels.txt", "0" * 64, 0)),
+    files=(
+        FileEntry("model.tflite", "a" * 64, 43512),
+        FileEntry("labels.txt", "0" * 64, 0),
+        FileEntry("golden.npz", "1" * 64, 9),
+    ),
     inputs=(TensorEntry(TensorSpec("image", (-1, 28, 28, 1), "int8", 1.0, -128), "NHWC", (0.0, 255.0)),),
     outputs=(TensorEntry(TensorSpec("scores", (-1, 10), "float32")),),
     labels=("zéro", "one"),
     recipe="int8",
     stack="tfx116",
-    runtime=RuntimeRequirements("1.14.0", (OperatorRequirement("CONV_2D", 3),)),
+    runtime=RuntimeRequirements("1.14.0", (OperatorRequirement("CONV_2D", 3),), 0.9),
     verdict=VerdictSummary(10000, 8100, 7857, "97/100"),
+    golden=GoldenVectors("golden.npz", 32, "scores", 0.125, 0.09),
+    reference=Reference(
+        10,
+        (Histogram("image", "mean", (0.0, 255.0), (0, 10, 0)),),
+        (4, 6),
+        Histogram("scores", "confidence", (0.5,), (1, 9)),
+    ),
 )
 
 
@@ -51,7 +65,10 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
     [
         pytest.param(MANIFEST, id="everything-given"),
         pytest.param(
-            dataclasses.replace(MANIFEST, labels=(), runtime=RuntimeRequirements(None, ())), id="options-left-out"
+            dataclasses.replace(
+                MANIFEST, labels=(), runtime=RuntimeRequirements(None, ()), golden=None, reference=None
+            ),
+            id="options-left-out",
         ),
         pytest.param(dataclasses.replace(MANIFEST, verdict=VerdictSummary(1, 1, 1, "0.97")), id="ratio-as-decimal"),
     ],
@@ -84,6 +101,9 @@ REQUIRED = [
     *(("runtime", key) for key in SCHEMA["$defs"]["runtime"]["required"]),
     *(("runtime", "operators", 0, key) for key in SCHEMA["$defs"]["operator"]["required"]),
     *(("verdict", key) for key in SCHEMA["$defs"]["verdict"]["required"]),
+    *(("golden", key) for key in SCHEMA["$defs"]["golden"]["required"]),
+    *(("reference", key) for key in SCHEMA["$defs"]["reference"]["required"]),
+    *(("reference", "inputs", 0, key) for key in SCHEMA["$defs"]["histogram"]["required"]),
 ]
 
 
@@ -103,7 +123,7 @@ def test_a_missing_key_is_named(path: tuple[str | int, ...]) -> None:
 @pytest.mark.parametrize(
     ("change", "key"),
     [
-        pytest.param(lambda c: c.update(schema_version=2), "schema_version", id="schema-version-of-tomorrow"),
+        pytest.param(lambda c: c.update(schema_version=3), "schema_version", id="schema-version-of-tomorrow"),
         pytest.param(lambda c: c.update(schema_version=True), "schema_version", id="schema-version-true"),
         pytest.param(lambda c: c.update(rollout=10), "rollout", id="unknown-key"),
         pytest.param(lambda c: c["verdict"].update(p=1), r"verdict\.p", id="unknown-inner-key"),
@@ -127,6 +147,11 @@ def test_a_missing_key_is_named(path: tuple[str | int, ...]) -> None:
         pytest.param(lambda c: c.update(runtime=[]), "runtime", id="runtime-no-object"),
         pytest.param(lambda c: c["verdict"].update(num_examples=0), r"verdict\.num_examples", id="no-examples"),
         pytest.param(lambda c: c["verdict"].update(minimum_ratio=0.97), r"verdict\.minimum_ratio", id="ratio-as-float"),
+        pytest.param(lambda c: c["runtime"].update(delegated_fraction=2), "delegated_fraction", id="fraction-above-1"),
+        pytest.param(lambda c: c["golden"].update(num_examples=0), r"golden\.num_examples", id="no-golden-rows"),
+        pytest.param(
+            lambda c: c["reference"]["confidence"].update(edges="a"), r"confidence\.edges", id="edges-as-text"
+        ),
         pytest.param(
             lambda c: c["verdict"].update(minimum_ratio="97 %"), r"verdict\.minimum_ratio", id="ratio-as-percent"
         ),
@@ -154,6 +179,12 @@ def test_a_wrong_value_is_named_by_code_and_refused_by_the_schema(
         pytest.param(lambda c: c["verdict"].update(minimum_ratio="97/0"), "minimum_ratio", id="ratio-over-zero"),
         pytest.param(lambda c: c.update(created="2026-13-21T09:00:00Z"), "created", id="thirteenth-month"),
         pytest.param(lambda c: c["inputs"][0].update(value_range=[255, 0]), "value_range", id="range-upside-down"),
+        pytest.param(lambda c: c["golden"].update(file="other.npz"), r"golden\.file", id="golden-file-not-there"),
+        pytest.param(lambda c: c["golden"].update(output="x"), r"golden\.output", id="golden-output-not-there"),
+        pytest.param(lambda c: c["reference"]["confidence"].update(counts=[1]), "counts", id="a-bin-is-missing"),
+        pytest.param(
+            lambda c: c["reference"]["confidence"].update(edges=[2, 1], counts=[1, 1, 1]), "edges", id="edges-fall"
+        ),
         pytest.param(lambda c: c["inputs"][0].update(scale=10**400), "scale", id="scale-beyond-float"),
     ],
 )
@@ -172,7 +203,7 @@ def test_rules_that_the_schema_cannot_express(change: Callable[[dict[str, Any]],
         pytest.param(b"\xff\xfe\xfa", id="not-text"),
         pytest.param("[" * 100_000, id="deep-nesting"),
         pytest.param('{"schema_version": NaN}', id="nan"),
-        pytest.param('{"schema_version": 1, "schema_version": 1}', id="same-key-twice"),
+        pytest.param('{"schema_version": 2, "schema_version": 2}', id="same-key-twice"),
         pytest.param("{}", id="no-keys"),
     ],
 )
@@ -190,5 +221,5 @@ def test_the_constructor_checks_like_the_reader() -> None:
 
 def test_a_file_is_found_by_name() -> None:
     assert MANIFEST.file("model.tflite").size_bytes == 43512
-    with pytest.raises(InputError, match="golden"):
-        MANIFEST.file("golden.npz")
+    with pytest.raises(InputError, match="float"):
+        MANIFEST.file("float.tflite")

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from components.errors import ReleaseError
-from components.pusher.release import list_releases, published_state, read_latest, verify
+from components.examples import ExampleSpec
+from components.pusher.audit import verify
+from components.pusher.keys import KeyRing
+from components.pusher.location import published_state
+from components.pusher.metadata import MissingRepositoryError
+from components.pusher.repository import Repository
 from components.pusher.store import DirectoryStore
 
 if TYPE_CHECKING:
@@ -28,6 +33,7 @@ class _Node:
         from tfx.types import standard_artifacts
 
         self.destination = directory / "published"
+        self.keys = directory / "keys"
         self.model = self._artifact(standard_artifacts.Model(), directory / "model", 7)
         self.blessing = self._artifact(standard_artifacts.ModelBlessing(), directory / "blessing", 8)
         self.evaluation = self._artifact(standard_artifacts.ModelEvaluation(), directory / "evaluation", 9)
@@ -38,6 +44,7 @@ class _Node:
         self.file("blessing/BLESSED").touch()
         self.blessing.set_int_custom_property("blessed", 1)
         self.blessing.set_int_custom_property("current_model_id", 7)
+        self.examples: list[types.Artifact] = []
         self.report = {
             "verdict": {"accepted": True, "sentence": "ACCEPTED"},
             "candidate": {"sha256": hashlib.sha256(_MODEL).hexdigest(), "name": "int8"},
@@ -60,18 +67,33 @@ class _Node:
 
         self.file("evaluation/gate_report.json").write_text(json.dumps(self.report))
         Executor().Do(
-            {"model": [self.model], "model_blessing": [self.blessing], "evaluation": [self.evaluation]},
+            {
+                "model": [self.model],
+                "model_blessing": [self.blessing],
+                "evaluation": [self.evaluation],
+                "examples": self.examples,
+            },
             {"pushed_model": [self.pushed]},
             {
                 "destination": str(self.destination),
+                "channel": "dev",
+                "keys": str(self.keys),
+                "makes_repository": 1,
                 "model_name": "digits",
                 "class_names": '["cat", "dog"]',
+                "example_spec": "",
+                "eval_split": "eval",
+                "decision_threshold": 0.5,
                 "code_version": "abc",
                 "published_state": "none",
                 **changes,
             },
         )
         return self.pushed
+
+    @property
+    def repository(self) -> Repository:
+        return Repository.of(DirectoryStore(self.destination), KeyRing.open(self.keys))
 
 
 @pytest.fixture
@@ -81,36 +103,99 @@ def node(tmp_path: Path) -> _Node:
 
 def test_an_accepted_model_is_published_as_it_was_judged(node: _Node) -> None:
     pushed = node.run()
-    store = DirectoryStore(node.destination)
-    release = read_latest(store)
-    assert release is not None
-    directory = node.destination / release.path
-    assert (directory / "model.tflite").read_bytes() == _MODEL
-    assert (directory / "labels.txt").read_text() == "cat\ndog\n"
-    assert sorted(path.name for path in directory.iterdir()) == [
+    release = node.repository.find("dev")
+    files = Path(pushed.uri)
+    assert (files / "model.tflite").read_bytes() == _MODEL
+    assert (files / "labels.txt").read_text() == "cat\ndog\n"
+    assert sorted(path.name for path in files.iterdir()) == [
         "conversion_report.json",
         "gate_report.json",
         "labels.txt",
         "manifest.json",
         "model.tflite",
+        "provenance.intoto.json",
     ]
     assert pushed.get_int_custom_property("pushed") == 1
     assert pushed.get_int_custom_property("sequence") == 1
-    assert pushed.get_string_custom_property("pushed_destination") == str(directory)
+    assert pushed.get_string_custom_property("channel") == "dev"
+    assert pushed.get_string_custom_property("pushed_destination") == str(node.destination)
     assert pushed.get_string_custom_property("pushed_version") == release.version
-    assert pushed.get_string_custom_property("release_sha256") == release.sha256
-    assert verify(store).problems == ()
+    assert pushed.get_string_custom_property("release_sha256") == release.content_sha256
+    assert pushed.get_string_custom_property("bundle_sha256") == release.bundle_sha256
+    assert verify(node.repository.store, node.repository.anchor).problems == ()
+
+
+def test_the_provenance_names_the_evidence_and_what_was_judged_but_no_path(node: _Node) -> None:
+    text = (Path(node.run().uri) / "provenance.intoto.json").read_text()
+    statement = json.loads(text)
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    subjects = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
+    assert subjects["model.tflite"] == hashlib.sha256(_MODEL).hexdigest()
+    byproducts = [each["name"] for each in statement["predicate"]["runDetails"]["byproducts"]]
+    assert byproducts == ["conversion_report.json", "gate_report.json"]
+    ids = statement["predicate"]["buildDefinition"]["internalParameters"]["artifactIds"]
+    assert ids == {"evaluation": 9, "model": 7, "model_blessing": 8}
+    assert str(node.destination.parent) not in text
+
+
+def test_the_holdout_gives_golden_vectors_and_histograms(node: _Node, tmp_path: Path) -> None:
+    manifest = json.loads((Path(node.run(**_with_examples(node, tmp_path)).uri) / "manifest.json").read_text())
+    assert manifest["golden"]["num_examples"] >= 1
+    assert manifest["reference"]["num_examples"] == 40
+    assert sum(manifest["reference"]["predictions"]) == 40
+    assert manifest["runtime"]["delegated_fraction"] is not None
+
+
+def _with_examples(node: _Node, tmp_path: Path) -> dict[str, Any]:
+    """Gives the node a holdout of 40 examples that fit the model."""
+    import numpy as np
+    import tensorflow as tf
+    from edgeproof_edge.flatbuffer import inspect
+    from tfx.types import artifact_utils, standard_artifacts
+
+    from components.examples import TensorFeature
+
+    shape = inspect(_MODEL).inputs[0].shape[1:]
+    split = tmp_path / "examples" / "Split-eval"
+    split.mkdir(parents=True)
+    rows = np.random.default_rng(3).uniform(-4, 4, (40, *shape)).astype(np.float32)
+    with tf.io.TFRecordWriter(str(split / "data.gz"), "GZIP") as writer:
+        for row in rows:
+            feature = {
+                "x": tf.train.Feature(float_list=tf.train.FloatList(value=row.ravel())),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    examples = standard_artifacts.Examples()
+    examples.uri, examples.id = str(tmp_path / "examples"), 11
+    examples.split_names = artifact_utils.encode_split_names(["eval"])
+    node.examples = [examples]
+    return {"example_spec": ExampleSpec(features=(TensorFeature("x", "float32", tuple(shape)),)).to_json()}
 
 
 def test_a_retry_publishes_nothing_new(node: _Node) -> None:
     first = node.run().get_string_custom_property("pushed_version")
     assert node.run().get_string_custom_property("pushed_version") == first
-    assert len(list_releases(DirectoryStore(node.destination))) == 1
+    assert len(node.repository.listing().releases) == 1
+
+
+def test_a_missing_repository_is_made_only_where_that_is_allowed(node: _Node) -> None:
+    with pytest.raises(MissingRepositoryError, match="release init"):
+        node.run(makes_repository=0)
+    assert not node.destination.exists()
+    assert not node.keys.exists()
+
+
+def test_a_late_retry_of_an_old_run_does_not_take_the_channel_back(node: _Node) -> None:
+    node.run()
+    node.run(class_names='["dog", "cat"]')
+    assert node.run().get_int_custom_property("sequence") == 1
+    assert node.repository.find("dev").sequence == 2
 
 
 def test_a_model_without_class_names_has_no_labels_file(node: _Node) -> None:
     pushed = node.run(class_names="[]")
-    assert not (Path(pushed.get_string_custom_property("pushed_destination")) / "labels.txt").exists()
+    assert not (Path(pushed.uri) / "labels.txt").exists()
 
 
 def _take_blessing_file(node: _Node) -> None:
@@ -163,13 +248,14 @@ def test_the_component_refuses_a_wrong_destination_or_class_names_when_it_is_bui
         "model_blessing": channel_utils.as_channel([standard_artifacts.ModelBlessing()]),
         "evaluation": channel_utils.as_channel([standard_artifacts.ModelEvaluation()]),
         "destination": str(tmp_path),
+        "keys": str(tmp_path / "keys"),
         "model_name": "digits",
         "class_names": "[]",
         "code_version": "abc",
-        "published_state": published_state(str(tmp_path)),
+        "published_state": published_state(str(tmp_path), "digits"),
     }
     assert Pusher(**arguments).outputs["pushed_model"].type is standard_artifacts.PushedModel
-    with pytest.raises(ReleaseError, match="releases go to a directory"):
-        Pusher(**{**arguments, "destination": "gs://bucket"})
+    with pytest.raises(ReleaseError, match="cannot hold releases"):
+        Pusher(**{**arguments, "destination": "ftp://bucket"})
     with pytest.raises(ReleaseError, match="class_names"):
         Pusher(**{**arguments, "class_names": "cat,dog"})

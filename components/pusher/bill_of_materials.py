@@ -1,0 +1,90 @@
+"""A release as a CycloneDX 1.6 ML-BOM, for the tools that track what software is made of.
+
+Plain JSON: the library's model card is not released. https://cyclonedx.org/docs/1.6/json/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from edgeproof_edge.bundle import Bundle
+from edgeproof_edge.manifest import Manifest, TensorEntry
+
+from components.pusher.archive import Release
+from components.pusher.bundle import MODEL_FILE, PROVENANCE_FILE
+
+
+def bill_of_materials(release: Release, bundle: Bundle) -> str:
+    """Returns the ML-BOM of a release: the model with its card, its files, and the libraries that made it."""
+    content = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": f"urn:uuid:{uuid5(NAMESPACE_URL, f'urn:sha256:{release.bundle_sha256}')}",
+        "version": 1,
+        "metadata": {"timestamp": release.created, "component": _model(release, bundle.manifest)},
+        "components": _files(bundle.manifest) + _libraries(bundle.files),
+    }
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+def _model(release: Release, manifest: Manifest) -> dict[str, Any]:
+    verdict = manifest.verdict
+    return {
+        "type": "machine-learning-model",
+        "bom-ref": f"{release.model}@{release.version}",
+        "name": release.model,
+        "version": release.version,
+        "hashes": [_hash(release.bundle_sha256)],
+        "modelCard": {
+            "modelParameters": {
+                "task": "classification",
+                "inputs": [{"format": _format(entry)} for entry in manifest.inputs],
+                "outputs": [{"format": _format(entry)} for entry in manifest.outputs],
+            },
+            "quantitativeAnalysis": {
+                "performanceMetrics": [
+                    _accuracy("this model", verdict.num_correct_candidate, verdict.num_examples),
+                    _accuracy("float model", verdict.num_correct_float, verdict.num_examples),
+                ]
+            },
+        },
+        "properties": [
+            {"name": "edgeproof:recipe", "value": manifest.recipe},
+            {"name": "edgeproof:stack", "value": manifest.stack},
+            {"name": "edgeproof:minimum-ratio", "value": verdict.minimum_ratio},
+        ],
+    }
+
+
+def _format(entry: TensorEntry) -> str:
+    return f"{entry.spec.name}: {entry.spec.dtype} {list(entry.spec.shape)}"
+
+
+def _accuracy(of: str, num_correct: int, num_examples: int) -> dict[str, str]:
+    return {"type": "accuracy", "slice": of, "value": f"{num_correct}/{num_examples}"}
+
+
+def _files(manifest: Manifest) -> list[dict[str, Any]]:
+    return [
+        {"type": "data" if file.name != MODEL_FILE else "file", "name": file.name, "hashes": [_hash(file.sha256)]}
+        for file in manifest.files
+    ]
+
+
+def _libraries(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """The libraries that the provenance names."""
+    if PROVENANCE_FILE not in files:
+        return []
+    definition = json.loads(files[PROVENANCE_FILE])["predicate"]["buildDefinition"]
+    versions: Mapping[str, str] = definition["internalParameters"]["libraryVersions"]
+    return [
+        {"type": "library", "name": name, "version": version, "purl": f"pkg:pypi/{name}@{version}"}
+        for name, version in sorted(versions.items())
+    ]
+
+
+def _hash(sha256: str) -> dict[str, str]:
+    return {"alg": "SHA-256", "content": sha256}

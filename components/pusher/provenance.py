@@ -1,0 +1,135 @@
+"""Where a release comes from: an in-toto Statement v1 with a SLSA Provenance v1 predicate.
+
+It is plain JSON that sigstore, GitHub, Kyverno and other tools read; its hash is in the signed bundle's manifest. It
+names artifacts by their numbers in ML Metadata and by hashes, never by a path of the machine that built it.
+
+https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md, https://slsa.dev/spec/v1.0/provenance
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:edgeproof:pipeline:1"
+#: Prefix of an artifact's number in the pipeline's ML Metadata.
+ARTIFACT_URI = "urn:edgeproof:artifact"
+BUILDER_ID = "urn:edgeproof:pusher"
+
+
+@dataclass(frozen=True)
+class Material:
+    """Something that went into the model.
+
+    Attributes:
+        name: what it is, such as "examples".
+        digest: hashes of it, by name; empty where none is known, and then facts has its `artifact_id`.
+        facts: what else is known: span, version, number in ML Metadata.
+    """
+
+    name: str
+    digest: Mapping[str, str]
+    facts: Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The commit that was checked out; `is_changed` where files differed from it."""
+
+    sha: str
+    is_changed: bool
+
+
+@dataclass(frozen=True)
+class Build:
+    """How the model was made.
+
+    Attributes:
+        model: name of the model.
+        recipe: how it was quantized.
+        materials: what it was made from.
+        code_version: hash of the sources and libraries that ran.
+        library_versions: versions by name.
+        git_commit: commit of the directory that the pipeline ran in; None outside of one.
+        artifact_ids: numbers in ML Metadata, by what they are.
+    """
+
+    model: str
+    recipe: str
+    materials: tuple[Material, ...]
+    code_version: str
+    library_versions: Mapping[str, str]
+    git_commit: Commit | None
+    artifact_ids: Mapping[str, int]
+
+
+def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Build) -> bytes:
+    """Returns provenance.intoto.json.
+
+    Args:
+        files: the release's files, by name.
+        byproducts: names of those that are evidence; the others are the subject.
+        build: how the model was made.
+    """
+    materials = [_material(material) for material in build.materials]
+    if build.git_commit:
+        source: dict[str, Any] = {"name": "source", "digest": {"gitCommit": build.git_commit.sha}}
+        materials.append(source | ({"annotations": {"changed": True}} if build.git_commit.is_changed else {}))
+    content = {
+        "_type": STATEMENT_TYPE,
+        "subject": [_descriptor(name, files[name]) for name in sorted(files) if name not in byproducts],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {"model": build.model, "recipe": build.recipe},
+                "internalParameters": {
+                    "codeVersion": build.code_version,
+                    "libraryVersions": dict(build.library_versions),
+                    "artifactIds": dict(build.artifact_ids),
+                },
+                "resolvedDependencies": materials,
+            },
+            "runDetails": {
+                "builder": {"id": BUILDER_ID},
+                "byproducts": [_descriptor(name, files[name]) for name in sorted(byproducts) if name in files],
+            },
+        },
+    }
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def git_commit(directory: Path) -> Commit | None:
+    """The commit checked out in `directory`; None where git knows none."""
+    try:
+        commit = _git(directory, "rev-parse", "HEAD")
+        is_changed = bool(_git(directory, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return Commit(commit, is_changed)
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(directory), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def _descriptor(name: str, data: bytes) -> dict[str, Any]:
+    return {"name": name, "digest": {"sha256": sha256(data).hexdigest()}}
+
+
+def _material(material: Material) -> dict[str, Any]:
+    """A resource descriptor: it must have a digest or an address, and says nothing of what it does not know."""
+    descriptor: dict[str, Any] = {"name": material.name, "annotations": dict(material.facts)}
+    if material.digest:
+        descriptor["digest"] = dict(material.digest)
+    else:
+        descriptor["uri"] = f"{ARTIFACT_URI}:{material.facts['artifact_id']}"
+    return descriptor
