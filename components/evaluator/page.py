@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +31,7 @@ MAX_ROWS = 12
 #: Classes up to which the whole confusion matrix is readable.
 MAX_MATRIX_CLASSES = 20
 MAX_CHANGES = 12
+_BUCKET = re.compile(r"\[([^,]+), ([^,)\]]+)[)\]]")
 _NBSP = "\N{NO-BREAK SPACE}"
 
 Json = Mapping[str, Any]
@@ -217,7 +219,7 @@ def _figure_tiles(gate: Json, candidate: str) -> list[dict[str, str]]:
 def worst_slices(gate: Json) -> list[dict[str, Any]]:
     """Slices with a ratio, worst first; classes stand in where the report has no slices."""
     found = [
-        {**entry, "ratio": float(entry["ratio"]), "label": f"{entry['name']}: {entry['value']}"}
+        {**entry, "ratio": float(entry["ratio"]), "label": f"{entry['name']}: {_bucket(str(entry['value']))}"}
         for entry in gate.get("slices") or ()
         if entry.get("ratio") is not None
     ]
@@ -230,6 +232,17 @@ def worst_slices(gate: Json) -> list[dict[str, Any]]:
     return sorted(found, key=lambda entry: (entry["ratio"], entry["label"]))[:MAX_ROWS]
 
 
+def _bucket(value: str) -> str:
+    """A numeric bucket such as ``[64, 128)`` in words; other values as they are."""
+    found = _BUCKET.fullmatch(value)
+    if found is None:
+        return value
+    low, high = found.groups()
+    if low == "-inf":
+        return f"below {high}"
+    return f"{low} and above" if high == "inf" else f"{low} to {high}"
+
+
 def _ratio_chart(gate: Json, names: Sequence[str]) -> Chart | None:
     ratio, required = _path(gate, "ratio", "decimal"), _path(gate, "ratio", "minimum")
     if ratio is None or required is None:
@@ -239,7 +252,8 @@ def _ratio_chart(gate: Json, names: Sequence[str]) -> Chart | None:
     whole = RatioRow(
         f"all {num_examples:,}" if num_examples else "all", float(ratio), interval.get("lower"), interval.get("upper")
     )
-    rows = [whole, *(RatioRow(entry["label"], entry["ratio"]) for entry in worst_slices(gate))]
+    lost = [entry for entry in worst_slices(gate) if entry["ratio"] < 1]
+    rows = [whole, *(RatioRow(entry["label"], entry["ratio"]) for entry in lost)]
     return ratio_chart(
         "kept",
         "Right answers kept of the float model's, overall and in the worst slices",
@@ -267,9 +281,9 @@ def _classes_chart(gate: Json, names: Sequence[str]) -> Chart | None:
         for label, (total, of_float, of_candidate) in enumerate(zip(*columns, strict=False))
         if total
     ]
-    if not rows:
+    worst = sorted(row for row in rows if row[0] < 0)[:MAX_ROWS]
+    if not worst:
         return None
-    worst = sorted(rows)[:MAX_ROWS]
     candidate = _path(gate, "candidate", "name") or "edge model"
     series = {"float": [row[2] for row in worst], candidate: [row[3] for row in worst]}
     return bar_chart("classes", "Accuracy per class", [class_name(row[1], names) for row in worst], series, " %")

@@ -5,6 +5,7 @@ Colors are CSS variables, so that one chart serves light and dark; a chart is dr
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ WIDTH = 440
 ROW_HEIGHT = 34
 #: Height of what stands below the rows: the axis.
 FRAME_HEIGHT = 34
+#: Labels that fit under a chart, and how far they may be apart, in percentage points.
+MAX_TICKS = 3
+TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 #: CSS variables of the series, in order.
 COLORS = ("--first", "--second", "--third")
 _SVG = "http://www.w3.org/2000/svg"
@@ -60,17 +64,18 @@ def ratio_chart(name: str, title: str, rows: Sequence[RatioRow], required: float
     ends = [end for row in rows for end in (row.ratio, row.lower, row.upper) if end is not None]
     low, high = min([*ends, required]), max([*ends, required])
     margin = max(0.005, 0.08 * (high - low))
+    low, high = max(0.0, low - margin), high + margin
+    ticks, decimals = axis_ticks(low, high)
     chart = pygal.XY(
         **_options(len(rows)),
         stroke=True,
         range=(-0.5, len(rows) - 0.5),
-        xrange=(max(0.0, low - margin), high + margin),
-        x_value_formatter=lambda share: f"{100 * share:.{_decimals(high - low)}f} %",
+        xrange=(low, high),
+        x_value_formatter=lambda share: f"{100 * share:.{decimals}f} %",
         dots_size=5,
         show_y_guides=False,
-        x_labels_major_count=4,
-        show_minor_x_labels=False,
     )
+    chart.x_labels = ticks
     positions = {len(rows) - 1 - number: row for number, row in enumerate(rows)}
     chart.y_labels = [{"label": _shortened(row.label), "value": position} for position, row in positions.items()]
     chart.add("kept", [(row.ratio, position) for position, row in positions.items()], stroke=False)
@@ -84,7 +89,7 @@ def ratio_chart(name: str, title: str, rows: Sequence[RatioRow], required: float
     bars: list[tuple[float, float] | tuple[None, None]] = []
     for position, row in positions.items():
         if row.lower is not None:
-            upper = row.upper if row.upper is not None else high + margin
+            upper = row.upper if row.upper is not None else high
             bars += [(row.lower, position), (upper, position), (None, None)]
     if bars:
         chart.add("interval", bars, show_dots=False, allow_interruptions=True)
@@ -130,8 +135,13 @@ def _formatter(unit: str) -> Any:
     return text
 
 
-def _decimals(span: float) -> int:
-    return 0 if span > 0.1 else 1 if span > 0.01 else 2
+def axis_ticks(low: float, high: float) -> tuple[list[float], int]:
+    """Round shares between ``low`` and ``high``, at most :data:`MAX_TICKS`, and the decimals that their percentages need."""
+    for step in TICK_STEPS:
+        first, last = math.ceil(100 * low / step - 1e-9), math.floor(100 * high / step + 1e-9)
+        if 2 <= last - first + 1 <= MAX_TICKS:
+            return [round(number * step / 100, 6) for number in range(first, last + 1)], 0 if step >= 1 else 1
+    return [low, high], 2
 
 
 def _shortened(label: str, length: int = 22) -> str:

@@ -210,7 +210,7 @@ def _divided(entry: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def measure_ranges(model: Any, batches: Iterable[Any]) -> None:
-    """Sets every activation range of a fake-quantized model to the smallest and largest value on ``batches``.
+    """Sets every range of a fake-quantized model: of activations to the smallest and largest value on ``batches``, of weights to theirs.
 
     Weights and BatchNorm statistics are left as they were.
 
@@ -220,16 +220,13 @@ def measure_ranges(model: Any, batches: Iterable[Any]) -> None:
     """
     from tensorflow_model_optimization.python.core.quantization.keras import quantizers
 
-    moving = [
-        (quantizer, variables)
-        for quantizer, variables in _quantizers(model)
-        if type(quantizer) is quantizers.MovingAverageQuantizer
-    ]
-    ranges = {id(variable) for _, pairs in moving for pair in pairs for variable in pair.values()}
-    kept = [(variable, variable.numpy()) for variable in model.variables if id(variable) not in ranges]
-    for quantizer, pairs in moving:
+    ranges = [(quantizer, list(pair.values())) for quantizer, pair in _ranges(model)]
+    moving = [entry for entry in ranges if type(entry[0]) is quantizers.MovingAverageQuantizer]
+    of_ranges = {id(variable) for _, variables in ranges for variable in variables}
+    kept = [(variable, variable.numpy()) for variable in model.variables if id(variable) not in of_ranges]
+    for quantizer, variables in moving:
         quantizer.__class__ = quantizers.AllValuesQuantizer  # same variables, but they take every batch whole
-        for variable in (variable for pair in pairs for variable in pair.values()):
+        for variable in variables:
             variable.assign(0.0)
     try:
         for inputs in batches:
@@ -238,20 +235,19 @@ def measure_ranges(model: Any, batches: Iterable[Any]) -> None:
         for quantizer, _ in moving:
             quantizer.__class__ = quantizers.MovingAverageQuantizer
     for variable, value in kept:
-        if not _is_input_range(variable):
-            variable.assign(value)
+        variable.assign(value)
 
 
-def _is_input_range(variable: Any) -> bool:
-    """Ranges of the model's inputs: tfmot keeps every value of them anyway."""
-    return str(variable.name).startswith("quantize_layer")
-
-
-def _quantizers(model: Any) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
-    """Every quantizer of activations, with the pairs of variables that hold its ranges."""
+def _ranges(model: Any) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Every quantizer of the model, with the pair of variables that holds its range."""
     for layer in model.layers:
+        for _, quantizer, pair in getattr(layer, "_weight_vars", []):
+            yield quantizer, pair
         for activation in getattr(layer, "_quantize_activations", []):
-            named = (getattr(activation, name, None) for name in ("_pre_activation_vars", "_post_activation_vars"))
-            yield activation.quantizer, [pair for pair in named if pair]
+            for name in ("_pre_activation_vars", "_post_activation_vars"):
+                if getattr(activation, name, None):
+                    yield activation.quantizer, getattr(activation, name)
         for quantizer in getattr(layer, "_output_quantizers", None) or []:
-            yield quantizer, [layer._output_quantizer_vars]
+            yield quantizer, layer._output_quantizer_vars
+        if getattr(layer, "quantizer_vars", None):  # a QuantizeLayer, at an input
+            yield layer.quantizer, layer.quantizer_vars

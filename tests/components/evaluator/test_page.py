@@ -14,6 +14,7 @@ import pytest
 
 from components.errors import DataError
 from components.evaluator.page import PAGE_FILE, confusion_difference, percent, render_page, size, write_page
+from components.evaluator.page_charts import axis_ticks
 from components.evaluator.page_flips import read_flipped
 
 CHROMIUM = next(
@@ -68,8 +69,9 @@ def gate_report(**changes: Any) -> dict[str, Any]:
         "runtime": {"name": "ai-edge-litert", "version": "2.3.0", "kernels": "xnnpack", "num_threads": 1},
         "stack": "tfx116",
         "slices": [
-            {"name": "brightness", "value": "0 to 64", "num_correct_candidate": 8, "ratio": "0.400000"} | slice_record,
-            {"name": "brightness", "value": "64 to 256", "num_correct_candidate": 20, "ratio": None} | slice_record,
+            {"name": "brightness", "value": "[-inf, 64)", "num_correct_candidate": 8, "ratio": "0.400000"}
+            | slice_record,
+            {"name": "brightness", "value": "[64, inf)", "num_correct_candidate": 20, "ratio": None} | slice_record,
         ],
         "confusion": {"float_model": diagonal, "candidate": changed},
         "changes": [{"label": 1, "float_answer": 1, "candidate_answer": 3, "num_examples": 12}],
@@ -189,7 +191,7 @@ def page(tmp_path: Path) -> Path:
         pytest.param("calibration domain: dark images", id="cause"),
         pytest.param("interval 77.00\N{NO-BREAK SPACE}% to no upper end", id="interval"),
         pytest.param("float 20, int8 32, 1.6 times as many", id="mistakes"),
-        pytest.param("brightness: 0 to 64", id="worst-slice"),
+        pytest.param("brightness: below 64", id="worst-slice"),
         pytest.param("+12", id="confusion"),
         pytest.param("data:image/png;base64,", id="flipped-examples"),
         pytest.param("97.8 %", id="candidate-agreement"),
@@ -300,6 +302,18 @@ def test_shares_are_rounded_down_and_sizes_are_for_people() -> None:
     assert percent("0.969999") == f"96.99{space}%"
     assert percent(None) == "–"
     assert [size(9_999), size(12_800), size(2_500_000)] == [f"9,999{space}B", f"12.8{space}kB", f"2.50{space}MB"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        pytest.param(0.32, 1.05, ([0.5, 1.0], 0), id="wide"),
+        pytest.param(0.962, 1.012, ([0.98, 1.0], 0), id="a-few-points"),
+        pytest.param(0.9695, 0.9735, ([0.97, 0.972], 1), id="less-than-a-point"),
+    ],
+)
+def test_an_axis_has_few_round_labels(low: float, high: float, expected: tuple[list[float], int]) -> None:
+    assert axis_ticks(low, high) == expected
 
 
 def browse(url: str, width: int, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -151,3 +151,5 @@ def test_ranges_start_where_the_data_is_and_nothing_else_moves() -> None:
         "quant_scaled/output_min:0": pytest.approx(-1.0, abs=0.02),
         "quant_scaled/output_max:0": pytest.approx(1.0, abs=0.02),
     }
+    head = [float(v.numpy()) for v in quantized.layers[-1].variables if v.name.endswith("/kernel_max:0")]
+    assert head == [pytest.approx(float(np.abs(model.layers[-1].get_weights()[0]).max()), abs=1e-4)]
