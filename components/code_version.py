@@ -19,6 +19,8 @@ from components.compat import library_versions, stack_name
 
 _COMPONENTS = Path(components.__file__).parent
 _EDGE = Path(edgeproof_edge.__file__).parent
+#: What a room is made of: Python, and the templates of its pages.
+_SOURCES = ("*.py", "*.j2")
 
 
 def code_version(room: str, user_sources: Iterable[str] = ()) -> str:
@@ -30,7 +32,8 @@ def code_version(room: str, user_sources: Iterable[str] = ()) -> str:
     """
     digest = hashlib.sha256(json.dumps([stack_name(), library_versions()], sort_keys=True).encode())
     shared = [*_COMPONENTS.glob("*.py"), *_EDGE.rglob("*.py")]
-    for path in sorted([*shared, *(_COMPONENTS / room).rglob("*.py"), *_user_files(user_sources)]):
+    own = [path for pattern in _SOURCES for path in (_COMPONENTS / room).rglob(pattern)]
+    for path in sorted([*shared, *own, *_user_files(user_sources)]):
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from components.user_module import call_user_function, function_of, load_module
 
 #: Serialized tf.Examples [n] -> (inputs by name, each [n, ...]; labels int64 [n]).
 BatchParser = Callable[[Any], tuple[dict[str, Any], Any]]
+
+#: Stands for a whole number that an example lacks.
+MISSING_INTEGER = -(2**63)
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,15 @@ class TensorFeature:
 
 @dataclass(frozen=True)
 class ExampleSpec:
-    """What is inside a tf.Example and which of it the model sees. Crosses TFX as JSON in the exec property ``example_spec``."""
+    """What is inside a tf.Example and which of it the model sees. Crosses TFX as JSON in the exec property ``example_spec``.
+
+    ``label_dtype`` is int64 for class numbers and float32 for real-valued labels. ``slice_features`` are features that
+    the model does not see, read beside its inputs to cut the holdout into slices.
+    """
 
     label: str = "label"
+    label_dtype: str = "int64"
+    slice_features: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
     image: ImageSpec | None = None
     image_feature: str = "image"
@@ -58,7 +67,8 @@ class ExampleSpec:
     @classmethod
     def from_json(cls, text: str) -> ExampleSpec:
         fields = json.loads(text)
-        fields["class_names"] = tuple(fields["class_names"])
+        for name in ("class_names", "slice_features"):
+            fields[name] = tuple(fields.get(name, ()))
         fields["image"] = ImageSpec(**fields["image"]) if fields["image"] else None
         fields["features"] = tuple(
             TensorFeature(feature["name"], feature["dtype"], tuple(feature["shape"])) for feature in fields["features"]
@@ -68,10 +78,15 @@ class ExampleSpec:
 
 @dataclass(frozen=True)
 class Batch:
-    """Parsed examples: ``inputs[name]`` is ``[n, ...]``, ``labels`` is int64 ``[n]``."""
+    """Parsed examples: ``inputs[name]`` is ``[n, ...]``, ``labels`` is int64 or, for real-valued ones, float32 ``[n]``.
+
+    ``slice_features[name]`` is ``[n]``: bytes (empty where missing), int64
+    (:data:`MISSING_INTEGER` where missing) or float32 (NaN where missing).
+    """
 
     inputs: dict[str, NDArray[Any]]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
+    slice_features: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def split_files(split_uri: str) -> list[str]:
@@ -94,11 +109,66 @@ def read_batches(files: Sequence[str], spec: ExampleSpec, batch_size: int) -> It
     """
     import tensorflow as tf
 
+    kinds = _slice_feature_kinds(files, spec)
+    parse, parse_slices = batch_parser(spec), _slice_parser(kinds)
+
+    @tf.autograph.experimental.do_not_convert
+    def parse_both(serialized: Any) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+        inputs, labels = parse(serialized)
+        return inputs, labels, parse_slices(serialized)
+
     dataset = tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(batch_size)
-    dataset = dataset.map(batch_parser(spec), num_parallel_calls=2).prefetch(2)
+    dataset = dataset.map(parse_both, num_parallel_calls=2).prefetch(2)
     with explained_data_errors(spec, files):
-        for inputs, labels in dataset.as_numpy_iterator():
-            yield Batch(inputs, np.asarray(labels, np.int64))
+        for inputs, labels, found in dataset.as_numpy_iterator():
+            missing = {name: np.full(len(labels), b"", object) for name in spec.slice_features}
+            yield Batch(inputs, np.asarray(labels, spec.label_dtype), {**missing, **found})
+
+
+#: Records looked at for the type of a slice feature; where none of them has it, it is taken for missing.
+_RECORDS_LOOKED_AT = 1000
+
+
+def _slice_feature_kinds(files: Sequence[str], spec: ExampleSpec) -> dict[str, str]:
+    """``bytes_list``, ``int64_list`` or ``float_list`` of each slice feature that the first records have."""
+    import tensorflow as tf
+
+    kinds: dict[str, str] = {}
+    if not spec.slice_features:
+        return kinds
+    with explained_data_errors(spec, files):
+        records = tf.data.TFRecordDataset(list(files), compression_type="GZIP").take(_RECORDS_LOOKED_AT)
+        for record in records.as_numpy_iterator():
+            features = tf.train.Example.FromString(record).features.feature
+            for name in spec.slice_features:
+                kind = features[name].WhichOneof("kind") if name in features else None
+                if kind is not None:
+                    kinds.setdefault(name, kind)
+            if len(kinds) == len(spec.slice_features):
+                break
+    return kinds
+
+
+def _slice_parser(kinds: dict[str, str]) -> Callable[[Any], dict[str, Any]]:
+    """Reads the first value of each feature, ``[n]``; see :class:`Batch` for examples that have none."""
+    import tensorflow as tf
+
+    dtypes = {"bytes_list": tf.string, "int64_list": tf.int64, "float_list": tf.float32}
+    absent = {"bytes_list": b"", "int64_list": MISSING_INTEGER, "float_list": float("nan")}
+    features = {
+        name: tf.io.FixedLenSequenceFeature([], dtypes[kind], allow_missing=True, default_value=absent[kind])
+        for name, kind in kinds.items()
+    }
+
+    def first(values: Any, kind: str) -> Any:
+        filler = tf.fill([tf.shape(values)[0], 1], tf.constant(absent[kind], dtypes[kind]))
+        return tf.concat([values, filler], axis=1)[:, 0]
+
+    def parse(serialized: Any) -> dict[str, Any]:
+        parsed = tf.io.parse_example(serialized, features) if features else {}
+        return {name: first(parsed[name], kind) for name, kind in kinds.items()}
+
+    return parse
 
 
 class explained_data_errors:
@@ -137,11 +207,11 @@ def batch_parser(spec: ExampleSpec) -> BatchParser:
     """
     user_parse = function_of(load_module(spec.parse_module), "parse_example") if spec.parse_module else None
     if user_parse is not None:
-        return _user_parser(user_parse, f"{spec.parse_module}: parse_example")
+        return _user_parser(user_parse, f"{spec.parse_module}: parse_example", spec.label_dtype)
     return _image_parser(spec, spec.image) if spec.image else _tensor_parser(spec)
 
 
-def _user_parser(parse_example: Callable[..., Any], what: str) -> BatchParser:
+def _user_parser(parse_example: Callable[..., Any], what: str, label_dtype: str) -> BatchParser:
     import tensorflow as tf
 
     convertible = tf.function(parse_example)  # AutoGraph takes the user's `if` and `for`; our own code needs none of it
@@ -150,7 +220,7 @@ def _user_parser(parse_example: Callable[..., Any], what: str) -> BatchParser:
     def parse_one(serialized: Any) -> tuple[dict[str, Any], Any]:
         inputs, label = call_user_function(convertible, serialized, what=what)
         named = inputs if isinstance(inputs, dict) else {"x": inputs}
-        return named, tf.cast(label, tf.int64)
+        return named, tf.cast(label, label_dtype)
 
     def parse(serialized: Any) -> tuple[dict[str, Any], Any]:
         first = tf.data.Dataset.from_tensors(tf.constant(b"")).map(parse_one).element_spec
@@ -166,7 +236,7 @@ def _image_parser(spec: ExampleSpec, image: ImageSpec) -> BatchParser:
 
     features = {
         spec.image_feature: tf.io.FixedLenFeature([], tf.string),
-        spec.label: tf.io.FixedLenFeature([], tf.int64),
+        spec.label: tf.io.FixedLenFeature([], tf.as_dtype(spec.label_dtype)),
     }
     shape = tf.TensorSpec([image.height, image.width, image.channels], tf.float32)
 
@@ -195,7 +265,7 @@ def _tensor_parser(spec: ExampleSpec) -> BatchParser:
 
     stored = {"float32": tf.float32, "int32": tf.int64, "int64": tf.int64}
     features = {f.name: tf.io.FixedLenFeature(f.shape, stored[f.dtype]) for f in spec.features}
-    features[spec.label] = tf.io.FixedLenFeature([], tf.int64)
+    features[spec.label] = tf.io.FixedLenFeature([], tf.as_dtype(spec.label_dtype))
 
     def parse(serialized: Any) -> tuple[dict[str, Any], Any]:
         parsed = tf.io.parse_example(serialized, features)

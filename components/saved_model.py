@@ -17,6 +17,7 @@ from edgeproof_edge.tensors import TensorSpec
 from numpy.typing import NDArray
 
 from components.errors import ModelError
+from components.saved_model_signatures import STRING, DecodeError, read_signatures
 
 EDGE_SIGNATURE = "edge"
 DEFAULT_SIGNATURE = "serving_default"
@@ -48,61 +49,33 @@ def saved_model_dir(uri: str) -> Path:
 
 
 def read_signature(directory: Path) -> Signature:
-    """Reads the raw-tensor signature without loading the model's variables.
+    """Reads the raw-tensor signature without loading TensorFlow or the model's variables.
 
     Raises:
         ModelError: No SavedModel, or none or several raw-tensor signatures; the message lists what there is.
     """
-    signatures = _signature_defs(saved_model_dir(str(directory)))
-    return _to_signature(key := _raw_key(signatures, directory), signatures[key])
-
-
-def _signature_defs(directory: Path) -> dict[str, Any]:
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    proto = saved_model_pb2.SavedModel()
+    file = saved_model_dir(str(directory)) / "saved_model.pb"
     try:
-        proto.ParseFromString((directory / "saved_model.pb").read_bytes())
+        signatures = read_signatures(file.read_bytes())
     except DecodeError as error:
-        raise ModelError(f"{directory}/saved_model.pb is damaged: {error}. Export the model again.") from error
-    if not proto.meta_graphs:
-        raise ModelError(f"{directory}/saved_model.pb holds no graph. Export the model again.")
-    return {k: v for k, v in proto.meta_graphs[0].signature_def.items() if v.inputs and not k.startswith("__")}
+        raise ModelError(f"{file} is damaged: {error}. Export the model again.") from error
+    if signatures is None:
+        raise ModelError(f"{file} holds no graph. Export the model again.")
+    raw = {key: sides for key, sides in signatures.items() if all(tensor.dtype != STRING for tensor in sides[0])}
+    key = _raw_key(sorted(raw), sorted(signatures), directory)
+    return Signature(key, *raw[key])
 
 
-def _raw_key(signatures: Mapping[str, Any], directory: Path) -> str:
-    from tensorflow import dtypes
-
-    raw = sorted(
-        key
-        for key, signature in signatures.items()
-        if all(dtypes.as_dtype(info.dtype) != dtypes.string for info in signature.inputs.values())
-    )
+def _raw_key(raw: list[str], signatures: list[str], directory: Path) -> str:
     for key in (EDGE_SIGNATURE, DEFAULT_SIGNATURE):
         if key in raw:
             return key
     if len(raw) == 1:
         return raw[0]
-    found = ", ".join(raw) if raw else f"none; signatures: {', '.join(sorted(signatures)) or 'none'}"
+    found = ", ".join(raw) if raw else f"none; signatures: {', '.join(signatures) or 'none'}"
     raise ModelError(
         f"{directory} needs one signature that takes raw tensors, named 'edge' where there are several; found {found}. "
         "Export one with a tf.function over the model's input tensors."
-    )
-
-
-def _to_signature(key: str, definition: Any) -> Signature:
-    return Signature(key, _tensor_specs(definition.inputs), _tensor_specs(definition.outputs))
-
-
-def _tensor_specs(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
-    from tensorflow import dtypes
-
-    return tuple(
-        TensorSpec(
-            name, tuple(dim.size for dim in infos[name].tensor_shape.dim), dtypes.as_dtype(infos[name].dtype).name
-        )
-        for name in sorted(infos)
     )
 
 

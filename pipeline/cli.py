@@ -21,6 +21,7 @@ VERBS = {
     "run": "Run the pipeline of a config file.",
     "check": "Check everything that can be refused before work starts.",
     "report": "Explain the verdict of the last run.",
+    "runs": "List past runs, or show what changed between two.",
     "convert": "Quantize a SavedModel without a pipeline.",
     "evaluate": "Judge a .tflite file against its float model without a pipeline.",
     "inspect": "Show what is inside a .tflite file.",

@@ -55,6 +55,7 @@ class DataFormat(str, Enum):
 class RecipeName(str, Enum):
     """Recipes of ``components.tflite_converter.recipes``, by their names in the config."""
 
+    AUTO = "auto"
     FLOAT32 = "float32"
     DYNAMIC = "dynamic"
     FLOAT16 = "float16"
@@ -196,6 +197,40 @@ class ModelConfig(Section):
         return self
 
 
+class QatMode(str, Enum):
+    """Whether a second model is fine-tuned with quantization in the loop."""
+
+    OFF = "off"
+    ON = "on"
+
+
+class QatConfig(Section):
+    """Quantization-aware training: fine-tunes the trained float model, which stays the baseline of the gate."""
+
+    mode: QatMode = Field(
+        QatMode.OFF, description="on: the fine-tuned model joins the converter's candidates; `qat: on` is short for it."
+    )
+    epochs: int = Field(
+        3, gt=0, description="Passes over the train split after float training; a fifth of float's epochs is usual."
+    )
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="Of Adam, falling along train.learning_rate_decay. Default: a tenth of train.learning_rate, so that the weights "
+        "settle beside where float training left them.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, values: Any) -> Any:
+        """Takes ``on`` for ``{mode: on}``; YAML 1.1 reads on and off as true and false."""
+        if isinstance(values, (bool, str)):
+            values = {"mode": values}
+        if isinstance(values, dict) and isinstance(values.get("mode"), bool):
+            return {**values, "mode": "on" if values["mode"] else "off"}
+        return values
+
+
 class TrainConfig(Section):
     """Training of a model module."""
 
@@ -204,9 +239,15 @@ class TrainConfig(Section):
     learning_rate: float = Field(
         1e-3, gt=0, description="Of Adam, unless the module brings its own optimizer; Keras's default."
     )
+    learning_rate_decay: Literal["cosine", "none"] = Field(
+        "cosine",
+        description="How the rate falls over the epochs: a constant one leaves BatchNorm models up to a point apart from "
+        "epoch to epoch. Not used where the module brings its own optimizer.",
+    )
     seed: int = Field(
         7, ge=0, description="Of weights, shuffling and augmentation; fixed so that a rerun gives the same model."
     )
+    qat: QatConfig = QatConfig()
 
 
 class CalibrationConfig(Section):
@@ -223,12 +264,47 @@ class CalibrationConfig(Section):
     seed: int = Field(7, ge=0, description="Of the draw.")
 
 
+class GoalConfig(Section):
+    """What recipe auto must keep of the float model on calibration examples that set no range."""
+
+    max_accuracy_loss: float = Field(
+        0.005, gt=0, lt=1, description="Share of float's right answers that may be lost, where an output names classes."
+    )
+    max_relative_error: float = Field(
+        0.05,
+        gt=0,
+        description="Root mean square error / spread of the output, where it is a real value; a tenth of it is aimed at. 0.05 adds 1 % "
+        "to the error of a model that explains 90 % of the variance.",
+    )
+    outputs: dict[str, Literal["classes", "ids", "values"]] = Field(
+        {}, description="What outputs are, by name. Default: found from what the float model gives."
+    )
+
+
 class ConvertConfig(Section):
     """The edge model."""
 
-    recipe: RecipeName = Field(RecipeName.INT8, description="How the weights and activations are stored.")
+    recipe: RecipeName = Field(
+        RecipeName.AUTO,
+        description="How the weights and activations are stored; auto is int8 by the cheapest cure that meets the goal.",
+    )
+    select_tf_operators: bool = Field(
+        False,
+        description="Whether operators without a TFLite kernel may come along as TensorFlow's own; the device then needs TF Select, "
+        "some 100 MB.",
+    )
+    goal: GoalConfig = GoalConfig()
+    fallbacks: tuple[Literal["int16x8", "float16", "dynamic"], ...] = Field(
+        (), description="Recipes that auto may try where no int8 model meets the goal, in this order."
+    )
+    max_candidates: int = Field(24, gt=0, description="Models that auto makes at most; the longest ladder is about 20.")
+    max_seconds: float = Field(
+        120.0, gt=0, description="Seconds after which auto makes no further model; small models take one or two."
+    )
     input_type: Literal["int8", "uint8", "float32"] | None = Field(
-        None, description="Type of the model's input. Default: int8 for the int8 recipe, float32 otherwise."
+        None,
+        description="Type of the model's input. Default: int8 for auto (float32 where only a float input meets the goal) and int8, "
+        "float32 otherwise.",
     )
     output_type: Literal["int8", "uint8", "float32"] | None = Field(
         None, description="Type of the model's output. Default: as input_type."
@@ -236,14 +312,44 @@ class ConvertConfig(Section):
     calibration: CalibrationConfig = CalibrationConfig()
 
 
-class GateConfig(Section):
-    """What a model must prove before it is published."""
+class SliceConfig(Section):
+    """One way to cut the holdout."""
 
+    by: Literal["label", "brightness"] | None = Field(
+        None, description="Built in: the label, or the mean brightness of an image in quarters of 0..255."
+    )
+    feature: str | None = Field(
+        None, description="Name of a feature of the examples; the model need not see it. Its first value counts."
+    )
+    buckets: tuple[float, ...] = Field(
+        (), description="Rising edges for a number; an edge belongs to the bucket above it. Without: a slice per value."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> SliceConfig:
+        if (self.by is None) == (self.feature is None):
+            raise ValueError("give either by (label, brightness) or feature")
+        if list(self.buckets) != sorted(set(self.buckets)) or (self.buckets and self.by == "label"):
+            raise ValueError(f"buckets {list(self.buckets)} must rise, and the label has none")
+        return self
+
+
+class GateConfig(Section):
+    """What a model must prove before it is published. Rules without a default are off."""
+
+    metric: Literal["top1", "topk", "f1", "auc", "mae", "rmse"] = Field(
+        "top1",
+        description="What is compared: right answers (top1, topk), F1 or AUC of two classes, or an error of real-valued labels.",
+    )
+    top_k: int = Field(5, gt=0, description="For topk: so many of the best scores may hold the label.")
     min_ratio: Decimal = Field(
         Decimal("0.97"),
         gt=0,
         le=1,
-        description="Right answers of the edge model / right answers of the float model, compared exactly.",
+        description="Right answers (or F1, AUC) of the edge model / those of the float model, compared exactly.",
+    )
+    max_error_factor: Decimal = Field(
+        Decimal("1.03"), ge=1, description="For mae and rmse: error of the edge model / error of the float model."
     )
     min_float_accuracy: Decimal | None = Field(
         None,
@@ -259,6 +365,47 @@ class GateConfig(Section):
     decision_threshold: float = Field(
         0.5, ge=0, le=1, description="Of a one-unit sigmoid output: at or above it, class 1."
     )
+    confidence: Decimal | None = Field(
+        None,
+        ge=Decimal("0.5"),
+        lt=1,
+        description="One-sided level, such as 0.95, at which the bound of the ratio must keep the rule too (paired closed form).",
+    )
+    slices: tuple[SliceConfig, ...] | None = Field(
+        None, description="How the holdout is cut. Default: by label, and by brightness for images."
+    )
+    slice_min_ratio: Decimal | None = Field(None, gt=0, le=2, description="Ratio that every slice must keep.")
+    slice_min_examples: int = Field(100, gt=0, description="Smaller slices are reported and not judged.")
+    class_min_ratio: Decimal | None = Field(None, gt=0, le=2, description="Ratio that every class must keep.")
+    class_min_examples: int = Field(100, gt=0, description="Smaller classes are reported and not judged.")
+    champion_min_ratio: Decimal | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="Right answers over those of the last model that was blessed, on this holdout; 1 means no worse.",
+    )
+    max_size_ratio: Decimal | None = Field(None, gt=0, description="Bytes of the edge model / bytes of its float twin.")
+    max_latency_ratio: Decimal | None = Field(
+        None,
+        gt=0,
+        description="Milliseconds of the edge model / those of its float twin on this host, which says little about devices.",
+    )
+    min_kernel_agreement: Decimal | None = Field(
+        None, gt=0, le=1, description="Share of same answers of built-in kernels and XNNPACK, on the sample."
+    )
+    kernel_sample: int = Field(
+        1000, ge=0, description="Examples that built-in kernels score too, for the report; 0 switches that off."
+    )
+
+    @model_validator(mode="after")
+    def _rules_fit_the_metric(self) -> GateConfig:
+        is_regression = self.metric in ("mae", "rmse")
+        for name in ("slice_min_ratio", "class_min_ratio", "champion_min_ratio", "min_kernel_agreement"):
+            if is_regression and getattr(self, name) is not None:
+                raise ValueError(f"{name} counts right answers, and metric {self.metric} has none")
+        if self.confidence is not None and self.metric in ("f1", "auc"):
+            raise ValueError(f"there is no confidence bound for metric {self.metric}")
+        return self
 
 
 class ReleaseConfig(Section):
@@ -297,6 +444,14 @@ class PipelineConfig(Section):
     convert: ConvertConfig = ConvertConfig()
     gate: GateConfig = GateConfig()
     release: ReleaseConfig = ReleaseConfig()
+
+    @model_validator(mode="after")
+    def _qat_needs_a_module(self) -> PipelineConfig:
+        if self.train.qat.mode is QatMode.ON and self.model.module is None:
+            raise ValueError(
+                "train.qat is on, but it fine-tunes the model of model.module; a run_fn or a SavedModel brings its own training"
+            )
+        return self
 
     @property
     def workspace_dir(self) -> Path:

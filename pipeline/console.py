@@ -19,7 +19,7 @@ from edgeproof_edge.errors import EdgeproofError
 
 PROGRESS_LOGGER = "edgeproof.progress"
 #: Steps of one long task (epochs, say) that are printed where the console cannot overwrite a line.
-MAX_STEP_LINES = 3
+MAX_STEP_LINES = 2
 
 
 class ProgressHandler(logging.Handler):

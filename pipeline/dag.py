@@ -12,24 +12,31 @@ from tfx.components import Trainer
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.importer import Importer
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration import metadata, pipeline
 from tfx.proto import trainer_pb2
-from tfx.types import standard_artifacts
+from tfx.types import Channel, standard_artifacts
 
 from components.code_version import code_version
 from components.evaluator.component import Evaluator
+from components.evaluator.slices import slices_to_json
 from components.example_validator.component import ExampleValidator
-from components.feature_schema import feature_schema, write_schema
+from components.feature_schema import feature_names, feature_schema, write_schema
 from components.pusher.component import Pusher
 from components.pusher.location import published_state
 from components.tflite_converter.component import TFLiteConverter
-from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
-from pipeline.config import PipelineConfig
+from components.tflite_converter.recipes import parse_fallbacks
+from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
+from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
+from pipeline.config import ConvertConfig, PipelineConfig, QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
-from pipeline.description import DataDescription, describe_data, fingerprint_directory, gate_rules
+from pipeline.description import DataDescription, describe_data, fingerprint_directory, gate_rules, gate_slices
 
 #: Beam in this process: no download of another runner, and no sdist of TFX built before every Beam node.
 LOCAL_BEAM_ARGS = ("--runner=FnApiRunner", "--sdk_container_image=local")
+#: Fine-tuning starts at a tenth of the float rate; see train.qat.learning_rate.
+QAT_RATE_DIVISOR = 10
 
 
 def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
@@ -42,7 +49,8 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
 
     examples = example_gen(config.data, code_version(example_gen_room(config.data)))
     schema = ImportSchemaGen(schema_file=str(write_schema(feature_schema_proto, config.workspace_dir / "schemas")))
-    statistics = statistics_gen(examples.outputs["examples"], schema.outputs["schema"])
+    described = () if config.data.schema_file else feature_names(feature_schema_proto)
+    statistics = statistics_gen(examples.outputs["examples"], schema.outputs["schema"], described)
     validator = ExampleValidator(statistics.outputs["statistics"], schema.outputs["schema"])
     model = _float_model(config, data, examples)
     converter = TFLiteConverter(
@@ -54,9 +62,12 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
         seed=config.convert.calibration.seed,
         input_type=config.convert.input_type,
         output_type=config.convert.output_type,
+        select_tf_operators=config.convert.select_tf_operators,
+        auto_settings=_auto_settings(config.convert).to_json(),
         example_spec=spec,
         code_version=code_version("tflite_converter", parse_sources),
     )
+    champion = _champion(config)
     evaluator = Evaluator(
         examples=examples.outputs["examples"],
         float_model=model.outputs[_model_key(config)],
@@ -66,6 +77,9 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
         num_classes=data.num_classes,
         decision_threshold=config.gate.decision_threshold,
         rules=gate_rules(config.gate).to_json(),
+        slices=slices_to_json(gate_slices(config)),
+        kernel_sample_size=config.gate.kernel_sample,
+        champion=champion.outputs["model"] if champion else None,
         code_version=code_version("evaluator", parse_sources),
     )
     pusher = Pusher(
@@ -89,7 +103,17 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
     return pipeline.Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(config.workspace_dir / "artifacts"),
-        components=[examples, schema, statistics, validator, model, converter, evaluator, pusher],
+        components=[
+            examples,
+            schema,
+            statistics,
+            validator,
+            model,
+            converter,
+            *([champion] if champion else []),
+            evaluator,
+            pusher,
+        ],
         enable_cache=True,
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(metadata_file(config))),
         beam_pipeline_args=list(LOCAL_BEAM_ARGS),
@@ -101,12 +125,31 @@ def metadata_file(config: PipelineConfig) -> Path:
     return config.workspace_dir / "metadata.sqlite"
 
 
+def _auto_settings(convert: ConvertConfig) -> AutoSettings:
+    return AutoSettings(
+        GoalSettings(**convert.goal.model_dump()),
+        Caps(convert.max_candidates, convert.max_seconds),
+        parse_fallbacks(convert.fallbacks),
+    )
+
+
+def _champion(config: PipelineConfig) -> Resolver | None:
+    """The last blessed edge model, where the gate compares with it; it resolves to nothing before the first blessing."""
+    if config.gate.champion_min_ratio is None:
+        return None
+    return Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("Champion")
+
+
 def _model_key(config: PipelineConfig) -> str:
     return "result" if config.model.saved_model else "model"
 
 
 def _float_model(config: PipelineConfig, data: DataDescription, examples: BaseNode) -> BaseNode:
-    """A stock Trainer with our ``run_fn``, or an Importer of the team's SavedModel. (A QAT model joins here as a second output.)"""
+    """A stock Trainer with our ``run_fn``, or an Importer of the team's SavedModel."""
     if config.model.saved_model:
         # The content is a property: an Importer otherwise re-uses whatever the same path held before.
         content = fingerprint_directory(config.model.saved_model)
@@ -118,11 +161,13 @@ def _float_model(config: PipelineConfig, data: DataDescription, examples: BaseNo
     training = TrainingSpec(
         examples=data.examples,
         num_classes=data.num_classes,
-        code_version=code_version("trainer", (source,)),
+        # Fine-tuning with quantization in the loop converts what came out, to score it.
+        code_version="-".join(code_version(room, (source,)) for room in _trainer_rooms(config.train)),
         module=config.model.module,
         run_fn=config.model.run_fn,
         hyperparameters=config.model.hyperparameters,
-        **config.train.model_dump(),
+        qat=_qat(config.train),
+        **config.train.model_dump(exclude={"qat"}),
     )
     return Trainer(
         run_fn="components.trainer.run_fn.run_fn",
@@ -133,3 +178,13 @@ def _float_model(config: PipelineConfig, data: DataDescription, examples: BaseNo
         ),  # accuracy per epoch; the holdout is the Evaluator's alone
         custom_config={TRAINING_SPEC_KEY: training.to_json()},
     )
+
+
+def _trainer_rooms(train: TrainConfig) -> tuple[str, ...]:
+    return ("trainer",) if train.qat.mode is QatMode.OFF else ("trainer", "tflite_converter")
+
+
+def _qat(train: TrainConfig) -> QatSpec | None:
+    if train.qat.mode is QatMode.OFF:
+        return None
+    return QatSpec(train.qat.epochs, train.qat.learning_rate or train.learning_rate / QAT_RATE_DIVISOR)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
-from components.evaluator.gate import GateRules
+from components.evaluator.slices import SliceBy, SliceSpec, check_slices
+from components.evaluator.thresholds import GateRules
 from components.examples import ExampleSpec, ImageSpec, TensorFeature
 from components.image_example_gen.folders import class_folder_pattern
 from components.user_module import function_of, load_module
-from pipeline.config import DataConfig, DataFormat, GateConfig, PipelineConfig
+from pipeline.config import DataConfig, DataFormat, GateConfig, PipelineConfig, SliceConfig
 from pipeline.data_source import matched_files, split_patterns
 
 
@@ -84,8 +86,45 @@ def _example_spec(data: DataConfig, class_names: tuple[str, ...], parse_module: 
 
 def gate_rules(gate: GateConfig) -> GateRules:
     """The rules of the gate, as exact decimal text."""
-    floor = gate.min_float_accuracy
-    return GateRules.from_text(str(gate.min_ratio), None if floor is None else str(floor), gate.min_examples)
+
+    def text(value: Decimal | None) -> str | None:
+        return None if value is None else str(value)
+
+    return GateRules.from_text(
+        str(gate.min_ratio),
+        text(gate.min_float_accuracy),
+        gate.min_examples,
+        metric=gate.metric,
+        top_k=gate.top_k,
+        maximum_error_factor=str(gate.max_error_factor),
+        confidence=text(gate.confidence),
+        slice_minimum_ratio=text(gate.slice_min_ratio),
+        slice_minimum_examples=gate.slice_min_examples,
+        class_minimum_ratio=text(gate.class_min_ratio),
+        class_minimum_examples=gate.class_min_examples,
+        champion_minimum_ratio=text(gate.champion_min_ratio),
+        maximum_size_ratio=text(gate.max_size_ratio),
+        maximum_latency_ratio=text(gate.max_latency_ratio),
+        minimum_kernel_agreement=text(gate.min_kernel_agreement),
+    )
+
+
+def gate_slices(config: PipelineConfig) -> tuple[SliceSpec, ...]:
+    """How the holdout is cut: as the config says, or by label (where there are classes) and by brightness (of images).
+
+    Raises:
+        InputError: Two slicings have the same name.
+    """
+    if config.gate.slices is None:
+        by_label = () if config.gate.metric in ("mae", "rmse") else (SliceSpec(SliceBy.LABEL),)
+        return (*by_label, SliceSpec(SliceBy.BRIGHTNESS)) if config.data.image else by_label
+    slices = tuple(_slice_spec(part) for part in config.gate.slices)
+    check_slices(slices)
+    return slices
+
+
+def _slice_spec(part: SliceConfig) -> SliceSpec:
+    return SliceSpec(SliceBy(part.by) if part.by else SliceBy.FEATURE, part.feature or "", part.buckets)
 
 
 def fingerprint_directory(directory: Path) -> str:

@@ -119,6 +119,8 @@ def _read_run(
         run_id=contexts[0].name,
         nodes=nodes,
         is_accepted=read_report(gate_report).verdict.accepted,
+        examples=_input(store, executions["Evaluator"], "Examples").uri,
+        float_model=_input(store, executions["TFLiteConverter"], "Model").uri,
         gate_report=str(gate_report),
         conversion_report=str(conversion_report),
         release=_release(_output(store, executions["Pusher"], "PushedModel")),
@@ -140,8 +142,17 @@ def _node_record(name: str, execution: Any) -> NodeRecord:
 
 def _output(store: metadata_store.MetadataStore, execution: Any, type_name: str) -> Any:
     """The execution's output artifact of a type; a cached execution points to the artifact of the one that made it."""
+    return _artifact(store, execution, type_name, metadata_store_pb2.Event.OUTPUT)
+
+
+def _input(store: metadata_store.MetadataStore, execution: Any, type_name: str) -> Any:
+    """The execution's input artifact of a type."""
+    return _artifact(store, execution, type_name, metadata_store_pb2.Event.INPUT)
+
+
+def _artifact(store: metadata_store.MetadataStore, execution: Any, type_name: str, event_type: int) -> Any:
     events = store.get_events_by_execution_ids([execution.id])
-    ids = [event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
+    ids = [event.artifact_id for event in events if event.type == event_type]
     return next(artifact for artifact in store.get_artifacts_by_id(ids) if artifact.type == type_name)
 
 

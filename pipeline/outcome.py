@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edgeproof_edge.flatbuffer import Inspection
-from edgeproof_edge.tensors import TensorSpec
-
+from components.evaluator.page import PAGE_FILE
 from components.evaluator.report import GateReport, explain, read_report
+from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport
 from pipeline.run_record import RunRecord
 
@@ -34,7 +33,9 @@ def _node_table(record: RunRecord) -> str:
 
 
 def _way_on(record: RunRecord) -> str:
-    lines = [f"report   {shortened(record.gate_report)}", f"log      {shortened(record.log)}"]
+    page = Path(record.gate_report).with_name(PAGE_FILE)
+    lines = [f"page     {shortened(str(page))}"] if page.is_file() else []
+    lines += [f"report   {shortened(record.gate_report)}", f"log      {shortened(record.log)}"]
     if record.release is None:
         return "\n".join(["nothing was published", *lines])
     release = record.release
@@ -57,10 +58,11 @@ def shortened(path: str) -> str:
 def describe_conversion(report: ConversionReport, directory: Path) -> str:
     """What was converted from what, how it compares with float, and where the files lie."""
     lines = [
-        f"{report.recipe.value}  {report.model.size_bytes:,} bytes ({report.float_model.size_bytes:,} in float), "
+        f"{report.chosen.name}  {report.model.size_bytes:,} bytes ({report.float_model.size_bytes:,} in float), "
         f"input {report.input_type.value}, output {report.output_type.value}",
         f"float operators: {_listed(report.inspection.float_operators)}",
         *_calibration_lines(report),
+        *describe_search(report),
         *_score_lines(report),
         *(f"warning: {warning}" for warning in report.warnings),
         f"wrote {directory}/model.tflite, float.tflite, conversion_report.json in {report.seconds.total:.1f} s",
@@ -80,37 +82,12 @@ def _calibration_lines(report: ConversionReport) -> list[str]:
 
 
 def _score_lines(report: ConversionReport) -> list[str]:
-    chosen = next(candidate for candidate in report.candidates if candidate.chosen)
-    outputs = chosen.score.outputs if chosen.score else ()
+    outputs = report.chosen.score.outputs if report.chosen.score and report.goal is None else ()
     return [
         f"output {output.output}: same class as float on {output.num_same} of {output.num_rows} examples that set no range"
         for output in outputs
         if output.num_same is not None
     ]
-
-
-def describe_inspection(inspection: Inspection) -> str:
-    """Operators, types and tensors of a .tflite file on one screen."""
-    operators = [
-        f"{use.count:>5} x {use.name} v{use.version}  {' '.join(use.input_dtypes)} -> {' '.join(use.output_dtypes)}"
-        for use in inspection.operators
-    ]
-    return "\n".join(
-        [
-            f"{inspection.size_bytes:,} bytes, sha256 {inspection.sha256}",
-            *(f"input   {_describe_tensor(tensor)}" for tensor in inspection.inputs),
-            *(f"output  {_describe_tensor(tensor)}" for tensor in inspection.outputs),
-            *operators,
-            f"float operators: {_listed(inspection.float_operators)}; {inspection.num_int_float_crossings} crossings between int and float",
-            f"custom operators: {_listed((*inspection.custom_operators, *inspection.flex_operators))}",
-            f"minimum runtime: {inspection.minimum_runtime or 'not stated'}",
-        ]
-    )
-
-
-def _describe_tensor(tensor: TensorSpec) -> str:
-    quantization = f" scale {tensor.scale:.6g} zero point {tensor.zero_point}" if tensor.is_quantized else ""
-    return f"{tensor.name}  {list(tensor.shape)} {tensor.dtype}{quantization}"
 
 
 def _listed(names: tuple[str, ...]) -> str:

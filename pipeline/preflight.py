@@ -13,7 +13,7 @@ from components.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
 from components.trainer.run_fn import resolve_run_fn
 from pipeline import data_source
-from pipeline.config import PipelineConfig
+from pipeline.config import PipelineConfig, QatMode
 from pipeline.description import DataDescription, describe_data
 from pipeline.errors import ConfigError, RunError
 
@@ -78,6 +78,10 @@ def _check_model(config: PipelineConfig, data: DataDescription) -> str:
     assert config.model.module is not None
     model = build_model(config.model.module, config.model.hyperparameters)
     check_model(model, data.examples, data.num_classes, config.model.module)
+    if config.train.qat.mode is QatMode.ON:
+        from components.trainer.fake_quantization import check_quantizable
+
+        check_quantizable(model, config.model.module)
     return f"model: {config.model.module}, {model.count_params():,} parameters"
 
 

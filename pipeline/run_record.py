@@ -51,6 +51,8 @@ class RunRecord(BaseModel):
     run_id: str
     nodes: tuple[NodeRecord, ...]
     is_accepted: bool
+    examples: str
+    float_model: str
     gate_report: str
     conversion_report: str
     release: ReleaseRecord | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.errors import DataError
-from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD, Counts
-from components.evaluator.evidence import Case, judge_case
-from components.evaluator.gate import GateRules
-from components.evaluator.report import GateReport
+from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
+from components.evaluator.evidence import Case, Champion, Judgement, judge_case
+from components.evaluator.kernel_check import DEFAULT_SAMPLE_SIZE
 from components.evaluator.scoring import BATCH_SIZE, Candidate, Scorer
+from components.evaluator.slices import SliceSpec
+from components.evaluator.tally import Tally
+from components.evaluator.thresholds import GateRules
 from components.examples import Batch
 from components.npz import read_arrays
 from components.saved_model import Signature, bind_inputs, saved_model_dir
@@ -31,19 +34,27 @@ def evaluate_arrays(
     decision_threshold: float = DEFAULT_DECISION_THRESHOLD,
     candidate_name: str = "candidate",
     source: str = "arrays",
-) -> GateReport:
+    slices: tuple[SliceSpec, ...] = (),
+    slice_features: Mapping[str, NDArray[Any]] | None = None,
+    kernel_sample_size: int = DEFAULT_SAMPLE_SIZE,
+    champion: Path | None = None,
+) -> Judgement:
     """Scores a float SavedModel and a .tflite file on the same rows and judges.
 
     Args:
         saved_model: Directory of the SavedModel, or of an artifact that holds it.
         tflite: The candidate's file; a damaged one is a refusal, a missing one too.
         inputs: Raw tensors ``[n, ...]`` by input name, in real-world units.
-        labels: Class indices ``[n]``.
+        labels: Class indices ``[n]``, or real numbers for ``mae`` and ``rmse``.
         rules: The gate's thresholds.
         class_names: By label, for the report; empty where there are none.
         decision_threshold: For models with one output unit.
         candidate_name: How to call the candidate, such as ``int8``.
         source: Where the rows come from, for the report.
+        slices: How the rows are cut.
+        slice_features: Values ``[n]`` by name, for slices by feature.
+        kernel_sample_size: Rows that a second kernel family scores too; 0 switches that off.
+        champion: File of the model released now, for ``rules.champion_minimum_ratio``.
 
     Raises:
         InputError: The SavedModel cannot be used, or the rows do not fit it.
@@ -56,29 +67,47 @@ def evaluate_arrays(
         expected_num_examples=len(labels),
         rules=rules,
         class_names=class_names,
+        num_classes=len(class_names),
         decision_threshold=decision_threshold,
+        slices=slices,
+        kernel_sample_size=kernel_sample_size,
+        champion=None if champion is None else Champion(0, champion),
     )
 
-    def score(candidate: Candidate) -> Counts:
-        scorer = Scorer(case.saved_model, candidate, len(class_names), decision_threshold)
-        total = Counts()
+    def score(candidate: Candidate) -> Tally:
+        scorer = Scorer(case.saved_model, candidate, case.measurement, champion=champion)
+        total = Tally()
         for start in range(0, len(labels), BATCH_SIZE):
             rows = slice(start, start + BATCH_SIZE)
-            total += scorer.score(Batch({name: array[rows] for name, array in inputs.items()}, labels[rows]))
+            features = {name: array[rows] for name, array in (slice_features or {}).items()}
+            total += scorer.score(Batch({n: array[rows] for n, array in inputs.items()}, labels[rows], features))
         return total
 
     return judge_case(case, score)
 
 
-def load_npz_dataset(path: Path, signature: Signature) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+@dataclass(frozen=True)
+class Dataset:
+    """Rows of an npz file.
+
+    Attributes:
+        inputs: ``[n, ...]`` by input name, cast to the inputs' dtypes.
+        labels: Class indices ``[n]``, or real numbers ``[n]`` or ``[n, d]``.
+        features: The file's other arrays of that length, ``[n]``: what slices may be cut by.
+    """
+
+    inputs: dict[str, NDArray[Any]]
+    labels: NDArray[Any]
+    features: dict[str, NDArray[Any]]
+
+
+def load_npz_dataset(path: Path, signature: Signature, *, real_labels: bool = False) -> Dataset:
     """Reads a labeled data set: arrays ``x`` and ``y``, or one array per input name and ``y``.
 
     Args:
         path: A .npz file as ``numpy.savez`` writes it. Pickled arrays are not read: unpickling runs code.
         signature: The float model's signature.
-
-    Returns:
-        Inputs ``[n, ...]`` by input name, cast to the inputs' dtypes, and class indices ``[n]``.
+        real_labels: Whether labels are real numbers, not class indices.
 
     Raises:
         DataError: The file or an array is missing, empty, pickled, or lengths differ.
@@ -90,14 +119,15 @@ def load_npz_dataset(path: Path, signature: Signature) -> tuple[dict[str, NDArra
             f"{path} has no array 'y' with the class indices; found {sorted(arrays)}. Add it to numpy.savez."
         )
     given = _arrays_of_inputs(arrays, [spec.name for spec in signature.inputs], path)
-    labels = _class_indices(arrays["y"], path)
+    labels = _real_labels(arrays["y"], path) if real_labels else _class_indices(arrays["y"], path)
     lengths = {name: len(array) if array.ndim else 0 for name, array in given.items()}
     if not len(labels) or set(lengths.values()) != {len(labels)}:
         raise DataError(
             f"{path} has {len(labels)} labels and inputs of length {lengths}; every row needs one label, and at least "
             "one row."
         )
-    return bind_inputs(given, signature.inputs), labels
+    features = {n: a for n, a in arrays.items() if n not in {"x", "y", *given} and a.shape == (len(labels),)}
+    return Dataset(bind_inputs(given, signature.inputs), labels, features)
 
 
 def _arrays_of_inputs(arrays: Mapping[str, NDArray[Any]], names: list[str], path: Path) -> dict[str, NDArray[Any]]:
@@ -127,3 +157,9 @@ def _class_indices(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
             f"{path}: y is {labels.dtype} with values that are no class indices; it takes whole numbers from 0."
         )
     return flat.astype(np.int64)
+
+
+def _real_labels(labels: NDArray[Any], path: Path) -> NDArray[np.float64]:
+    if labels.dtype.kind not in "iuf" or labels.ndim == 0:
+        raise DataError(f"{path}: y is {labels.dtype} of shape {list(labels.shape)}; it takes one real number per row.")
+    return labels.astype(np.float64)

@@ -10,12 +10,14 @@ from tfx.types import BaseChannel, channel_utils, component_spec, standard_artif
 
 from components.evaluator import executor
 from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
-from components.evaluator.gate import GateRules
+from components.evaluator.kernel_check import DEFAULT_SAMPLE_SIZE
+from components.evaluator.slices import slices_from_json
+from components.evaluator.thresholds import GateRules
 from components.examples import ExampleSpec
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
-    """All inputs are required: without a baseline, or a count of its own, nothing can be proved."""
+    """All inputs but the champion are required: without a baseline, or a count of its own, nothing can be proved."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {
         "eval_split": component_spec.ExecutionParameter(type=str),
@@ -23,6 +25,8 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         "num_classes": component_spec.ExecutionParameter(type=int),
         "decision_threshold": component_spec.ExecutionParameter(type=float),
         "rules": component_spec.ExecutionParameter(type=str),
+        "slices": component_spec.ExecutionParameter(type=str),
+        "kernel_sample_size": component_spec.ExecutionParameter(type=int),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {
@@ -30,6 +34,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "float_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "tflite_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "champion": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
     }
     OUTPUTS: ClassVar[dict[str, Any]] = {
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -40,8 +45,10 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 class Evaluator(base_beam_component.BaseBeamComponent):
     """Compares the exact .tflite bytes with the float SavedModel on every example of the holdout.
 
-    ``evaluation`` holds ``gate_report.json`` and the properties ``verdict``, ``num_examples``, ``float_accuracy`` and
-    ``candidate_accuracy``; ``blessing`` is what TFX's own Evaluator writes, for the .tflite model.
+    ``evaluation`` holds ``gate_report.json``, what ``tfma.load_eval_result`` and ``tfma.load_validation_result`` read
+    (models ``candidate`` and ``baseline``), ``flipped.npz`` with a few examples that changed their answer, and the
+    properties ``verdict``, ``num_examples``, ``float_accuracy`` and ``candidate_accuracy``; ``blessing`` is what TFX's own
+    Evaluator writes, for the .tflite model.
     """
 
     SPEC_CLASS = EvaluatorSpec
@@ -59,6 +66,9 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         num_classes: int = 0,
         eval_split: str = "eval",
         decision_threshold: float = DEFAULT_DECISION_THRESHOLD,
+        slices: str = "[]",
+        kernel_sample_size: int = DEFAULT_SAMPLE_SIZE,
+        champion: BaseChannel | None = None,
     ) -> None:
         """Builds the node.
 
@@ -73,11 +83,17 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             num_classes: Number of classes; 0 takes it from the models' outputs.
             eval_split: Name of the holdout.
             decision_threshold: For models with one output unit; above it is class 1.
+            slices: :func:`slices_to_json`.
+            kernel_sample_size: Examples that a second kernel family scores too; 0 switches that off.
+            champion: Model channel of a resolver, the last blessed model, for the rule that compares with it; may be empty.
 
         Raises:
-            InputError: The rules or the class names cannot be meant.
+            InputError: The rules, the slices or the class names cannot be meant.
         """
-        GateRules.from_json(rules)
+        needs_champion = GateRules.from_json(rules).champion_minimum_ratio is not None
+        if needs_champion != (champion is not None):
+            raise InputError("the rule about the current release and the channel that gives it belong together.")
+        slices_from_json(slices)
         class_names = ExampleSpec.from_json(example_spec).class_names
         if class_names and num_classes not in (0, len(class_names)):
             raise InputError(
@@ -94,6 +110,9 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 num_classes=num_classes,
                 decision_threshold=float(decision_threshold),
                 rules=rules,
+                slices=slices,
+                kernel_sample_size=kernel_sample_size,
+                champion=champion,
                 code_version=code_version,
                 evaluation=channel_utils.as_channel([standard_artifacts.ModelEvaluation()]),
                 blessing=channel_utils.as_channel([standard_artifacts.ModelBlessing()]),

@@ -2,14 +2,13 @@
 
 Rules: 1. Integers only, so a sum over any number of workers is exact and in any order the same. 2. An output with a NaN
 or an infinity is never right. 3. A tie goes to the lower class index, as ``argmax`` does on a device. 4. A label
-outside the classes counts as an example that nobody got right.
+outside the classes counts as an example that nobody got right. 5. "Right" is top-1, or top-k where the gate asks for it:
+of equal scores the lower class indices rank first.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -111,22 +110,6 @@ class Counts:
         }
         return tuple(sentence for sentence, holds in checks.items() if not holds)
 
-    def to_json(self) -> str:
-        """The counts as one line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Counts:
-        """Reads what :meth:`to_json` wrote.
-
-        Raises:
-            DataError: A field is missing, unknown, or not an integer.
-        """
-        try:
-            return cls(**_integers(json.loads(text)))
-        except (TypeError, ValueError) as error:
-            raise DataError(f"these are not evaluation counts: {error}") from error
-
 
 def _add(left: Any, right: Any) -> Any:
     if isinstance(left, int):
@@ -138,17 +121,6 @@ def _add(left: Any, right: Any) -> Any:
 
 def _smallest(value: int | tuple[int, ...]) -> int:
     return value if isinstance(value, int) else min(value, default=0)
-
-
-def _integers(record: Mapping[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in fields(Counts)}
-    if set(record) != names:
-        raise ValueError(f"fields {sorted(names.symmetric_difference(record))} are missing or unknown")
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-    for name, value in values.items():
-        if any(type(number) is not int for number in (value if isinstance(value, tuple) else (value,))):
-            raise ValueError(f"{name} is {value!r}, not whole numbers")
-    return values
 
 
 @dataclass(frozen=True)
@@ -183,13 +155,79 @@ def worst_classes(counts: Counts, minimum_examples: int = 20, limit: int = 5) ->
     return tuple(sorted(results, key=lambda result: (result.kept, result.label))[:limit])
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Both models' answers on one batch, row by row; every array is ``[n]``.
+
+    Attributes:
+        num_classes: Number of classes.
+        labels: Class indices, int64.
+        in_range: Whether the label names a class.
+        predicted_float: Classes that the float model gives the highest score, int64.
+        predicted_candidate: The same for the candidate.
+        finite_float: Rows without NaN and infinity.
+        finite_candidate: The same for the candidate.
+        right_float: Rows that the float model got right.
+        right_candidate: The same for the candidate.
+    """
+
+    num_classes: int
+    labels: NDArray[np.int64]
+    in_range: NDArray[np.bool_]
+    predicted_float: NDArray[np.int64]
+    predicted_candidate: NDArray[np.int64]
+    finite_float: NDArray[np.bool_]
+    finite_candidate: NDArray[np.bool_]
+    right_float: NDArray[np.bool_]
+    right_candidate: NDArray[np.bool_]
+
+    @property
+    def outcomes(self) -> NDArray[np.int64]:
+        """0 both right, 1 only the float model, 2 only the candidate, 3 neither."""
+        return 3 - 2 * self.right_float.astype(np.int64) - self.right_candidate
+
+    def counts(self) -> Counts:
+        """The batch as integers; nothing is known about clipping here."""
+        both, only_float, only_candidate, neither = _histogram(self.outcomes, 4)
+        return Counts(
+            num_examples=len(self.labels),
+            num_correct_float=both + only_float,
+            num_correct_candidate=both + only_candidate,
+            num_both_correct=both,
+            num_only_float_correct=only_float,
+            num_only_candidate_correct=only_candidate,
+            num_neither_correct=neither,
+            num_nonfinite_float=_count(~self.finite_float),
+            num_nonfinite_candidate=_count(~self.finite_candidate),
+            num_label_out_of_range=_count(~self.in_range),
+            predicted_float=_histogram(self.predicted_float[self.finite_float], self.num_classes),
+            predicted_candidate=_histogram(self.predicted_candidate[self.finite_candidate], self.num_classes),
+            examples_by_label=_histogram(self.labels[self.in_range], self.num_classes),
+            correct_float_by_label=_histogram(self.labels[self.right_float], self.num_classes),
+            correct_candidate_by_label=_histogram(self.labels[self.right_candidate], self.num_classes),
+        )
+
+
 def count_batch(
     labels: NDArray[Any],
     float_output: NDArray[Any],
     candidate_output: NDArray[Any],
     num_classes: int = 0,
     decision_threshold: float = DEFAULT_DECISION_THRESHOLD,
+    top_k: int = 1,
 ) -> Counts:
+    """The counts of :func:`compare`; raises what that raises."""
+    return compare(labels, float_output, candidate_output, num_classes, decision_threshold, top_k).counts()
+
+
+def compare(
+    labels: NDArray[Any],
+    float_output: NDArray[Any],
+    candidate_output: NDArray[Any],
+    num_classes: int = 0,
+    decision_threshold: float = DEFAULT_DECISION_THRESHOLD,
+    top_k: int = 1,
+) -> Comparison:
     """Compares both models' outputs with the labels of one batch.
 
     Args:
@@ -198,13 +236,14 @@ def count_batch(
         candidate_output: The candidate's scores in real-world units, of the same shape.
         num_classes: Number of classes; 0 takes it from the outputs (a one-unit output means 2).
         decision_threshold: A one-unit output above it is class 1.
+        top_k: A row is right when its label is among the classes with the ``top_k`` highest scores.
 
     Raises:
         DataError: The labels are not one class index per row of the outputs.
-        ModelError: The outputs differ in shape, or do not give one score per class.
+        ModelError: The outputs differ in shape, do not give one score per class, or are no more than ``top_k``.
     """
-    float_scores = _scores(float_output, "float model")
-    candidate_scores = _scores(candidate_output, "candidate")
+    float_scores = class_scores(float_output, "float model")
+    candidate_scores = class_scores(candidate_output, "candidate")
     if float_scores.shape != candidate_scores.shape:
         raise ModelError(
             f"the float model's output has shape {list(float_output.shape)} and the candidate's "
@@ -213,31 +252,45 @@ def count_batch(
         )
     truth = _labels(labels, len(float_scores))
     width = _num_classes(float_scores.shape[1], num_classes)
+    if not 1 <= top_k < width:
+        raise ModelError(
+            f"the gate counts an answer as right among the {top_k} best, and the models tell {width} classes apart: "
+            "everything would be right. Lower gate.top_k."
+        )
     in_range = (truth >= 0) & (truth < width)
-    predicted_float, finite_float = _predict(float_scores, decision_threshold)
-    predicted_candidate, finite_candidate = _predict(candidate_scores, decision_threshold)
-    right_float = in_range & finite_float & (predicted_float == truth)
-    right_candidate = in_range & finite_candidate & (predicted_candidate == truth)
-    return Counts(
-        num_examples=len(truth),
-        num_correct_float=_count(right_float),
-        num_correct_candidate=_count(right_candidate),
-        num_both_correct=_count(right_float & right_candidate),
-        num_only_float_correct=_count(right_float & ~right_candidate),
-        num_only_candidate_correct=_count(right_candidate & ~right_float),
-        num_neither_correct=_count(~right_float & ~right_candidate),
-        num_nonfinite_float=_count(~finite_float),
-        num_nonfinite_candidate=_count(~finite_candidate),
-        num_label_out_of_range=_count(~in_range),
-        predicted_float=_histogram(predicted_float[finite_float], width),
-        predicted_candidate=_histogram(predicted_candidate[finite_candidate], width),
-        examples_by_label=_histogram(truth[in_range], width),
-        correct_float_by_label=_histogram(truth[right_float], width),
-        correct_candidate_by_label=_histogram(truth[right_candidate], width),
+    predicted_float, finite_float = predict_classes(float_scores, decision_threshold)
+    predicted_candidate, finite_candidate = predict_classes(candidate_scores, decision_threshold)
+    return Comparison(
+        num_classes=width,
+        labels=truth,
+        in_range=in_range,
+        predicted_float=predicted_float,
+        predicted_candidate=predicted_candidate,
+        finite_float=finite_float,
+        finite_candidate=finite_candidate,
+        right_float=in_range & finite_float & _is_right(predicted_float, float_scores, truth, in_range, top_k),
+        right_candidate=in_range
+        & finite_candidate
+        & _is_right(predicted_candidate, candidate_scores, truth, in_range, top_k),
     )
 
 
-def _scores(output: NDArray[Any], whose: str) -> NDArray[Any]:
+def _is_right(
+    predicted: NDArray[np.int64],
+    scores: NDArray[Any],
+    truth: NDArray[np.int64],
+    in_range: NDArray[np.bool_],
+    top_k: int,
+) -> NDArray[np.bool_]:
+    if top_k == 1:
+        return np.asarray(predicted == truth, np.bool_)
+    labels = np.where(in_range, truth, 0)[:, None]
+    of_label = np.take_along_axis(scores, labels, axis=1)
+    ahead = (scores > of_label) | ((scores == of_label) & (np.arange(scores.shape[1]) < labels))
+    return np.asarray(ahead.sum(axis=1) < top_k, np.bool_)
+
+
+def class_scores(output: NDArray[Any], whose: str) -> NDArray[Any]:
     """``[n, classes]``, or ``[n, 1]`` for one unit; dimensions of size one in between are dropped."""
     if output.dtype.kind not in "fiu" or output.ndim == 0:
         raise ModelError(
@@ -274,7 +327,8 @@ def _num_classes(num_outputs: int, num_classes: int) -> int:
     return from_outputs
 
 
-def _predict(scores: NDArray[Any], decision_threshold: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def predict_classes(scores: NDArray[Any], decision_threshold: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The class of every row of scores ``[n, classes]``, and which rows are finite."""
     finite = np.isfinite(scores).all(axis=1)
     classes = scores[:, 0] > decision_threshold if scores.shape[1] == 1 else scores.argmax(axis=1)
     return classes.astype(np.int64), finite

@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.compat import stack_name
-from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD, Counts
-from components.evaluator.gate import GateRules, RuleResult, candidate_unchanged, candidate_usable, judge
-from components.evaluator.report import BaselineRecord, CandidateRecord, GateReport, RuntimeRecord, build_report
-from components.evaluator.scoring import NUM_THREADS, Candidate, CandidateError, sha256_of_directory
+from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
+from components.evaluator.diagnosis import Diagnosis, read_diagnosis
+from components.evaluator.gate import Setting, candidate_unchanged, candidate_usable, judge
+from components.evaluator.kernel_check import DEFAULT_SAMPLE_SIZE
+from components.evaluator.latency import measure_latencies
+from components.evaluator.release_rules import Latency, latency_kept, size_kept
+from components.evaluator.report import (
+    BaselineRecord,
+    CandidateRecord,
+    GateReport,
+    LineageRecord,
+    RuntimeRecord,
+    Subjects,
+    build_report,
+)
+from components.evaluator.rule import RuleResult
+from components.evaluator.scoring import NUM_THREADS, Candidate, CandidateError, Measurement, sha256_of_directory
+from components.evaluator.slices import SliceSpec, check_slices
+from components.evaluator.tally import Tally
+from components.evaluator.thresholds import GateRules
+
+#: What the converter writes beside the candidate.
+FLOAT_FILE = "float.tflite"
+CONVERSION_REPORT_FILE = "conversion_report.json"
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model released now: the id of its artifact and its file."""
+
+    model_id: int
+    tflite: Path
 
 
 @dataclass(frozen=True)
@@ -19,7 +47,7 @@ class Case:
 
     Attributes:
         saved_model: Directory of the float SavedModel.
-        tflite: File of the candidate.
+        tflite: File of the candidate; its float twin and the converter's report are looked for beside it.
         candidate_name: Recipe that made it, such as ``int8``.
         split: Name of the examples, for the report.
         expected_num_examples: Examples there are, counted by someone else than the scoring; None refuses.
@@ -27,7 +55,12 @@ class Case:
         checks_recorded_sha256: Whether ``recorded_sha256`` is a rule. Outside a pipeline nobody recorded one.
         recorded_sha256: What the converter recorded, lower-case hex; empty refuses where it is a rule.
         class_names: By label; empty where the data does not name them.
+        num_classes: Number of classes; 0 takes it from the outputs.
         decision_threshold: For models with one output unit.
+        slices: How the holdout is cut.
+        kernel_sample_size: Examples that a second kernel family scores too; 0 switches that off.
+        champion: The model released now, where there is one and it is compared.
+        lineage: Artifacts that went in, for the report.
     """
 
     saved_model: Path
@@ -38,11 +71,48 @@ class Case:
     rules: GateRules
     checks_recorded_sha256: bool = False
     recorded_sha256: str = ""
-    class_names: tuple[str, ...] = field(default=())
+    class_names: tuple[str, ...] = ()
+    num_classes: int = 0
     decision_threshold: float = DEFAULT_DECISION_THRESHOLD
+    slices: tuple[SliceSpec, ...] = ()
+    kernel_sample_size: int = DEFAULT_SAMPLE_SIZE
+    champion: Champion | None = None
+    lineage: tuple[LineageRecord, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_slices(self.slices)
+
+    @property
+    def measurement(self) -> Measurement:
+        """What the scoring counts."""
+        share = self.kernel_sample_size / self.expected_num_examples if self.expected_num_examples else 0.0
+        return Measurement(
+            metric=self.rules.metric,
+            top_k=self.rules.answers_ranked,
+            num_classes=self.num_classes,
+            decision_threshold=self.decision_threshold,
+            class_names=self.class_names,
+            slices=self.slices,
+            kernel_sample_share=min(share, 1.0),
+        )
+
+    @property
+    def setting(self) -> Setting:
+        """What the rules need to know beside the counts."""
+        return Setting(
+            self.expected_num_examples, self.candidate_name, self.slices, self.class_names, self.champion is not None
+        )
 
 
-def judge_case(case: Case, score: Callable[[Candidate], Counts]) -> GateReport:
+@dataclass(frozen=True)
+class Judgement:
+    """The report, and what was counted (None when nothing could be)."""
+
+    report: GateReport
+    tally: Tally | None
+
+
+def judge_case(case: Case, score: Callable[[Candidate], Tally]) -> Judgement:
     """Opens the candidate, has it scored, judges, reports. A candidate that cannot be judged is refused, with the
     reason.
 
@@ -54,26 +124,16 @@ def judge_case(case: Case, score: Callable[[Candidate], Counts]) -> GateReport:
         EdgeproofError: The data or the float model cannot be used.
     """
     candidate, findings = _open_candidate(case)
-    counts: Counts | None = None
+    tally: Tally | None = None
     if candidate is not None and all(finding.passed for finding in findings):
         try:
-            counts = score(candidate)
+            tally = score(candidate)
         except CandidateError as error:
             findings = (*(f for f in findings if f.name != "candidate_usable"), candidate_usable(str(error)))
-    verdict = judge(counts, case.expected_num_examples, case.rules, case.candidate_name, findings)
-    return build_report(
-        verdict,
-        counts,
-        case.rules,
-        split=case.split,
-        expected_num_examples=case.expected_num_examples,
-        class_names=case.class_names,
-        decision_threshold=case.decision_threshold,
-        baseline=BaselineRecord(sha256=sha256_of_directory(case.saved_model)),
-        candidate=_candidate_record(case, candidate),
-        runtime=_runtime_record(),
-        stack=stack_name(),
-    )
+    latency = _latency(case) if tally is not None else ()
+    verdict = judge(tally, case.rules, case.setting, (*findings, *_file_rules(case, candidate, latency)))
+    report = build_report(verdict, tally, case.rules, case.setting, _subjects(case, candidate, latency))
+    return Judgement(report, tally)
 
 
 def _open_candidate(case: Case) -> tuple[Candidate | None, tuple[RuleResult, ...]]:
@@ -89,12 +149,63 @@ def _open_candidate(case: Case) -> tuple[Candidate | None, tuple[RuleResult, ...
     return candidate, (candidate_usable(None), *unchanged)
 
 
+def _file_rules(case: Case, candidate: Candidate | None, latency: tuple[Latency, ...]) -> tuple[RuleResult, ...]:
+    """Rules about the files; a candidate that cannot be read has its own refusal already."""
+    results = []
+    if candidate is not None and case.rules.maximum_size_ratio is not None:
+        results.append(size_kept(candidate.size_bytes, _float_size(case), case.rules.maximum_size_ratio))
+    if candidate is not None and case.rules.maximum_latency_ratio is not None:
+        found = {record.name: record for record in latency}
+        mine, reference = found.get(case.candidate_name), found.get(FLOAT_FILE)
+        results.append(latency_kept(mine, reference, case.rules.maximum_latency_ratio))
+    return tuple(results)
+
+
+def _float_size(case: Case) -> int | None:
+    file = case.tflite.parent / FLOAT_FILE
+    return file.stat().st_size if file.is_file() else None
+
+
+def _latency(case: Case) -> tuple[Latency, ...]:
+    """Measured only where a rule asks for it: it takes time, and differs from run to run."""
+    if case.rules.maximum_latency_ratio is None:
+        return ()
+    return measure_latencies({case.candidate_name: case.tflite, FLOAT_FILE: case.tflite.parent / FLOAT_FILE})
+
+
+def _subjects(case: Case, candidate: Candidate | None, latency: tuple[Latency, ...]) -> Subjects:
+    diagnosis = read_diagnosis(case.tflite.parent / CONVERSION_REPORT_FILE) or Diagnosis(None, None)
+    subjects = Subjects(
+        split=case.split,
+        decision_threshold=case.decision_threshold,
+        baseline=BaselineRecord(sha256=sha256_of_directory(case.saved_model)),
+        candidate=_candidate_record(case, candidate),
+        runtime=_runtime_record(),
+        stack=stack_name(),
+        latency=latency,
+        lineage=case.lineage,
+        cause=diagnosis.cause,
+        remedy=diagnosis.remedy,
+    )
+    if case.champion is None:
+        return subjects
+    return replace(subjects, champion_id=case.champion.model_id, champion_sha256=_sha256_of(case.champion.tflite))
+
+
+def _sha256_of(tflite: Path) -> str | None:
+    try:
+        return Candidate.read(tflite).sha256
+    except CandidateError:
+        return None
+
+
 def _candidate_record(case: Case, candidate: Candidate | None) -> CandidateRecord:
     return CandidateRecord(
         name=case.candidate_name,
         sha256=candidate.sha256 if candidate else None,
         size_bytes=candidate.size_bytes if candidate else None,
         recorded_sha256=case.recorded_sha256 or None,
+        float_size_bytes=_float_size(case),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,16 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
 
 from components.errors import DataError
-from components.evaluator.evidence import Case, judge_case
-from components.evaluator.gate import GateRules
-from components.evaluator.report import GateReport, write_report
+from components.evaluator.evidence import Case, Champion, judge_case
+from components.evaluator.flips import write_flips
+from components.evaluator.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, write_page
+from components.evaluator.report import GateReport, LineageRecord, write_report
 from components.evaluator.scoring import Candidate
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
+from components.evaluator.slices import SliceBy, slices_from_json
+from components.evaluator.tally import Tally
+from components.evaluator.tfma_results import write_tfma_results
+from components.evaluator.thresholds import GateRules
 from components.examples import ExampleSpec, split_files
 from components.saved_model import saved_model_dir
 
@@ -32,7 +38,7 @@ progress = logging.getLogger("edgeproof.progress")
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Scores, judges, writes ``gate_report.json`` and the blessing."""
+    """Scores, judges, writes ``gate_report.json``, TFMA's files and the blessing."""
 
     def Do(
         self,
@@ -43,7 +49,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Runs the evaluation.
 
         Args:
-            input_dict: ``examples``, ``statistics``, ``float_model``, ``tflite_model``.
+            input_dict: ``examples``, ``statistics``, ``float_model``, ``tflite_model``, and ``champion`` where a model is
+                released now and the rules compare with it.
             output_dict: ``evaluation``, ``blessing``.
             exec_properties: As in :class:`components.evaluator.component.EvaluatorSpec`.
 
@@ -53,25 +60,40 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         case = read_case(input_dict, exec_properties)
         files = files_of_split(input_dict["examples"], case.split)
-        example_spec = ExampleSpec.from_json(exec_properties["example_spec"])
+        directory = Path(evaluation.uri)
 
-        def score(candidate: Candidate) -> Any:
+        def score(candidate: Candidate) -> Tally:
             job = ScoringJob(
                 saved_model=case.saved_model,
                 tflite=case.tflite,
                 sha256=candidate.sha256,
-                example_spec=example_spec,
-                num_classes=exec_properties["num_classes"],
-                decision_threshold=case.decision_threshold,
+                example_spec=read_example_spec(exec_properties),
+                measurement=case.measurement,
+                champion=case.champion.tflite if case.champion else None,
             )
-            return score_files(self._make_beam_pipeline, files, job, Path(evaluation.uri))
+            return score_files(self._make_beam_pipeline, files, job, directory)
 
-        report = judge_case(case, score)
-        write_report(report, Path(evaluation.uri))
-        describe_evaluation(evaluation, report)
-        write_blessing(artifact_utils.get_single_instance(output_dict["blessing"]), report.verdict.accepted, input_dict)
-        num_scored = report.counts.num_examples if report.counts else 0
+        judgement = judge_case(case, score)
+        write_report(judgement.report, directory)
+        if judgement.tally is not None:
+            write_flips(judgement.tally.flips, directory)
+            write_tfma_results(directory, judgement.tally, judgement.report, case)
+        float_model = artifact_utils.get_single_instance(input_dict["float_model"])
+        write_page(directory, case.tflite.parent / CONVERSION_REPORT_FILE, Path(float_model.uri) / QAT_REPORT_FILE)
+        describe_evaluation(evaluation, judgement.report)
+        accepted = judgement.report.verdict.accepted
+        write_blessing(artifact_utils.get_single_instance(output_dict["blessing"]), accepted, input_dict)
+        num_scored = judgement.tally.num_examples if judgement.tally else 0
         progress.info("evaluator: %d examples of split %s scored with both models", num_scored, case.split)
+
+
+def read_example_spec(exec_properties: Mapping[str, Any]) -> ExampleSpec:
+    """How examples are read: with the features that slices are cut by, and labels that fit the metric."""
+    spec = ExampleSpec.from_json(exec_properties["example_spec"])
+    slices = slices_from_json(exec_properties["slices"])
+    features = tuple(part.feature for part in slices if part.by is SliceBy.FEATURE)
+    is_regression = GateRules.from_json(exec_properties["rules"]).metric.is_regression
+    return replace(spec, slice_features=features, label_dtype="float32" if is_regression else spec.label_dtype)
 
 
 def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping[str, Any]) -> Case:
@@ -93,7 +115,30 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
         checks_recorded_sha256=True,
         recorded_sha256=tflite_model.get_string_custom_property("sha256"),
         class_names=ExampleSpec.from_json(exec_properties["example_spec"]).class_names,
+        num_classes=exec_properties["num_classes"],
         decision_threshold=exec_properties["decision_threshold"],
+        slices=slices_from_json(exec_properties["slices"]),
+        kernel_sample_size=exec_properties["kernel_sample_size"],
+        champion=read_champion(input_dict),
+        lineage=read_lineage(input_dict),
+    )
+
+
+def read_champion(input_dict: Mapping[str, list[Artifact]]) -> Champion | None:
+    """The model released now, where the resolver found one; a missing file is the rule's to refuse."""
+    found = input_dict.get("champion") or []
+    if not found:
+        return None
+    model = artifact_utils.get_single_instance(found)
+    return Champion(model.id, Path(model.uri) / TFLITE_FILE)
+
+
+def read_lineage(input_dict: Mapping[str, list[Artifact]]) -> tuple[LineageRecord, ...]:
+    """What went into the verdict, by the names of the component's inputs."""
+    return tuple(
+        LineageRecord(role=role, artifact_id=artifact.id, uri=artifact.uri)
+        for role, artifacts in sorted(input_dict.items())
+        for artifact in artifacts
     )
 
 
@@ -129,6 +174,8 @@ def describe_evaluation(evaluation: Artifact, report: GateReport) -> None:
     """Puts the numbers that people list runs by on the artifact."""
     evaluation.set_string_custom_property("verdict", report.verdict.sentence)
     counts = report.counts
+    if report.errors:
+        evaluation.set_int_custom_property("num_examples", report.errors[0].num_examples)
     if counts is None or counts.num_examples <= 0:
         return
     evaluation.set_int_custom_property("num_examples", counts.num_examples)

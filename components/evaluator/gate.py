@@ -1,4 +1,4 @@
-"""Decides whether the candidate may ship: pure rules over integer counts, closed by default.
+"""Decides whether the candidate may ship: pure rules over what was counted, closed by default.
 
 Every rule returns a :class:`RuleResult` with its threshold, what was observed, a sentence and a source. Rules, in
 order:
@@ -10,29 +10,56 @@ order:
 5. The float model is worth comparing with: clearly above chance, or above an explicit floor. (Two models at chance have
    ratio 1.)
 6. The candidate is not collapsed onto one class.
-7. The candidate keeps the minimum share of the float model's right answers, in exact arithmetic.
+7. The candidate keeps the minimum share of the float model's figure, in exact arithmetic; right answers unless the config
+   chooses another (``figure_rules.py``).
+8. What the config turns on: a confidence bound, every slice, every class, no worse than the current release, agreement of
+   kernels (``slice_rules.py``, ``release_rules.py``).
 
 An absent number is a "no", never an exception. The verdict holds when every rule does.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 
-from edgeproof_edge.errors import InputError
-
 from components.evaluator.counts import Counts
+from components.evaluator.deviations import Deviations
+from components.evaluator.figure import Figure, figure_of
+from components.evaluator.figure_rules import (
+    bound_kept,
+    error_kept,
+    figure_kept,
+    float_figure_good_enough,
+    growth,
+    numbers_finite,
+    numbers_not_collapsed,
+)
 from components.evaluator.intervals import chance_of_passing
+from components.evaluator.release_rules import kernels_agree, no_worse_than_champion
+from components.evaluator.rule import (
+    SOURCE_ARITHMETIC,
+    SOURCE_BYTES,
+    SOURCE_CHANCE,
+    SOURCE_CLOSED,
+    SOURCE_COLLAPSE,
+    SOURCE_FINITE,
+    SOURCE_FLOOR,
+    SOURCE_LABELS,
+    SOURCE_LUCK,
+    SOURCE_RATIO,
+    SOURCE_WHOLE,
+    RuleResult,
+    decimal,
+    percent,
+    percent_down,
+)
+from components.evaluator.slice_rules import classes_kept, slices_found, slices_kept
+from components.evaluator.slices import SliceBy, SliceSpec
+from components.evaluator.tally import Tally
+from components.evaluator.thresholds import GateRules
 
-#: Share of the float model's accuracy a candidate must keep: the promise of this product. MLPerf asks 99 % of FP32 on
-#: servers and 98 % on phones; a team that needs more raises it.
-DEFAULT_MINIMUM_RATIO = Fraction(97, 100)
-#: Fewest examples that a verdict may rest on.
-DEFAULT_MINIMUM_EXAMPLES = 500
 #: "Clearly above chance": standard deviations above always answering the commonest label (one-sided p = 0.0013).
 CHANCE_SIGMAS = 3
 #: A candidate with more than this share of its predictions in one class is looked at by the collapse rule.
@@ -42,120 +69,8 @@ COLLAPSED_SHARE = Fraction(95, 100)
 LIVELY_FLOAT_SHARE = Fraction(1, 100)
 #: How far below the rule the "would it pass by luck" model lies: 95 % for a rule of 97 %.
 LUCK_MARGIN = Fraction(2, 100)
-#: Ratios above this are a percentage typed as a ratio.
-LARGEST_MINIMUM_RATIO = Fraction(2)
-
-#: Sources of the rules, as a report names them.
-SOURCE_CLOSED = "closed by default: an absent number is a no"
-SOURCE_BYTES = "the bytes released are the bytes judged are the bytes converted"
-SOURCE_ARITHMETIC = "arithmetic: the totals follow from the paired table"
-SOURCE_WHOLE = "MLPerf Tiny, where a subset made int8 look better than float and the full set did not"
-SOURCE_LUCK = "paired simulation at float accuracy 94 %: 16.9 % at n=200, 7.2 % at 500, 0.1 % at 2000"
-SOURCE_FINITE = "IEEE 754: NaN compares with nothing, so its argmax is an accident"
-SOURCE_LABELS = "a class index names an output of the model"
-SOURCE_CHANCE = "binomial distribution, 3 standard deviations (one-sided p = 0.0013)"
-SOURCE_COLLAPSE = "TensorFlow's issue tracker: int8 models that answer one class for every input"
-SOURCE_FLOOR = "the floor set in the config"
-SOURCE_RATIO = "ratio of right answers on the same examples, compared as fractions"
-
-
-def exact_fraction(value: str | int | Decimal | Fraction, name: str = "value") -> Fraction:
-    """A threshold in exact arithmetic: ``"0.97"`` becomes 97/100.
-
-    Raises:
-        InputError: ``value`` is no decimal number, or a binary float, which is not what was written.
-    """
-    if isinstance(value, (float, bool)):
-        raise InputError(
-            f"{name} is the binary float {value!r}, which is not exactly what was written; give it as text, such as "
-            "'0.97'."
-        )
-    try:
-        return Fraction(value)
-    except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
-        raise InputError(f"{name} is {value!r}; it takes a decimal number such as 0.97.") from error
-
-
-@dataclass(frozen=True)
-class GateRules:
-    """Thresholds of the gate. Ratios and shares are exact fractions; crosses TFX as JSON in the exec property
-    ``rules``.
-
-    Attributes:
-        minimum_ratio: Share of the float model's right answers that the candidate must reach, above 0 and at most 2.
-        minimum_float_accuracy: Floor for the float model, 0..1; None means clearly above chance.
-        minimum_examples: Fewest examples to judge on, at least 1.
-    """
-
-    minimum_ratio: Fraction = DEFAULT_MINIMUM_RATIO
-    minimum_float_accuracy: Fraction | None = None
-    minimum_examples: int = DEFAULT_MINIMUM_EXAMPLES
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.minimum_ratio, Fraction) or not 0 < self.minimum_ratio <= LARGEST_MINIMUM_RATIO:
-            raise InputError(
-                f"the minimum ratio is {self.minimum_ratio}; it is a share such as 0.97, above 0 and at most 2."
-            )
-        floor = self.minimum_float_accuracy
-        if floor is not None and (not isinstance(floor, Fraction) or not 0 <= floor <= 1):
-            raise InputError(f"the minimum float accuracy is {floor}; it is a share between 0 and 1, such as 0.9.")
-        if type(self.minimum_examples) is not int or self.minimum_examples < 1:
-            raise InputError(
-                f"the minimum number of examples is {self.minimum_examples}; it is a whole number, 1 or more."
-            )
-
-    @classmethod
-    def from_text(
-        cls,
-        minimum_ratio: str | Decimal = "0.97",
-        minimum_float_accuracy: str | Decimal | None = None,
-        minimum_examples: int = DEFAULT_MINIMUM_EXAMPLES,
-    ) -> GateRules:
-        """Makes rules from decimal text, as a config or a command line gives it.
-
-        Raises:
-            InputError: A number is none, or out of its range.
-        """
-        floor = (
-            None
-            if minimum_float_accuracy is None
-            else exact_fraction(minimum_float_accuracy, "the minimum float accuracy")
-        )
-        return cls(exact_fraction(minimum_ratio, "the minimum ratio"), floor, minimum_examples)
-
-    def to_json(self) -> str:
-        """The rules as one line of JSON, fractions as text."""
-        floor = self.minimum_float_accuracy
-        record = {
-            "minimum_ratio": str(self.minimum_ratio),
-            "minimum_float_accuracy": None if floor is None else str(floor),
-            "minimum_examples": self.minimum_examples,
-        }
-        return json.dumps(record, sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> GateRules:
-        """Reads what :meth:`to_json` wrote; fractions are text, as in ``"97/100"`` or ``"0.97"``.
-
-        Raises:
-            InputError: A field is unknown, or a value is not what the rule takes.
-        """
-        try:
-            return cls.from_text(**json.loads(text))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"these are not gate rules: {text!r} ({error})") from error
-
-
-@dataclass(frozen=True)
-class RuleResult:
-    """What one rule found: ``threshold`` and ``observed`` for people to read, ``reason`` to say what to do."""
-
-    name: str
-    threshold: str
-    observed: str
-    passed: bool
-    reason: str
-    source: str
+#: The rules that the verdict's sentence states in full.
+RATIO_RULES = ("accuracy_kept", "figure_kept", "error_kept")
 
 
 @dataclass(frozen=True)
@@ -172,42 +87,80 @@ class Verdict:
         return tuple(result for result in self.results if not result.passed)
 
 
-def judge(
-    counts: Counts | None,
-    expected_num_examples: int | None,
-    rules: GateRules,
-    candidate_name: str = "candidate",
-    findings: Sequence[RuleResult] = (),
-) -> Verdict:
+@dataclass(frozen=True)
+class Setting:
+    """What the rules need to know beside what was counted.
+
+    Attributes:
+        expected_num_examples: Examples that the split holds, from another source than the scoring; None refuses.
+        candidate_name: How to call the candidate in the sentence, such as ``int8``.
+        slices: How the holdout was cut.
+        class_names: By label; empty where the data does not name them.
+        has_champion: Whether a model is released now.
+    """
+
+    expected_num_examples: int | None
+    candidate_name: str = "candidate"
+    slices: tuple[SliceSpec, ...] = ()
+    class_names: tuple[str, ...] = ()
+    has_champion: bool = False
+
+
+def judge(tally: Tally | None, rules: GateRules, setting: Setting, findings: Sequence[RuleResult] = ()) -> Verdict:
     """Applies every rule.
 
     Args:
-        counts: What scoring counted; None when nothing could be scored.
-        expected_num_examples: Examples that the split holds, from another source than the scoring; None refuses.
+        tally: What scoring counted; None when nothing could be scored.
         rules: The thresholds.
-        candidate_name: How to call the candidate in the sentence, such as ``int8``.
+        setting: What else the rules need to know.
         findings: Results of rules about something else than counts (the bytes, the file); they weigh the same.
     """
-    if counts is None:
+    if tally is None:
         missing = RuleResult("scored", "counts of both models", "none", False, "nothing was scored.", SOURCE_CLOSED)
         results = tuple(findings) if any(not finding.passed for finding in findings) else (*findings, missing)
     else:
-        results = (*findings, *_apply(counts, expected_num_examples, rules))
+        results = (*findings, *_common_rules(tally, rules, setting), *_optional_rules(tally, rules, setting))
     accepted = bool(results) and all(result.passed for result in results)
-    return Verdict(accepted, results, verdict_sentence(accepted, counts, rules, results, candidate_name))
+    return Verdict(accepted, results, verdict_sentence(accepted, tally, rules, results, setting.candidate_name))
 
 
-def _apply(counts: Counts, expected_num_examples: int | None, rules: GateRules) -> tuple[RuleResult, ...]:
-    return (
-        counts_agree(counts),
-        every_example_scored(counts, expected_num_examples),
-        enough_examples(counts, rules),
-        outputs_finite(counts),
-        labels_in_range(counts),
-        float_model_good_enough(counts, rules),
-        not_collapsed(counts),
-        accuracy_kept(counts, rules),
+def _common_rules(tally: Tally, rules: GateRules, setting: Setting) -> tuple[RuleResult, ...]:
+    counts = tally.counts
+    figure = figure_of(tally, rules)
+    complete = (
+        counts_agree(tally),
+        every_example_scored(tally.num_examples, setting.expected_num_examples),
+        enough_examples(tally, rules),
     )
+    if rules.metric.is_regression:
+        errors = tally.errors or Deviations()
+        good = float_figure_good_enough(figure, tally, rules)
+        return (*complete, numbers_finite(errors), good, numbers_not_collapsed(errors), error_kept(figure, rules))
+    sound = (outputs_finite(counts), labels_in_range(counts))
+    if rules.metric.is_binary:
+        good = float_figure_good_enough(figure, tally, rules)
+        return (*complete, *sound, good, not_collapsed(counts), figure_kept(figure, rules))
+    good = float_model_good_enough(counts, rules)
+    return (*complete, *sound, good, not_collapsed(counts), accuracy_kept(counts, rules))
+
+
+def _optional_rules(tally: Tally, rules: GateRules, setting: Setting) -> list[RuleResult]:
+    results = []
+    if rules.confidence is not None:
+        results.append(bound_kept(tally, rules))
+    if any(spec.by is SliceBy.FEATURE for spec in setting.slices):
+        results.append(slices_found(tally, setting.slices))
+    if rules.slice_minimum_ratio is not None:
+        minimum = (rules.slice_minimum_ratio, rules.slice_minimum_examples)
+        results.append(slices_kept(tally, setting.slices, *minimum))
+    if rules.class_minimum_ratio is not None:
+        minimum = (rules.class_minimum_ratio, rules.class_minimum_examples)
+        results.append(classes_kept(tally.counts, setting.class_names, *minimum))
+    if rules.champion_minimum_ratio is not None:
+        results.append(no_worse_than_champion(tally, rules.champion_minimum_ratio, setting.has_champion))
+    if rules.minimum_kernel_agreement is not None:
+        results.append(kernels_agree(tally.kernels, rules.minimum_kernel_agreement))
+    return results
 
 
 def candidate_usable(problem: str | None) -> RuleResult:
@@ -237,9 +190,9 @@ def candidate_unchanged(sha256: str, recorded_sha256: str) -> RuleResult:
     return RuleResult(name, threshold, observed, False, reason, SOURCE_BYTES)
 
 
-def counts_agree(counts: Counts) -> RuleResult:
-    """Rule 1: the paired table, the totals and the per-class counts say the same."""
-    found = counts.inconsistencies()
+def counts_agree(tally: Tally) -> RuleResult:
+    """Rule 1: the paired table, the totals, the classes and the slices say the same."""
+    found = tally.inconsistencies()
     reason = (
         f"the counts contradict each other: {'; '.join(found)}. Run the evaluation again."
         if found
@@ -250,9 +203,9 @@ def counts_agree(counts: Counts) -> RuleResult:
     )
 
 
-def every_example_scored(counts: Counts, expected_num_examples: int | None) -> RuleResult:
+def every_example_scored(scored: int, expected_num_examples: int | None) -> RuleResult:
     """Rule 2: the number scored is the number the split holds."""
-    scored, name = counts.num_examples, "every_example_scored"
+    name = "every_example_scored"
     if expected_num_examples is None:
         reason = (
             "nobody says how many examples the split holds, so a part of it could have been left out. "
@@ -271,22 +224,29 @@ def every_example_scored(counts: Counts, expected_num_examples: int | None) -> R
     return RuleResult(name, str(expected_num_examples), str(scored), passed, reason, SOURCE_WHOLE)
 
 
-def enough_examples(counts: Counts, rules: GateRules) -> RuleResult:
+def enough_examples(tally: Tally, rules: GateRules) -> RuleResult:
     """Rule 3: enough examples, and how often luck would pass a model two points below the rule."""
-    scored, passed = counts.num_examples, counts.num_examples >= rules.minimum_examples
-    lucky_ratio = max(rules.minimum_ratio - LUCK_MARGIN, Fraction(0))
-    accuracy = counts.num_correct_float / scored if 0 < counts.num_correct_float <= scored else 0.5
-    chance = chance_of_passing(scored, float(lucky_ratio), float(rules.minimum_ratio), accuracy)
-    reason = (
-        f"a model that truly keeps {percent(lucky_ratio)} would pass on {scored} examples "
-        f"with a chance of {100 * chance:.1f} %."
-    )
+    scored = tally.num_examples
+    passed, reason = scored >= rules.minimum_examples, f"{scored} examples were scored."
+    if rules.metric.counts_right_answers:
+        reason = _luck(tally.counts, rules)
     if not passed:
         reason = (
             f"{scored} examples are too few, {rules.minimum_examples} are needed: {reason} "
             "Add examples to the split, or lower gate.min_examples."
         )
     return RuleResult("minimum_examples", str(rules.minimum_examples), str(scored), passed, reason, SOURCE_LUCK)
+
+
+def _luck(counts: Counts, rules: GateRules) -> str:
+    scored = counts.num_examples
+    lucky_ratio = max(rules.minimum_ratio - LUCK_MARGIN, Fraction(0))
+    accuracy = counts.num_correct_float / scored if 0 < counts.num_correct_float <= scored else 0.5
+    chance = chance_of_passing(scored, float(lucky_ratio), float(rules.minimum_ratio), accuracy)
+    return (
+        f"a model that truly keeps {percent(lucky_ratio)} would pass on {scored} examples "
+        f"with a chance of {100 * chance:.1f} %."
+    )
 
 
 def outputs_finite(counts: Counts) -> RuleResult:
@@ -321,10 +281,9 @@ def float_model_good_enough(counts: Counts, rules: GateRules) -> RuleResult:
     observed = f"{right} / {scored} right"
     if rules.minimum_float_accuracy is not None:
         return _above_floor(rules.minimum_float_accuracy, right, scored, observed)
-    commonest = max(counts.examples_by_label, default=0)
-    threshold = (
-        f"more than {commonest} / {scored} right (always the commonest label), by {CHANCE_SIGMAS} standard deviations"
-    )
+    commonest = sum(sorted(counts.examples_by_label)[-rules.answers_ranked :])
+    always = "label" if rules.answers_ranked == 1 else f"{rules.answers_ranked} labels"
+    threshold = f"more than {commonest} / {scored} right (always the commonest {always}), by {CHANCE_SIGMAS} standard deviations"
     # right > n*p + 3*sqrt(n*p*(1-p)) with p = commonest / n, squared so that it stays in integers
     above = right - commonest
     passed = above > 0 and above**2 * scored > CHANCE_SIGMAS**2 * commonest * (scored - commonest)
@@ -333,7 +292,7 @@ def float_model_good_enough(counts: Counts, rules: GateRules) -> RuleResult:
             "float_accuracy", threshold, observed, True, "the float model is clearly above chance.", SOURCE_CHANCE
         )
     reason = (
-        f"the float model ({observed}) is not clearly better than always answering the commonest label ({commonest} / "
+        f"the float model ({observed}) is not clearly better than always answering the commonest {always} ({commonest} / "
         f"{scored}), "
         "so keeping its accuracy proves nothing. Train a better model, or set gate.min_float_accuracy."
     )
@@ -402,37 +361,32 @@ def accuracy_kept(counts: Counts, rules: GateRules) -> RuleResult:
 
 
 def verdict_sentence(
-    accepted: bool, counts: Counts | None, rules: GateRules, results: Sequence[RuleResult], candidate_name: str
+    accepted: bool, tally: Tally | None, rules: GateRules, results: Sequence[RuleResult], candidate_name: str
 ) -> str:
     """One line: the decision, both parts of the ratio, the requirement, and the first other rule that broke."""
     word = "ACCEPTED" if accepted else "REFUSED"
     broken = [result for result in results if not result.passed]
-    if counts is None or counts.num_correct_float <= 0 or any(result.name == "consistent_counts" for result in broken):
+    figure = None if tally is None else figure_of(tally, rules)
+    if tally is None or figure is None or figure.ratio is None or any(r.name == "consistent_counts" for r in broken):
         return f"{word}  {candidate_name}: {broken[0].reason if broken else 'nothing was judged.'}"
-    kept = Fraction(counts.num_correct_candidate, counts.num_correct_float)
-    sentence = (
-        f"{word}  {candidate_name} keeps {percent_down(kept)} of float accuracy ({counts.num_correct_candidate} / "
-        f"{counts.num_correct_float} right of {counts.num_examples}); required {percent(rules.minimum_ratio)}"
-    )
-    if broken and all(result.name != "accuracy_kept" for result in broken):
+    sentence = f"{word}  {candidate_name} {_compared(figure, tally, rules)}"
+    if broken and all(result.name not in RATIO_RULES for result in broken):
         sentence += f", but {broken[0].reason}"
     return sentence
 
 
-def percent(share: Fraction) -> str:
-    """A threshold as percent, exactly as written: at least two decimals, as many as it has (up to six)."""
-    hundredfold = share * 100
-    for digits in range(2, 7):
-        if (hundredfold * 10**digits).denominator == 1:
-            break
-    return f"{_decimal(hundredfold, digits)} %"
-
-
-def percent_down(share: Fraction) -> str:
-    """An observed share as percent, rounded down, so that 96.9999 % never reads as 97.00 %."""
-    return f"{_decimal(share * 100, 2)} %"
-
-
-def _decimal(value: Fraction, digits: int) -> str:
-    whole, rest = divmod(int(value * 10**digits // 1), 10**digits)
-    return f"{whole}.{rest:0{digits}d}"
+def _compared(figure: Figure, tally: Tally, rules: GateRules) -> str:
+    assert figure.ratio is not None
+    if rules.metric.is_regression:
+        return (
+            f"has {growth(figure)} times the float model's {figure.name} ({figure.text(figure.of_candidate)} / "
+            f"{figure.text(figure.of_float)} on {tally.num_examples}); allowed {decimal(rules.maximum_error_factor, 4)}"
+        )
+    parts = (
+        f"{tally.counts.num_correct_candidate} / {tally.counts.num_correct_float} right of {tally.num_examples}"
+        if rules.metric.counts_right_answers
+        else f"{figure.text(figure.of_candidate)} / {figure.text(figure.of_float)} on {tally.num_examples}"
+    )
+    return (
+        f"keeps {percent_down(figure.ratio)} of float {figure.name} ({parts}); required {percent(rules.minimum_ratio)}"
+    )

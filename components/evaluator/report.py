@@ -7,7 +7,8 @@ The report holds no time: judging the same artifacts again gives the same bytes.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -15,13 +16,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.errors import DataError
 from components.evaluator.counts import ClassResult, Counts, worst_classes
-from components.evaluator.gate import GateRules, Verdict, percent_down
+from components.evaluator.deviations import Deviations
+from components.evaluator.figure import figure_of
+from components.evaluator.gate import RATIO_RULES, Setting, Verdict
 from components.evaluator.intervals import paired_ratio_interval
+from components.evaluator.kernel_check import KernelAgreement
+from components.evaluator.release_rules import Latency
+from components.evaluator.rule import decimal, percent_down
+from components.evaluator.slices import PairedCounts, SliceBy, SliceKey
+from components.evaluator.tally import MAX_CONFUSION_CLASSES, Tally
+from components.evaluator.thresholds import DEFAULT_SLICE_MINIMUM_EXAMPLES, GateRules
 
 REPORT_FILE = "gate_report.json"
 SCHEMA_VERSION = 1
 #: Share of clipped examples above which calibration is the likely cause of a refusal.
 CLIPPED_EXAMPLES_SHARE = 0.05
+#: Changes of an answer that the report lists.
+MAX_CHANGES = 50
 #: Left margin of the lines under the verdict, as wide as "REFUSED  ".
 _MARGIN = " " * 9
 
@@ -47,6 +58,17 @@ class VerdictRecord(_Record):
     accepted: bool
     sentence: str
     rules: tuple[RuleRecord, ...]
+
+
+class MetricRecord(_Record):
+    """The figure that was compared, of both models."""
+
+    name: str = Field(description="top1, top5 and so on, f1, auc, mae or rmse.")
+    title: str = Field(description="For people, such as accuracy.")
+    float_value: str | None = Field(description="Six decimals, or six digits for errors; None where there is none.")
+    candidate_value: str | None
+    ratio: str | None = Field(description="Candidate over float, six decimals, rounded down; of rmse the squares'.")
+    required: str = Field(description="Least ratio, or for errors the largest; an exact fraction such as 97/100.")
 
 
 class RatioRecord(_Record):
@@ -75,6 +97,81 @@ class MistakesRecord(_Record):
     factor: str | None = Field(description="Candidate over float, one decimal; None where the float model made none.")
 
 
+class SliceRecord(_Record):
+    """One slice of the holdout."""
+
+    name: str = Field(description="What cuts the holdout: label, brightness, or a feature.")
+    value: str
+    num_examples: int
+    num_correct_float: int
+    num_correct_candidate: int
+    num_only_float_correct: int
+    num_only_candidate_correct: int
+    num_clipped: int = Field(description="Examples that the candidate's quantized inputs cut off.")
+    ratio: str | None = Field(description="Rounded down to six decimals; None where the float model got none right.")
+
+
+class ErrorRecord(_Record):
+    """Errors on real-valued labels, of the whole holdout or of one slice; name and value are empty for the whole."""
+
+    name: str
+    value: str
+    num_examples: int
+    mean_absolute_error_float: float | None
+    mean_absolute_error_candidate: float | None
+    root_mean_squared_error_float: float | None
+    root_mean_squared_error_candidate: float | None
+
+
+class ConfusionRecord(_Record):
+    """Examples by label and answer: ``[label][answer]``; rows that are not finite are left out."""
+
+    float_model: tuple[tuple[int, ...], ...]
+    candidate: tuple[tuple[int, ...], ...]
+
+
+class ChangeRecord(_Record):
+    """How many examples of a label changed from one answer to another."""
+
+    label: int
+    float_answer: int
+    candidate_answer: int
+    num_examples: int
+
+
+class KernelRecord(_Record):
+    """What another kernel family answers on a sample of the holdout."""
+
+    kernels: Literal["builtin"] = "builtin"
+    num_examples: int
+    num_same_answer: int
+    worst_difference: float = Field(description="Largest difference of two outputs, in their unit.")
+    num_correct_float: int
+    num_correct_xnnpack: int
+    num_correct_builtin: int
+    ratio: str | None = Field(description="Of the built-in kernels, on the sample; six decimals, rounded down.")
+    problem: str | None = Field(description="Why the kernels could not be run; None when they could.")
+
+
+class ChampionRecord(_Record):
+    """The model released now, on the same examples."""
+
+    model_id: int | None
+    sha256: str | None = None
+    num_correct: int | None
+    num_only_champion_correct: int | None
+    num_only_candidate_correct: int | None
+    problem: str | None
+
+
+class LineageRecord(_Record):
+    """An artifact that went into the verdict."""
+
+    role: str
+    artifact_id: int
+    uri: str
+
+
 class BaselineRecord(_Record):
     """The float model."""
 
@@ -88,6 +185,9 @@ class CandidateRecord(_Record):
     sha256: str | None = Field(description="None where the file could not be read.")
     size_bytes: int | None
     recorded_sha256: str | None = Field(description="What the converter recorded; None outside a pipeline.")
+    float_size_bytes: int | None = Field(
+        None, description="Of the float .tflite file beside it; None where there is none."
+    )
 
 
 class RuntimeRecord(_Record):
@@ -119,25 +219,54 @@ class GateReport(_Record):
     candidate: CandidateRecord
     runtime: RuntimeRecord
     stack: str
+    metric: MetricRecord | None = None
+    slices: tuple[SliceRecord, ...] = Field((), description="By slicing, then by ratio, worst first.")
+    errors: tuple[ErrorRecord, ...] = Field((), description="For real-valued labels: the whole first, then the slices.")
+    confusion: ConfusionRecord | None = Field(None, description=f"None above {MAX_CONFUSION_CLASSES} classes.")
+    changes: tuple[ChangeRecord, ...] = Field((), description="The commonest changes of an answer.")
+    num_flips_kept: int = Field(0, description="Examples in flipped.npz beside this report.")
+    kernel_agreement: KernelRecord | None = Field(None, description="None where that is switched off.")
+    champion: ChampionRecord | None = Field(None, description="None where the current release is not compared.")
+    latency: tuple[Latency, ...] = Field(
+        (), description="Measured on the host that ran the gate; empty where it is off."
+    )
+    lineage: tuple[LineageRecord, ...] = Field((), description="What went in; empty outside a pipeline.")
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What was judged, with what: the part of the report that nobody counted."""
+
+    split: str
+    decision_threshold: float
+    baseline: BaselineRecord
+    candidate: CandidateRecord
+    runtime: RuntimeRecord
+    stack: str
+    champion_id: int | None = None
+    champion_sha256: str | None = None
+    latency: tuple[Latency, ...] = ()
+    lineage: tuple[LineageRecord, ...] = ()
+    cause: str | None = None
+    remedy: str | None = None
 
 
 def build_report(
-    verdict: Verdict,
-    counts: Counts | None,
-    rules: GateRules,
-    *,
-    split: str,
-    expected_num_examples: int | None,
-    class_names: tuple[str, ...],
-    decision_threshold: float,
-    baseline: BaselineRecord,
-    candidate: CandidateRecord,
-    runtime: RuntimeRecord,
-    stack: str,
+    verdict: Verdict, tally: Tally | None, rules: GateRules, setting: Setting, subjects: Subjects
 ) -> GateReport:
-    """Puts a verdict and its evidence together; numbers that the counts do not carry are None."""
-    usable = counts if counts is not None and not counts.inconsistencies() else None
-    cause, next_command = _likely_cause(usable) if usable and not verdict.accepted else (None, None)
+    """Puts a verdict and its evidence together; numbers that the tally does not carry are None.
+
+    Args:
+        verdict: The decision.
+        tally: What was counted; None when nothing could be scored.
+        rules: The thresholds.
+        setting: What else the rules knew.
+        subjects: What was judged; its cause of a refusal is told where the counts tell none themselves.
+    """
+    sound = tally if tally is not None and not tally.inconsistencies() else None
+    usable = sound.counts if sound is not None and not rules.metric.is_regression else None
+    counts = tally.counts if tally is not None and not rules.metric.is_regression else None
+    cause, next_command = (None, None) if verdict.accepted else _likely_cause(sound, subjects)
     return GateReport(
         cause=cause,
         next_command=next_command,
@@ -146,30 +275,151 @@ def build_report(
             sentence=verdict.sentence,
             rules=tuple(RuleRecord(**asdict(result)) for result in verdict.results),
         ),
-        split=split,
-        expected_num_examples=expected_num_examples,
+        split=subjects.split,
+        expected_num_examples=setting.expected_num_examples,
         counts=counts,
         ratio=_ratio(usable, rules) if usable else None,
         interval=_interval(usable) if usable else None,
         mistakes=_mistakes(usable) if usable else None,
         worst_classes=worst_classes(usable) if usable else (),
-        class_names=class_names,
-        decision_threshold=decision_threshold,
-        baseline=baseline,
-        candidate=candidate,
-        runtime=runtime,
-        stack=stack,
+        class_names=setting.class_names,
+        decision_threshold=subjects.decision_threshold,
+        baseline=subjects.baseline,
+        candidate=subjects.candidate,
+        runtime=subjects.runtime,
+        stack=subjects.stack,
+        metric=_metric(sound, rules) if sound else None,
+        slices=_slices(sound) if sound else (),
+        errors=_errors(sound) if sound else (),
+        confusion=_confusion(sound) if sound else None,
+        changes=_changes(sound) if sound else (),
+        num_flips_kept=len(tally.flips) if tally else 0,
+        kernel_agreement=_kernels(tally.kernels) if tally and tally.kernels else None,
+        champion=_champion(tally, subjects) if rules.champion_minimum_ratio is not None else None,
+        latency=subjects.latency,
+        lineage=subjects.lineage,
     )
 
 
-def _likely_cause(counts: Counts) -> tuple[str | None, str | None]:
-    """What the counts themselves say about a refusal, and what to do about it."""
-    if counts.num_clipped <= CLIPPED_EXAMPLES_SHARE * counts.num_examples:
-        return None, None
-    return (
-        f"calibration domain: {counts.num_clipped} of {counts.num_examples} examples have values beyond the range that calibration saw",
-        "calibrate on examples like these (data.patterns.calibration, or edgeproof convert --calibration FILE)",
+def _metric(tally: Tally, rules: GateRules) -> MetricRecord:
+    figure = figure_of(tally, rules)
+    required = rules.maximum_error_factor if rules.metric.is_regression else rules.minimum_ratio
+    return MetricRecord(
+        name=figure.key,
+        title=figure.name,
+        float_value=figure.text(figure.of_float),
+        candidate_value=figure.text(figure.of_candidate),
+        ratio=_six_decimals(figure.ratio),
+        required=str(required),
     )
+
+
+def _six_decimals(ratio: Fraction | None) -> str | None:
+    return None if ratio is None else decimal(ratio, 6)
+
+
+def _slices(tally: Tally) -> tuple[SliceRecord, ...]:
+    def worst_first(item: tuple[SliceKey, PairedCounts]) -> tuple[str, Fraction, str]:
+        key, part = item
+        return key.name, part.kept if part.kept is not None else Fraction(-1), key.value
+
+    return tuple(
+        SliceRecord(
+            name=key.name,
+            value=key.value,
+            num_examples=part.num_examples,
+            num_correct_float=part.num_correct_float,
+            num_correct_candidate=part.num_correct_candidate,
+            num_only_float_correct=part.num_only_float_correct,
+            num_only_candidate_correct=part.num_only_candidate_correct,
+            num_clipped=part.num_clipped,
+            ratio=_six_decimals(part.kept),
+        )
+        for key, part in sorted(tally.slices.items(), key=worst_first)
+    )
+
+
+def _errors(tally: Tally) -> tuple[ErrorRecord, ...]:
+    if tally.errors is None:
+        return ()
+    parts = [(SliceKey("", ""), tally.errors), *sorted(tally.slice_errors.items())]
+    return tuple(_error_record(key, errors) for key, errors in parts)
+
+
+def _error_record(key: SliceKey, errors: Deviations) -> ErrorRecord:
+    def mean(of: str, power: float = 1) -> float | None:
+        value = errors.mean(of)
+        return None if value is None else float(f"{float(value) ** power:.9g}")
+
+    return ErrorRecord(
+        name=key.name,
+        value=key.value,
+        num_examples=errors.num_examples,
+        mean_absolute_error_float=mean("absolute_float"),
+        mean_absolute_error_candidate=mean("absolute_candidate"),
+        root_mean_squared_error_float=mean("squared_float", 0.5),
+        root_mean_squared_error_candidate=mean("squared_candidate", 0.5),
+    )
+
+
+def _confusion(tally: Tally) -> ConfusionRecord | None:
+    size = tally.counts.num_classes
+    if not 0 < size <= MAX_CONFUSION_CLASSES:
+        return None
+    tables = {name: [[0] * size for _ in range(size)] for name in ("float_model", "candidate")}
+    for (label, of_float, of_candidate), number in tally.confusion.items():
+        tables["float_model"][label][of_float] += number
+        tables["candidate"][label][of_candidate] += number
+    return ConfusionRecord(**{name: tuple(map(tuple, table)) for name, table in tables.items()})
+
+
+def _changes(tally: Tally) -> tuple[ChangeRecord, ...]:
+    changed = [(cell, number) for cell, number in tally.confusion.items() if cell[1] != cell[2]]
+    commonest = sorted(changed, key=lambda item: (-item[1], item[0]))[:MAX_CHANGES]
+    return tuple(
+        ChangeRecord(label=label, float_answer=of_float, candidate_answer=of_candidate, num_examples=number)
+        for (label, of_float, of_candidate), number in commonest
+    )
+
+
+def _kernels(kernels: KernelAgreement) -> KernelRecord:
+    return KernelRecord(
+        num_examples=kernels.num_examples,
+        num_same_answer=kernels.num_same_answer,
+        worst_difference=kernels.worst_difference,
+        num_correct_float=kernels.num_correct_float,
+        num_correct_xnnpack=kernels.num_correct,
+        num_correct_builtin=kernels.num_correct_builtin,
+        ratio=_six_decimals(kernels.kept),
+        problem=kernels.problem or None,
+    )
+
+
+def _champion(tally: Tally | None, subjects: Subjects) -> ChampionRecord | None:
+    found = tally.champion if tally is not None else None
+    if subjects.champion_id is None:
+        return None
+    scored = found if found is not None and not found.problem else None
+    return ChampionRecord(
+        model_id=subjects.champion_id,
+        sha256=subjects.champion_sha256,
+        num_correct=scored.num_correct_champion if scored else None,
+        num_only_champion_correct=scored.num_only_champion_correct if scored else None,
+        num_only_candidate_correct=scored.num_only_candidate_correct if scored else None,
+        problem=found.problem or None if found else "nothing was scored.",
+    )
+
+
+def _likely_cause(tally: Tally | None, subjects: Subjects) -> tuple[str | None, str | None]:
+    """What the counts themselves say about a refusal, or else the converter's diagnosis; and what to do about it."""
+    if tally is not None:
+        clipped = tally.errors.num_clipped if tally.errors else tally.counts.num_clipped
+        if clipped > CLIPPED_EXAMPLES_SHARE * tally.num_examples:
+            return (
+                f"calibration domain: {clipped} of {tally.num_examples} examples have values beyond the range that calibration saw",
+                "calibrate on examples like these (data.patterns.calibration, or edgeproof convert --calibration FILE)",
+            )
+    return subjects.cause, subjects.remedy
 
 
 def _ratio(counts: Counts, rules: GateRules) -> RatioRecord | None:
@@ -235,7 +485,14 @@ def schema_text() -> str:
 
 def explain(report: GateReport) -> str:
     """The verdict on one screen: what was kept, the worst class, broken rules, the likely cause, the next command."""
-    lines = [_measured(report), _mistakes_line(report), _worst_line(report), *_broken_lines(report)]
+    lines = [
+        _measured(report),
+        _mistakes_line(report),
+        _worst_line(report),
+        _worst_slice_line(report),
+        _kernels_line(report),
+        *_broken_lines(report),
+    ]
     lines.append(f"likely cause: {report.cause}" if report.cause else "")
     lines.append(f"next: {report.next_command}" if report.next_command else "")
     return "\n".join([report.verdict.sentence, *(_MARGIN + line for line in lines if line)])
@@ -268,11 +525,44 @@ def _worst_line(report: GateReport) -> str:
     )
 
 
+def _worst_slice_line(report: GateReport) -> str:
+    """The slice that lost the most, of those with enough examples to say something; classes have their own line."""
+    large = [
+        record
+        for record in report.slices
+        if record.name != SliceBy.LABEL.value and record.num_examples >= DEFAULT_SLICE_MINIMUM_EXAMPLES and record.ratio
+    ]
+    if len(large) < 2:
+        return ""
+    worst = min(large, key=lambda record: Fraction(record.ratio or 0))
+    if Fraction(worst.ratio or 0) >= 1:
+        return ""
+    return (
+        f"worst slice: {worst.name} {worst.value} keeps {percent_down(Fraction(worst.ratio or 0))} "
+        f"({worst.num_correct_candidate} / {worst.num_correct_float} right of {worst.num_examples})"
+    )
+
+
+def _kernels_line(report: GateReport) -> str:
+    kernels = report.kernel_agreement
+    if kernels is None:
+        return ""
+    if kernels.problem:
+        return f"built-in kernels: {kernels.problem}"
+    if not kernels.num_examples or (report.metric and report.metric.name in ("mae", "rmse")):
+        return ""
+    ratio = f", ratio {percent_down(Fraction(kernels.ratio))}" if kernels.ratio else ""
+    return (
+        f"built-in kernels: same answer on {kernels.num_same_answer} of {kernels.num_examples} sampled{ratio}, "
+        f"outputs at most {kernels.worst_difference:.3g} apart"
+    )
+
+
 def _broken_lines(report: GateReport) -> list[str]:
     """Broken rules that the verdict's sentence does not already tell."""
     sentence = report.verdict.sentence
     return [
         f"broken rule {rule.name}: {rule.reason}"
         for rule in report.verdict.rules
-        if not rule.passed and rule.name != "accuracy_kept" and rule.reason not in sentence
+        if not rule.passed and rule.name not in RATIO_RULES and rule.reason not in sentence
     ]

@@ -1,4 +1,4 @@
-"""Scores the files of a split on Beam: each worker streams whole files, and integers are summed.
+"""Scores the files of a split on Beam: each worker streams whole files, and what they counted is summed.
 
 Rules: 1. Memory is that of one batch, whatever the split holds. 2. The result does not depend on the runner, the number
 of workers or the order. 3. An error that Edgeproof explains travels as data and is raised after the pipeline: Beam
@@ -7,7 +7,9 @@ would wrap it in its own.
 
 from __future__ import annotations
 
+import base64
 import json
+import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,11 +20,11 @@ import apache_beam as beam
 from edgeproof_edge.errors import EdgeproofError, InputError, ModelFileError, SurroundingsError
 
 from components.errors import DataError, ModelError
-from components.evaluator.counts import Counts
-from components.evaluator.scoring import BATCH_SIZE, CandidateError, Scorer
+from components.evaluator.scoring import BATCH_SIZE, CandidateError, Measurement, Scorer
+from components.evaluator.tally import Tally
 from components.examples import ExampleSpec, read_batches
 
-_COUNTS, _PROBLEM = "counts", "problem"
+_TALLY, _PROBLEM = "tally", "problem"
 #: Errors that keep their type on the way through Beam, most special first.
 _RAISED = (CandidateError, ModelFileError, DataError, ModelError, InputError, SurroundingsError, EdgeproofError)
 
@@ -35,12 +37,12 @@ class ScoringJob:
     tflite: Path
     sha256: str
     example_spec: ExampleSpec
-    num_classes: int
-    decision_threshold: float
+    measurement: Measurement
+    champion: Path | None = None
 
 
 class ScoreFile(beam.DoFn):
-    """A TFRecord file in; its counts out, or the problem that kept it from being scored."""
+    """A TFRecord file in; its tally out, or the problem that kept it from being scored."""
 
     def __init__(self, job: ScoringJob) -> None:
         self._job = job
@@ -49,53 +51,53 @@ class ScoreFile(beam.DoFn):
     def setup(self) -> None:
         """Makes a scorer, once per worker."""
         job = self._job
-        self._scorer = Scorer(job.saved_model, job.tflite, job.num_classes, job.decision_threshold, job.sha256)
+        self._scorer = Scorer(job.saved_model, job.tflite, job.measurement, job.sha256, job.champion)
 
     def process(self, file: str) -> Iterator[Any]:
-        """Yields one pair: a kind, and counts or a problem."""
+        """Yields one pair: a kind, and a tally or a problem."""
         try:
-            yield _COUNTS, self._score(file)
+            yield _TALLY, self._score(file)
         except EdgeproofError as error:
             yield _PROBLEM, _describe(error)
 
-    def _score(self, file: str) -> Counts:
+    def _score(self, file: str) -> Tally:
         assert self._scorer is not None, "Beam calls setup first"
-        total = Counts()
+        total = Tally()
         for batch in read_batches([file], self._job.example_spec, BATCH_SIZE):
             total += self._scorer.score(batch)
         return total
 
 
 class SumResults(beam.CombineFn):
-    """Adds up counts, and keeps the alphabetically first problem: no result depends on the order of files."""
+    """Adds up tallies, and keeps the alphabetically first problem: no result depends on the order of files."""
 
-    def create_accumulator(self) -> tuple[Counts, str]:
+    def create_accumulator(self) -> tuple[Tally, str]:
         """Nothing counted, no problem."""
-        return Counts(), ""
+        return Tally(), ""
 
-    def add_input(self, accumulator: tuple[Counts, str], element: tuple[str, Any]) -> tuple[Counts, str]:
+    def add_input(self, accumulator: tuple[Tally, str], element: tuple[str, Any]) -> tuple[Tally, str]:
         """Takes one file's result in."""
         kind, value = element
-        return self.merge_accumulators([accumulator, (value, "") if kind == _COUNTS else (Counts(), value)])
+        return self.merge_accumulators([accumulator, (value, "") if kind == _TALLY else (Tally(), value)])
 
-    def merge_accumulators(self, accumulators: Iterable[tuple[Counts, str]]) -> tuple[Counts, str]:
+    def merge_accumulators(self, accumulators: Iterable[tuple[Tally, str]]) -> tuple[Tally, str]:
         """Merges parts, in any order."""
-        total, problems = Counts(), set()
-        for counts, problem in accumulators:
+        total, problems = Tally(), set()
+        for tally, problem in accumulators:
             problems.add(problem)
             try:
-                total += counts
-            except ModelError as error:
+                total += tally
+            except (ModelError, DataError) as error:
                 problems.add(_describe(error))
         return total, min(problems - {""}, default="")
 
-    def extract_output(self, accumulator: tuple[Counts, str]) -> str:
-        """The result as one line of JSON."""
-        counts, problem = accumulator
-        return json.dumps({_COUNTS: counts.to_json(), _PROBLEM: problem})
+    def extract_output(self, accumulator: tuple[Tally, str]) -> str:
+        """The result as one line of text."""
+        tally, problem = accumulator
+        return json.dumps({_TALLY: base64.b64encode(pickle.dumps(tally)).decode(), _PROBLEM: problem})
 
 
-def score_files(make_pipeline: Callable[[], Any], files: Sequence[str], job: ScoringJob, scratch: Path) -> Counts:
+def score_files(make_pipeline: Callable[[], Any], files: Sequence[str], job: ScoringJob, scratch: Path) -> Tally:
     """Runs the pipeline and returns the sum over all files.
 
     Args:
@@ -123,7 +125,8 @@ def score_files(make_pipeline: Callable[[], Any], files: Sequence[str], job: Sco
         record = json.loads(result.read_text(encoding="utf-8"))
     if record[_PROBLEM]:
         raise _revive(record[_PROBLEM])
-    return Counts.from_json(record[_COUNTS])
+    tally: Tally = pickle.loads(base64.b64decode(record[_TALLY]))  # written above, in a directory of our own
+    return tally
 
 
 def _describe(error: EdgeproofError) -> str:

@@ -42,6 +42,8 @@ IMAGES_PER_SHARD = 2_000
 BAD_IMAGES_KEPT, BAD_IMAGES_NAMED = 20, 5
 #: Records are PNG and JPEG, which gzip cannot shrink: the fastest level costs nothing.
 _RECORD_OPTIONS = {"compression_type": "GZIP", "compression_level": 1}
+#: Shards from which on progress is shown: some 20,000 images, or ten seconds.
+MIN_REPORTED_SHARDS = 10
 _SCRATCH = ".ingest"
 
 
@@ -204,8 +206,8 @@ def bad_images_message(bad: Sequence[images.BadImage], num_bad: int, input_base:
 
 
 def _report_shard(done: str, number: int, num_shards: int) -> None:
-    """Progress of a local run; one shard is over before a person would ask."""
-    if num_shards > 1:
+    """Progress of a local run; a few shards are over before a person would ask."""
+    if num_shards >= MIN_REPORTED_SHARDS:
         _progress.info("%d of %d parts %s", number, num_shards, done, extra={"step": (number, num_shards)})
 
 

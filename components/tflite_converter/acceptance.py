@@ -1,9 +1,9 @@
 """Looks at the bytes that came out, never at the flags that went in, and refuses what is not what was asked for.
 
-Rules, in order: 1. no custom or TF Select operators. 2. A recipe with calibrated ranges must have given operators
-that compute in integers (TensorFlow returns a float model, and no error, when its calibration data was useless). 3.
-Inputs and outputs have the types that were asked for. 4. The installed runtime loads the file. Float operators inside
-an integer model are named, and refused only where that is asked for.
+Rules, in order: 1. no custom operators, and TF Select ones only where they are allowed. 2. A recipe with calibrated
+ranges must have given operators that compute in integers (TensorFlow returns a float model, and no error, when its
+calibration data was useless). 3. Inputs and outputs have the types that were asked for. 4. The installed runtime loads
+the file. Float operators inside an integer model are named, and refused only where that is asked for.
 """
 
 from __future__ import annotations
@@ -22,33 +22,37 @@ from components.tflite_converter.recipes import IoType, Recipe
 _CASTS = ("QUANTIZE", "DEQUANTIZE")
 
 
-def check_operators(inspection: Inspection, recipe: Recipe, allow_float_operators: bool) -> tuple[str, ...]:
+def check_operators(
+    inspection: Inspection, recipe: Recipe, allow_float_operators: bool, allow_select_tf: bool = False
+) -> tuple[str, ...]:
     """Checks what the operators of a converted model are.
 
     Returns:
-        Warnings: the float operators of an integer model.
+        Warnings: operators that need TF Select on the device, and the float operators of an integer model.
 
     Raises:
         ConversionError: Custom or TF Select operators; no integer operators; float operators that are not allowed.
     """
-    foreign = (*inspection.custom_operators, *inspection.flex_operators)
+    foreign = (*inspection.custom_operators, *(() if allow_select_tf else inspection.flex_operators))
     if foreign:
         raise ConversionError(
             f"the converted model holds operators that TFLite has no kernel for: {', '.join(foreign)}. "
             "Replace the layers that need them with ones TFLite knows."
         )
+    flex = ", ".join(inspection.flex_operators)
+    warnings = (f"the device needs TensorFlow's TF Select library, some 100 MB, for: {flex}",) if flex else ()
     if not recipe.needs_calibration:
-        return ()
+        return warnings
     _check_integer_arithmetic(inspection, recipe)
     if not inspection.float_operators:
-        return ()
+        return warnings
     named = ", ".join(inspection.float_operators)
     if not allow_float_operators:
         raise ConversionError(
             f"recipe {recipe.value} left operators that compute in float: {named}. "
             "Replace the layers they come from, or allow float operators."
         )
-    return (f"these operators compute in float32 although the recipe is {recipe.value}: {named}",)
+    return (*warnings, f"these operators compute in float32 although the recipe is {recipe.value}: {named}")
 
 
 def _check_integer_arithmetic(inspection: Inspection, recipe: Recipe) -> None:

@@ -35,8 +35,13 @@ def score(
         inputs: The rows, in real-world units.
         labels: Class ids ``[n]``, or None.
     """
-    reference = float_model.predict(inputs)
-    found = candidate.predict(inputs)
+    return compare(float_model.predict(inputs), candidate.predict(inputs), labels)
+
+
+def compare(
+    reference: Mapping[str, Array], found: Mapping[str, Array], labels: NDArray[np.generic] | None
+) -> SelectionScore:
+    """Compares outputs ``[n, ...]`` by name of a candidate with those of the float model on the same rows."""
     outputs = tuple(compare_output(name, reference[name], found[name]) for name in sorted(reference))
     return SelectionScore(
         outputs=outputs, labels=_compare_with_labels(list(reference.values()), list(found.values()), labels)

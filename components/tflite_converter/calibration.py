@@ -59,6 +59,7 @@ class CalibrationPool:
         source: Where the examples came from, as messages name it.
         num_seen: Examples at the source, where more were read than kept; None when all were kept.
         notes: Things the report should say about how the pool was read.
+        groups: ``[n]`` values by feature that stratify the draw beside the labels, such as the domain of a frame.
     """
 
     inputs: dict[str, NDArray[Any]]
@@ -66,6 +67,7 @@ class CalibrationPool:
     source: str = "the calibration pool"
     num_seen: int | None = None
     notes: tuple[str, ...] = ()
+    groups: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
@@ -107,8 +109,13 @@ class CalibrationSet:
     warnings: tuple[str, ...] = field(default=())
 
 
-def load_npz_pool(path: Path, inputs: Sequence[TensorSpec]) -> CalibrationPool:
+def load_npz_pool(path: Path, inputs: Sequence[TensorSpec], stratify_by: Sequence[str] = ()) -> CalibrationPool:
     """Reads a pool from an ``.npz`` file: array ``x`` (or one array per input name) and, optionally, labels ``y``.
+
+    Args:
+        path: The file.
+        inputs: The model's inputs.
+        stratify_by: Further arrays ``[n]`` that stratify the draw.
 
     Raises:
         CalibrationError: The file is missing or no npz, holds pickled objects, or its arrays do not fit ``inputs``.
@@ -127,10 +134,19 @@ def load_npz_pool(path: Path, inputs: Sequence[TensorSpec]) -> CalibrationPool:
         raise CalibrationError(
             f"calibration file {path} needs {either}; found arrays: {found}. Save them with numpy.savez."
         )
-    ignored = sorted(set(arrays) - set(wanted))
+    absent = [name for name in stratify_by if name not in arrays]
+    if absent:
+        raise CalibrationError(
+            f"calibration file {path} has no array {absent[0]!r} to stratify by; found arrays: {', '.join(sorted(arrays))}."
+        )
+    ignored = sorted(set(arrays) - set(wanted) - set(stratify_by))
     notes = (f"arrays of {path.name} that are no model input were ignored: {', '.join(ignored)}",) if ignored else ()
     pool = CalibrationPool(
-        {n: arrays[w] for n, w in zip(names, wanted, strict=True)}, labels, f"calibration file {path}", None, notes
+        {n: arrays[w] for n, w in zip(names, wanted, strict=True)},
+        labels,
+        f"calibration file {path}",
+        notes=notes,
+        groups={name: arrays[name] for name in stratify_by},
     )
     return fit_pool(pool, inputs)
 
@@ -170,6 +186,7 @@ def _check_lengths(pool: CalibrationPool, arrays: Mapping[str, NDArray[Any]]) ->
     lengths = {name: len(array) for name, array in arrays.items()}
     if pool.labels is not None:
         lengths["labels"] = len(pool.labels) if pool.labels.ndim else 0
+    lengths |= {name: len(values) if values.ndim else 0 for name, values in pool.groups.items()}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name}: {count}" for name, count in lengths.items())
         raise CalibrationError(
@@ -237,7 +254,7 @@ def draw(pool: CalibrationPool, num_samples: int, seed: int) -> CalibrationSet:
         )
     digests = row_digests(pool.inputs)
     first_rows = {digest: row for row, digest in reversed(list(enumerate(digests)))}
-    strata = _strata(pool.labels, first_rows)
+    strata = _strata(pool, first_rows)
     range_part, selection_part = _cut(strata)
     counts = allot({label: len(rows) for label, rows in range_part.items()}, num_samples)
     key = seed.to_bytes(8, "little", signed=True)
@@ -274,12 +291,22 @@ def _keyed(digest: bytes, key: bytes) -> bytes:
     return hashlib.blake2b(digest, key=key, digest_size=16).digest()
 
 
-def _strata(labels: NDArray[Any] | None, first_rows: Mapping[bytes, int]) -> dict[str, list[bytes]]:
+def _strata(pool: CalibrationPool, first_rows: Mapping[bytes, int]) -> dict[str, list[bytes]]:
     strata: dict[str, list[bytes]] = {}
     for digest in sorted(first_rows):
-        label = ALL_ROWS if labels is None else str(labels[first_rows[digest]])
-        strata.setdefault(label, []).append(digest)
+        strata.setdefault(_stratum_of(pool, first_rows[digest]), []).append(digest)
     return dict(sorted(strata.items()))
+
+
+def _stratum_of(pool: CalibrationPool, row: int) -> str:
+    """The row's label and the values of its groups, such as ``3, domain night``."""
+    label = [] if pool.labels is None else [str(pool.labels[row])]
+    groups = [f"{name} {_text(values[row])}" for name, values in sorted(pool.groups.items())]
+    return ", ".join([*label, *groups]) or ALL_ROWS
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _cut(strata: Mapping[str, list[bytes]]) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
@@ -331,7 +358,7 @@ def _warnings(
 
 
 def bounded_pool(
-    batches: Iterable[tuple[Mapping[str, NDArray[Any]], NDArray[Any] | None]],
+    batches: Iterable[tuple[Mapping[str, NDArray[Any]], NDArray[Any] | None, Mapping[str, NDArray[Any]]]],
     source: str,
     min_rows: int = DEFAULT_MIN_SAMPLES,
 ) -> CalibrationPool:
@@ -340,17 +367,18 @@ def bounded_pool(
     Where there are more, those with the smallest content hash stay: a uniform draw, whatever the order of the stream.
 
     Args:
-        batches: Inputs ``[n, ...]`` by name and labels ``[n]`` (or None).
+        batches: Inputs ``[n, ...]`` by name, labels ``[n]`` (or None), and groups ``[n]`` by name.
         source: How messages name the stream.
         min_rows: Rows to keep even if they are larger than the byte limit.
     """
-    kept: list[tuple[bytes, int, dict[str, NDArray[Any]], Any]] = []
+    kept: list[tuple[bytes, int, dict[str, NDArray[Any]], Any, dict[str, Any]]] = []
     num_seen = 0
     capacity = MAX_POOL_ROWS
-    for inputs, labels in batches:
+    for inputs, labels, groups in batches:
         for row, digest in enumerate(row_digests(inputs)):
             values = {name: array[row].copy() for name, array in inputs.items()}
-            kept.append((digest, num_seen, values, None if labels is None else labels[row]))
+            label = None if labels is None else labels[row]
+            kept.append((digest, num_seen, values, label, {name: group[row] for name, group in groups.items()}))
             num_seen += 1
         if kept:
             row_bytes = max(1, sum(array.nbytes for array in kept[0][2].values()))
@@ -361,10 +389,11 @@ def bounded_pool(
 
 
 def _stacked(
-    kept: Sequence[tuple[bytes, int, dict[str, NDArray[Any]], Any]], num_seen: int, source: str
+    kept: Sequence[tuple[bytes, int, dict[str, NDArray[Any]], Any, dict[str, Any]]], num_seen: int, source: str
 ) -> CalibrationPool:
     if not kept:
         return CalibrationPool({}, None, source, num_seen)
-    inputs = {name: np.stack([values[name] for _, _, values, _ in kept]) for name in kept[0][2]}
-    labels = None if kept[0][3] is None else np.asarray([label for _, _, _, label in kept])
-    return CalibrationPool(inputs, labels, source, num_seen)
+    inputs = {name: np.stack([item[2][name] for item in kept]) for name in kept[0][2]}
+    labels = None if kept[0][3] is None else np.asarray([item[3] for item in kept])
+    groups = {name: np.asarray([item[4][name] for item in kept]) for name in kept[0][4]}
+    return CalibrationPool(inputs, labels, source, num_seen, groups=groups)

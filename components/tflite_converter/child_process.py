@@ -7,17 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.errors import ConversionError
+from components.errors import CalibrationError, ConversionError
 from components.tflite_converter.job import FLOAT_FILE, Failure, FailureKind, JobResult, read_result
+from components.tflite_converter.progress import ProgressReader
 
 _log = logging.getLogger(__name__)
 
 WORKER_COMMAND = (sys.executable, "-m", "components.tflite_converter.worker")
 #: A conversion takes seconds; the slowest measured, a large model with 1000 calibration rows, took a few minutes.
 TIMEOUT_SECONDS = 3600.0
+#: How often the child's progress is looked for, in seconds.
+_POLL_SECONDS = 0.1
 _STDERR_FILE = "stderr.txt"
 _MAX_QUOTE = 400
 
@@ -31,6 +35,7 @@ def run_worker(
 
     Raises:
         ConversionError: It failed, died or ran out of time; the message carries the converter's own reason.
+        CalibrationError: The calibration rows set no ranges.
     """
     with (directory / _STDERR_FILE).open("wb") as stderr:
         process = subprocess.Popen(
@@ -43,7 +48,7 @@ def run_worker(
             start_new_session=True,
         )
         try:
-            return_code = process.wait(timeout_seconds)
+            return_code = _wait(process, ProgressReader(directory), timeout_seconds)
         except subprocess.TimeoutExpired:
             raise ConversionError(
                 f"TensorFlow's converter did not finish within {timeout_seconds:.0f} s and was stopped. "
@@ -52,6 +57,22 @@ def run_worker(
         finally:
             _kill_group(process)
     return _result(directory, return_code)
+
+
+def _wait(process: subprocess.Popen[bytes], progress: ProgressReader, timeout_seconds: float) -> int:
+    """Waits for the child's end and says what it says; raises subprocess.TimeoutExpired when time is up."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return_code = process.wait(max(0.0, min(_POLL_SECONDS, left)))
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                raise
+            progress.forward()
+        else:
+            progress.forward()
+            return return_code
 
 
 def _child_environment() -> dict[str, str]:
@@ -78,6 +99,8 @@ def _result(directory: Path, return_code: int) -> JobResult:
     result = read_result(directory)
     if return_code == 0 and result is not None:
         if result.failure is not None:
+            if result.failure.kind is FailureKind.CALIBRATION:
+                raise CalibrationError(result.failure.message)
             raise ConversionError(_failure_message(result.failure, _stage(directory)))
         return result
     raise ConversionError(_death_message(return_code, stderr, _stage(directory)))
@@ -94,9 +117,11 @@ def _failure_message(failure: Failure, stage: str) -> str:
         )
         return (
             f"TFLite has no kernel for {len(failure.operators)} operator(s) of the model: {listed}. "
-            "TF Select, which would carry TensorFlow's kernels along, is not enabled. "
-            "Replace these layers with ones TFLite knows."
+            "Replace these layers with ones TFLite knows, or let TensorFlow's kernels come along, some 100 MB on the device: "
+            "convert.select_tf_operators: true (--select-tf-operators on the command line)."
         )
+    if failure.kind is FailureKind.NO_CANDIDATE:
+        return failure.message
     if failure.kind is FailureKind.MEMORY:
         return f"memory ran out while {stage}: {_short(failure.message)}. {_MEMORY_REMEDY}"
     return (

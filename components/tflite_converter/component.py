@@ -10,6 +10,7 @@ from components.examples import ExampleSpec
 from components.tflite_converter import executor
 from components.tflite_converter.calibration import DEFAULT_MIN_SAMPLES, DEFAULT_NUM_SAMPLES, DEFAULT_SEED
 from components.tflite_converter.recipes import Recipe, parse_recipe, resolve_io_types
+from components.tflite_converter.repair.settings import AutoSettings
 
 
 class TFLiteConverterSpec(component_spec.ComponentSpec):
@@ -23,6 +24,8 @@ class TFLiteConverterSpec(component_spec.ComponentSpec):
         "input_type": component_spec.ExecutionParameter(type=str),
         "output_type": component_spec.ExecutionParameter(type=str),
         "allow_float_operators": component_spec.ExecutionParameter(type=int),
+        "select_tf_operators": component_spec.ExecutionParameter(type=int),
+        "auto_settings": component_spec.ExecutionParameter(type=str),
         "calibration_split": component_spec.ExecutionParameter(type=str),
         "example_spec": component_spec.ExecutionParameter(type=str),
         "code_version": component_spec.ExecutionParameter(type=str),
@@ -51,14 +54,16 @@ class TFLiteConverter(base_component.BaseComponent):
         examples: BaseChannel,
         example_spec: str,
         code_version: str,
-        recipe: str = Recipe.INT8.value,
+        recipe: str = Recipe.AUTO.value,
         min_samples: int = DEFAULT_MIN_SAMPLES,
         num_samples: int = DEFAULT_NUM_SAMPLES,
         seed: int = DEFAULT_SEED,
         input_type: str | None = None,
         output_type: str | None = None,
         allow_float_operators: bool = True,
+        select_tf_operators: bool = False,
         calibration_split: str = "calibration",
+        auto_settings: str | None = None,
     ) -> None:
         """Builds the node.
 
@@ -74,10 +79,13 @@ class TFLiteConverter(base_component.BaseComponent):
             input_type: int8, uint8 or float32; None for the recipe's default.
             output_type: likewise; None for that of the inputs.
             allow_float_operators: whether int8 and int16x8 may leave operators that compute in float.
+            select_tf_operators: whether operators without a TFLite kernel may come along as TensorFlow's own.
             calibration_split: name of the split.
+            auto_settings: `AutoSettings.to_json()`: goal, bounds and fallbacks of recipe auto; None for the defaults.
 
         Raises:
-            ConversionError: the recipe is unknown, or cannot have that input or output type.
+            ConversionError: the recipe is unknown, or cannot have that input or output type, or the settings of recipe
+                auto make no sense.
             CalibrationError: a number of samples is below 1.
         """
         resolve_io_types(parse_recipe(recipe), input_type, output_type)
@@ -85,6 +93,7 @@ class TFLiteConverter(base_component.BaseComponent):
             if value < 1:
                 raise CalibrationError(f"convert.calibration.{name} is {value}; it must be at least 1.")
         ExampleSpec.from_json(example_spec)
+        settings = AutoSettings() if auto_settings is None else AutoSettings.from_json(auto_settings)
         super().__init__(
             spec=TFLiteConverterSpec(
                 model=model,
@@ -96,6 +105,8 @@ class TFLiteConverter(base_component.BaseComponent):
                 input_type=input_type or "",
                 output_type=output_type or "",
                 allow_float_operators=int(allow_float_operators),
+                select_tf_operators=int(select_tf_operators),
+                auto_settings=settings.to_json(),
                 calibration_split=calibration_split,
                 example_spec=example_spec,
                 code_version=code_version,

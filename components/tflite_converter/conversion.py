@@ -12,8 +12,9 @@ import logging
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from edgeproof_edge.flatbuffer import Inspection, inspect
@@ -34,8 +35,20 @@ from components.tflite_converter.calibration import (
     fit_pool,
 )
 from components.tflite_converter.child_process import TIMEOUT_SECONDS, WORKER_COMMAND, run_worker
-from components.tflite_converter.job import CALIBRATION_FILE, FLOAT_FILE, JOB_FILE, MODEL_FILE, ConversionJob, JobResult
+from components.tflite_converter.job import (
+    CALIBRATION_FILE,
+    FLOAT_FILE,
+    HEAD_FILE,
+    JOB_FILE,
+    LABELS,
+    MODEL_FILE,
+    SEARCH_FILE,
+    SELECTION_FILE,
+    ConversionJob,
+    JobResult,
+)
 from components.tflite_converter.recipes import IoType, Recipe, resolve_io_types
+from components.tflite_converter.repair.settings import AutoSettings
 from components.tflite_converter.report import (
     REPORT_FILE,
     CalibrationFacts,
@@ -43,6 +56,7 @@ from components.tflite_converter.report import (
     ConversionReport,
     FileFacts,
     LoadTest,
+    SearchFacts,
     SecondsFacts,
     SelectionScore,
     SignatureFacts,
@@ -50,6 +64,9 @@ from components.tflite_converter.report import (
     replace_file,
     write_report,
 )
+
+#: Rows at the head of a pool: what a representative data set written by hand would be, by TensorFlow's guide.
+HEAD_ROWS = 200
 
 _progress = logging.getLogger("edgeproof.progress")
 
@@ -68,7 +85,9 @@ class ConversionRequest:
         input_type: Type of real-valued inputs; None for the recipe's default.
         output_type: Type of real-valued outputs; None for that of the inputs.
         allow_float_operators: Whether an integer recipe may leave float operators; they are reported either way.
+        select_tf_operators: Whether operators without a TFLite kernel may come along as TensorFlow's own.
         timeout_seconds: Most time the converting process may take.
+        auto: Goal, bounds and fallbacks of recipe auto.
     """
 
     saved_model: Path
@@ -80,7 +99,9 @@ class ConversionRequest:
     input_type: IoType | None = None
     output_type: IoType | None = None
     allow_float_operators: bool = True
+    select_tf_operators: bool = False
     timeout_seconds: float = TIMEOUT_SECONDS
+    auto: AutoSettings = field(default_factory=AutoSettings)
 
 
 @dataclass(frozen=True)
@@ -115,6 +136,12 @@ class _Plan:
         rows = self.drawn.selection_rows if self.drawn is not None else ()
         return rows[: agreement.num_rows_to_compare(self.request.recipe, len(rows))]
 
+    @property
+    def head_rows(self) -> range:
+        """The pool's first rows in capture order; none where it is not known."""
+        is_ordered = self.pool is not None and self.pool.num_seen is None
+        return range(min(HEAD_ROWS, self.pool.num_rows)) if self.pool is not None and is_ordered else range(0)
+
 
 @dataclass(frozen=True)
 class _Converted:
@@ -123,6 +150,15 @@ class _Converted:
     float_model: bytes
     model: bytes
     result: JobResult
+    search: SearchFacts | None = None
+
+    def recipe(self, asked: Recipe) -> Recipe:
+        """The recipe of the model: what auto chose, or what was asked for."""
+        return asked if self.search is None else next(c.recipe for c in self.search.candidates if c.chosen)
+
+    def io_types(self, asked: tuple[IoType, IoType]) -> tuple[IoType, IoType]:
+        """The types of inputs and outputs of the model."""
+        return asked if self.search is None else (self.search.input_type, self.search.output_type)
 
 
 def convert(request: ConversionRequest, worker_command: Sequence[str] = WORKER_COMMAND) -> Conversion:
@@ -144,18 +180,22 @@ def convert(request: ConversionRequest, worker_command: Sequence[str] = WORKER_C
     )
     converted = _run(plan, worker_command)
     inspection = inspect(converted.model)
-    warnings = acceptance.check_operators(inspection, request.recipe, request.allow_float_operators)
-    acceptance.check_io_types(inspection, plan.signature, plan.input_type, plan.output_type)
-    score = _score(plan, converted)
-    report = _report(plan, converted, inspection, score, warnings, time.perf_counter() - started)
+    recipe = converted.recipe(request.recipe)
+    warnings = acceptance.check_operators(
+        inspection, recipe, request.allow_float_operators, request.select_tf_operators
+    )
+    acceptance.check_io_types(inspection, plan.signature, *converted.io_types((plan.input_type, plan.output_type)))
+    candidates = _candidates(plan, converted, inspection)
+    report = _report(plan, converted, inspection, candidates, warnings, time.perf_counter() - started)
     _progress.info("%s", summarize(report))
     return Conversion(converted.model, converted.float_model, report)
 
 
 def summarize(report: ConversionReport) -> str:
     """The result in one line: size, and how often the model names the same class as float on the selection part."""
-    sizes = f"{report.recipe.value}: {report.model.size_bytes} bytes, float {report.float_model.size_bytes}"
-    score = report.candidates[0].score
+    chosen, score = report.chosen, report.chosen.score
+    name = chosen.name if report.met_goal is not False else f"{chosen.name} (nothing met the goal)"
+    sizes = f"{name}: {report.model.size_bytes} bytes, float {report.float_model.size_bytes}"
     same = (
         [f"{o.output} as float in {o.num_same} of {o.num_rows} rows" for o in score.outputs if o.num_same is not None]
         if score
@@ -224,59 +264,96 @@ def _run(plan: _Plan, worker_command: Sequence[str]) -> _Converted:
         output_type=plan.output_type,
         inputs=tuple(spec.name for spec in plan.signature.inputs),
         batch_size=_batch_size(plan.signature),
+        auto=plan.request.auto,
+        may_change_io=plan.request.input_type is None and plan.request.output_type is None,
+        may_use_islands=plan.request.allow_float_operators,
+        select_tf_operators=plan.request.select_tf_operators,
     )
     with tempfile.TemporaryDirectory(prefix="edgeproof-convert-") as name:
         directory = Path(name)
         (directory / JOB_FILE).write_text(job.to_json(), encoding="utf-8")
-        if plan.pool is not None and plan.range_rows:
-            rows = plan.pool.take(plan.range_rows)
-            np.savez(directory / CALIBRATION_FILE, *(rows[name] for name in job.inputs))
+        _write_rows(plan, job.inputs, directory)
         result = run_worker(directory, worker_command, plan.request.timeout_seconds)
         _check_rows_read(result, len(plan.range_rows))
-        return _Converted((directory / FLOAT_FILE).read_bytes(), (directory / MODEL_FILE).read_bytes(), result)
+        return _Converted(
+            (directory / FLOAT_FILE).read_bytes(),
+            (directory / MODEL_FILE).read_bytes(),
+            result,
+            _read_search(directory),
+        )
+
+
+def _write_rows(plan: _Plan, names: Sequence[str], directory: Path) -> None:
+    """Writes the rows that set ranges and, for recipe auto, those that select and those at the head of the pool."""
+    if plan.pool is None or not plan.range_rows:
+        return
+    files: dict[str, Sequence[int]] = {CALIBRATION_FILE: plan.range_rows}
+    if plan.request.recipe is Recipe.AUTO:
+        files[SELECTION_FILE] = plan.selection_rows or plan.range_rows  # a pool of very few rows has no selection part
+        if plan.head_rows:
+            files[HEAD_FILE] = plan.head_rows
+    for file, rows in files.items():
+        inputs = plan.pool.take(rows)
+        with_labels = file == SELECTION_FILE and plan.pool.labels is not None and plan.pool.labels.dtype.kind in "iu"
+        labels = {LABELS: plan.pool.labels[list(rows)]} if with_labels and plan.pool.labels is not None else {}
+        np.savez(directory / file, *(inputs[name] for name in names), **labels)
+
+
+def _read_search(directory: Path) -> SearchFacts | None:
+    path = directory / SEARCH_FILE
+    return SearchFacts.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
 def _check_rows_read(result: JobResult, num_given: int) -> None:
     if result.num_calibration_rows != num_given:
         raise ConversionError(
-            f"TensorFlow's converter read {result.num_calibration_rows} of {num_given} calibration examples, "
+            f"{result.num_calibration_rows} of {num_given} calibration examples ran through the model, "
             "so the model's ranges are not those of the data. Nothing was written; report this with the model."
         )
 
 
-def _score(plan: _Plan, converted: _Converted) -> SelectionScore | None:
-    """Loads both models, which must work whatever the recipe, and compares them where there are rows for it."""
+def _candidates(plan: _Plan, converted: _Converted, inspection: Inspection) -> tuple[CandidateFacts, ...]:
+    """Loads both models, which must work whatever the recipe, and compares them where auto has not done so."""
+    if inspection.flex_operators:
+        import tensorflow  # noqa: F401  # once it is imported, LiteRT has its kernels
     float_model = acceptance.load(FLOAT_FILE, converted.float_model)
     model = acceptance.load(MODEL_FILE, converted.model)
-    if plan.pool is None or not plan.selection_rows:
-        return None
-    labels = None if plan.pool.labels is None else plan.pool.labels[list(plan.selection_rows)]
-    return agreement.score(float_model, model, plan.pool.take(plan.selection_rows), labels)
+    if converted.search is not None:
+        return converted.search.candidates
+    score = None
+    if plan.pool is not None and plan.selection_rows:
+        labels = None if plan.pool.labels is None else plan.pool.labels[list(plan.selection_rows)]
+        score = agreement.score(float_model, model, plan.pool.take(plan.selection_rows), labels)
+    recipe = plan.request.recipe
+    return (
+        CandidateFacts(
+            name=recipe.value,
+            recipe=recipe,
+            sha256=inspection.sha256,
+            size_bytes=inspection.size_bytes,
+            float_operators=inspection.float_operators,
+            score=score,
+            seconds=converted.result.model_seconds,
+            chosen=True,
+        ),
+    )
 
 
 def _report(
     plan: _Plan,
     converted: _Converted,
     inspection: Inspection,
-    score: SelectionScore | None,
+    candidates: tuple[CandidateFacts, ...],
     operator_warnings: tuple[str, ...],
     total_seconds: float,
 ) -> ConversionReport:
-    recipe = plan.request.recipe
-    candidate = CandidateFacts(
-        name=recipe.value,
-        recipe=recipe,
-        sha256=inspection.sha256,
-        size_bytes=inspection.size_bytes,
-        float_operators=inspection.float_operators,
-        score=score,
-        seconds=converted.result.model_seconds,
-        chosen=True,
-    )
+    input_type, output_type = converted.io_types((plan.input_type, plan.output_type))
+    score = next(candidate.score for candidate in candidates if candidate.chosen)
+    search = converted.search
     return ConversionReport(
-        recipe=recipe,
-        input_type=plan.input_type,
-        output_type=plan.output_type,
+        recipe=plan.request.recipe,
+        input_type=input_type,
+        output_type=output_type,
         signature=SignatureFacts(key=plan.signature.key, inputs=plan.signature.inputs, outputs=plan.signature.outputs),
         stack=stack_name(),
         library_versions=library_versions(),
@@ -285,7 +362,8 @@ def _report(
         calibration=_calibration_facts(plan),
         inspection=inspection,
         load_test=LoadTest(runtime=runtime_version(), kernels=Kernels.XNNPACK.value),
-        candidates=(candidate,),
+        candidates=candidates,
+        **({} if search is None else _search_facts(search)),
         warnings=(*operator_warnings, *_warnings(plan, converted, score)),
         seconds=SecondsFacts(
             float_conversion=converted.result.float_seconds,
@@ -293,6 +371,17 @@ def _report(
             total=total_seconds,
         ),
     )
+
+
+def _search_facts(search: SearchFacts) -> dict[str, Any]:
+    return {
+        "goal": search.goal,
+        "met_goal": search.met_goal,
+        "findings": search.findings,
+        "changes": search.changes,
+        "largest_logit_difference": search.largest_logit_difference,
+        "skipped": search.skipped,
+    }
 
 
 def _calibration_facts(plan: _Plan) -> CalibrationFacts | None:
@@ -322,6 +411,14 @@ def _calibration_facts(plan: _Plan) -> CalibrationFacts | None:
 
 def _warnings(plan: _Plan, converted: _Converted, score: SelectionScore | None) -> tuple[str, ...]:
     found = list(plan.drawn.warnings) if plan.drawn is not None else []
+    if converted.search is not None and not converted.search.met_goal:
+        found.append(
+            "nothing met the goal on the selection part: the best candidate goes on, and the Evaluator decides"
+        )
+    if plan.request.recipe is Recipe.AUTO and not plan.selection_rows:
+        found.append(
+            "the pool is too small to keep rows for selecting: candidates were compared on rows that set ranges"
+        )
     if plan.request.recipe.needs_calibration and plan.request.min_samples < DEFAULT_MIN_SAMPLES:
         found.append(
             f"the pool was allowed to hold {plan.request.min_samples} examples instead of {DEFAULT_MIN_SAMPLES}"
@@ -330,7 +427,9 @@ def _warnings(plan: _Plan, converted: _Converted, score: SelectionScore | None) 
         found.append(
             f"signature {plan.signature.key!r} fixes the batch size at {batch_size}: devices must feed as many rows"
         )
-    if plan.request.recipe is not Recipe.FLOAT32 and len(converted.model) >= len(converted.float_model):
+    if converted.recipe(plan.request.recipe) is not Recipe.FLOAT32 and len(converted.model) >= len(
+        converted.float_model
+    ):
         found.append(f"the recipe saved nothing: {len(converted.model)} bytes, float {len(converted.float_model)}")
     for output in score.outputs if score is not None else ():
         if output.num_not_finite:

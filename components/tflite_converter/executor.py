@@ -16,6 +16,7 @@ from components.saved_model import saved_model_dir
 from components.tflite_converter.calibration import CalibrationPool, bounded_pool
 from components.tflite_converter.conversion import Conversion, ConversionRequest, convert, write_conversion
 from components.tflite_converter.recipes import IoType, Recipe, parse_recipe
+from components.tflite_converter.repair.settings import AutoSettings
 
 READ_BATCH_SIZE = 64
 
@@ -49,6 +50,8 @@ class Executor(base_executor.BaseExecutor):
             input_type=_io_type(exec_properties["input_type"]),
             output_type=_io_type(exec_properties["output_type"]),
             allow_float_operators=bool(exec_properties["allow_float_operators"]),
+            select_tf_operators=bool(exec_properties["select_tf_operators"]),
+            auto=AutoSettings.from_json(exec_properties["auto_settings"]),
         )
         output = artifact_utils.get_single_instance(output_dict["tflite_model"])
         conversion = convert(request)
@@ -70,13 +73,13 @@ def _read_pool(examples: types.Artifact, recipe: Recipe, exec_properties: dict[s
         )
     spec = ExampleSpec.from_json(exec_properties["example_spec"])
     files = split_files(artifact_utils.get_split_uri([examples], split))
-    batches = _pairs(files, spec)
+    batches = _rows(files, spec)
     return bounded_pool(batches, f"calibration split {split!r}", exec_properties["min_samples"])
 
 
-def _pairs(files: list[str], spec: ExampleSpec) -> Iterator[tuple[dict[str, Any], Any]]:
+def _rows(files: list[str], spec: ExampleSpec) -> Iterator[tuple[dict[str, Any], Any, dict[str, Any]]]:
     for batch in read_batches(files, spec, READ_BATCH_SIZE):
-        yield batch.inputs, batch.labels
+        yield batch.inputs, batch.labels, {}
 
 
 def _io_type(text: str) -> IoType | None:
@@ -86,7 +89,7 @@ def _io_type(text: str) -> IoType | None:
 def _describe(output: types.Artifact, conversion: Conversion) -> None:
     report = conversion.report
     output.set_string_custom_property("format", "tflite")
-    output.set_string_custom_property("recipe", report.recipe.value)
+    output.set_string_custom_property("recipe", report.chosen.recipe.value)
     output.set_string_custom_property("sha256", report.model.sha256)
     output.set_int_custom_property("size_bytes", report.model.size_bytes)
     output.set_int_custom_property("calibration_examples", report.calibration.num_range if report.calibration else 0)

@@ -7,15 +7,22 @@ bytes and the calibration arrays lie beside them in the job's directory.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from components.tflite_converter.recipes import IoType, Recipe
+from components.tflite_converter.repair.settings import AutoSettings
 
 FLOAT_FILE = "float.tflite"
 MODEL_FILE = "model.tflite"
 CALIBRATION_FILE = "calibration.npz"
+SELECTION_FILE = "selection.npz"
+HEAD_FILE = "head.npz"
+LABELS = "labels"
+SEARCH_FILE = "search.json"
 JOB_FILE = "job.json"
 RESULT_FILE = "result.json"
 
@@ -24,6 +31,8 @@ class FailureKind(str, Enum):
     """Why a conversion gave nothing."""
 
     UNSUPPORTED_OPERATORS = "unsupported_operators"
+    CALIBRATION = "calibration"
+    NO_CANDIDATE = "no_candidate"
     MEMORY = "memory"
     CONVERTER = "converter"
 
@@ -47,7 +56,11 @@ class ConversionJob:
         input_type: Type of its real-valued inputs.
         output_type: Type of its real-valued outputs.
         inputs: Names of the model's inputs, in the order of the arrays in the calibration file.
-        batch_size: Rows per calibration step: 1, or the batch size fixed in the signature.
+        auto: Goal, bounds and fallbacks of recipe auto.
+        may_change_io: Whether recipe auto may leave real-valued inputs and outputs in float32.
+        may_use_islands: Whether recipe auto may leave operators in float.
+        select_tf_operators: Whether operators without a TFLite kernel may come along as TensorFlow's own.
+        batch_size: Rows per step of TensorFlow's own calibration: 1, or the batch size fixed in the signature.
     """
 
     saved_model: str
@@ -57,6 +70,10 @@ class ConversionJob:
     output_type: IoType
     inputs: tuple[str, ...] = ()
     batch_size: int = 1
+    auto: AutoSettings = field(default_factory=AutoSettings)
+    may_change_io: bool = True
+    may_use_islands: bool = True
+    select_tf_operators: bool = False
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -64,13 +81,19 @@ class ConversionJob:
     @classmethod
     def from_json(cls, text: str) -> ConversionJob:
         fields = json.loads(text)
-        kinds = {"recipe": Recipe, "input_type": IoType, "output_type": IoType, "inputs": tuple}
+        kinds: dict[str, Callable[[Any], Any]] = {
+            "recipe": Recipe,
+            "input_type": IoType,
+            "output_type": IoType,
+            "inputs": tuple,
+            "auto": lambda value: AutoSettings.from_json(json.dumps(value)),
+        }
         return cls(**{name: kinds[name](value) if name in kinds else value for name, value in fields.items()})
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the child could not convert, in the converter's own words."""
+    """Why the child could not convert: the converter's own words, or a whole message where the calibration rows are to blame."""
 
     kind: FailureKind
     message: str
@@ -82,7 +105,7 @@ class JobResult:
     """What the child did.
 
     Attributes:
-        num_calibration_rows: Rows the converter really read in its last pass over the calibration data.
+        num_calibration_rows: Rows that really ran through the model to set ranges.
         float_seconds: Wall time of SavedModel -> float.tflite.
         model_seconds: Wall time of making model.tflite.
         failure: None when both files were written.

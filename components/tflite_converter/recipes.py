@@ -1,7 +1,13 @@
-"""The recipes a model can be converted by, and which number types may stand at its inputs and outputs."""
+"""The recipes a model can be converted by, and which number types may stand at its inputs and outputs.
+
+``auto`` is int8 by the cheapest cure that keeps what float knows (repair/ladder.py); it stops at plain int8 where that
+is enough. A SavedModel trained with quantization in mind (int8-qat) brings its own ranges and competes as one more
+candidate.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 
 from components.errors import ConversionError
@@ -18,6 +24,7 @@ class IoType(str, Enum):
 class Recipe(str, Enum):
     """How weights and activations are stored and computed."""
 
+    AUTO = "auto"  # int8, repaired where plain int8 loses too much; another recipe only where that is allowed
     FLOAT32 = "float32"
     DYNAMIC = "dynamic"  # int8 weights, ranges of activations measured while the model runs
     FLOAT16 = "float16"  # float16 weights, float32 arithmetic
@@ -27,19 +34,38 @@ class Recipe(str, Enum):
     @property
     def needs_calibration(self) -> bool:
         """Whether the ranges of activations come from calibration data."""
-        return self in (Recipe.INT8, Recipe.INT16X8)
+        return self in (Recipe.AUTO, Recipe.INT8, Recipe.INT16X8)
 
     @property
     def activation_dtype(self) -> str:
         """Numpy name of the type in which activations are computed."""
-        return {Recipe.INT8: "int8", Recipe.INT16X8: "int16"}.get(self, "float32")
+        return {Recipe.AUTO: "int8", Recipe.INT8: "int8", Recipe.INT16X8: "int16"}.get(self, "float32")
 
     @property
     def io_types(self) -> tuple[IoType, ...]:
         """The types that inputs and outputs may have; the first is the default."""
-        if self is Recipe.INT8:
+        if self in (Recipe.AUTO, Recipe.INT8):
             return (IoType.INT8, IoType.UINT8, IoType.FLOAT32)
         return (IoType.FLOAT32,)
+
+
+#: Recipes that ``auto`` may fall back on where int8 does not meet the goal, if the config allows them by name.
+FALLBACKS = (Recipe.INT16X8, Recipe.FLOAT16, Recipe.DYNAMIC)
+
+
+def parse_fallbacks(names: Iterable[str]) -> tuple[Recipe, ...]:
+    """Returns the fallbacks of these names, in their order.
+
+    Raises:
+        ConversionError: One is no fallback; the message lists those there are.
+    """
+    by_name = {recipe.value: recipe for recipe in FALLBACKS}
+    recipes = []
+    for name in names:
+        if name not in by_name:
+            raise ConversionError(f"fallback {name!r} is unknown; choose among {', '.join(by_name)}.")
+        recipes.append(by_name[name])
+    return tuple(dict.fromkeys(recipes))
 
 
 def parse_recipe(text: str) -> Recipe:

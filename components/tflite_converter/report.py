@@ -100,17 +100,76 @@ class SelectionScore(Facts):
     labels: LabelAgreement | None
 
 
+class OutputGoalFacts(Facts):
+    """What must be kept of one output, and how that was found out."""
+
+    output: str
+    kind: Literal["classes", "ids", "values"]
+    reason: str = Field(description="Why it is of that kind.")
+    limit: float = Field(
+        description="Largest loss that meets the goal: share of right answers lost (classes), of answers changed (ids), "
+        "or root mean square error / spread of the float output (values)."
+    )
+
+
+class GoalFacts(Facts):
+    """The goal of recipe auto on the selection part."""
+
+    outputs: tuple[OutputGoalFacts, ...]
+    num_rows: int = Field(description="Selection rows that decide.")
+    num_set_aside: int = Field(description="Selection rows with fault codes or without a finite float output.")
+
+
+class OutputLossFacts(Facts):
+    """What a candidate lost of one output."""
+
+    output: str
+    loss: float = Field(description="In the unit of the goal's limit for this output.")
+    met: bool
+
+
+class FindingFacts(Facts):
+    """Something awkward about the model or the data, found without labels."""
+
+    name: str
+    tensor: str
+    figure: float
+    threshold: float = Field(description="Beyond it (below it, for outliers) int8 is in danger.")
+    remedy: str = Field(description="What the ladder tries against it.")
+
+
+class ChangeFacts(Facts):
+    """One change of the float graph that leaves its function as it was."""
+
+    tensor: str
+    what: str
+    figure: float = Field(description="Range of the tensor / range of its median channel, before.")
+    figure_after: float = Field(description="The same afterwards.")
+
+
+class SkippedFacts(Facts):
+    """A step that does not apply, or failed."""
+
+    step: str
+    reason: str
+
+
 class CandidateFacts(Facts):
     """One model that was made, and what it scored."""
 
     name: str
     recipe: Recipe
+    steps: tuple[str, ...] = Field((), description="Cures in it, in order; recipe auto only.")
+    ranges: str = Field("", description="Method that set the ranges; empty where the recipe has none.")
+    losses: tuple[OutputLossFacts, ...] = Field((), description="Per output, against the goal; recipe auto only.")
+    met_goal: bool | None = Field(None, description="Null where there is no goal.")
     sha256: str
     size_bytes: int
     float_operators: tuple[str, ...]
     score: SelectionScore | None = Field(description="Null where no calibration data was given.")
     seconds: float
     chosen: bool
+    why_chosen: str = ""
 
 
 class LoadTest(Facts):
@@ -128,6 +187,20 @@ class SecondsFacts(Facts):
     total: float
 
 
+class SearchFacts(Facts):
+    """What recipe auto found, tried and chose; crosses from the converting process."""
+
+    goal: GoalFacts
+    findings: tuple[FindingFacts, ...]
+    candidates: tuple[CandidateFacts, ...]
+    changes: tuple[ChangeFacts, ...]
+    largest_logit_difference: float | None
+    skipped: tuple[SkippedFacts, ...]
+    met_goal: bool
+    input_type: IoType = Field(description="Of the chosen candidate.")
+    output_type: IoType = Field(description="Of the chosen candidate.")
+
+
 class ConversionReport(Facts):
     """The converter's report."""
 
@@ -143,9 +216,25 @@ class ConversionReport(Facts):
     calibration: CalibrationFacts | None
     inspection: Inspection
     load_test: LoadTest
+    goal: GoalFacts | None = Field(None, description="Null unless the recipe is auto.")
+    met_goal: bool | None = Field(
+        None, description="False: nothing met the goal and the best candidate goes on; the Evaluator decides."
+    )
+    findings: tuple[FindingFacts, ...] = ()
     candidates: tuple[CandidateFacts, ...]
+    changes: tuple[ChangeFacts, ...] = Field((), description="What equalization changed, where it was tried.")
+    largest_logit_difference: float | None = Field(
+        None,
+        description="Largest difference of an output before and after equalization / its spread; null where nothing was changed.",
+    )
+    skipped: tuple[SkippedFacts, ...] = Field((), description="Steps of recipe auto that do not apply, or failed.")
     warnings: tuple[str, ...]
     seconds: SecondsFacts
+
+    @property
+    def chosen(self) -> CandidateFacts:
+        """The candidate whose bytes lie beside the report."""
+        return next(candidate for candidate in self.candidates if candidate.chosen)
 
     def to_json(self) -> str:
         """The report as sorted, indented JSON with a trailing newline."""

@@ -1,7 +1,12 @@
 """The child process that converts: ``python -m components.tflite_converter.worker DIRECTORY``.
 
 TensorFlow's converter can abort the process (SIGABRT from LLVM, for instance on some Keras 3 exports), so it never
-runs in ours. Both conversions share one child: importing TensorFlow costs more than converting most edge models.
+runs in ours. Everything that needs TensorFlow shares one child: importing it costs more than converting most edge models.
+
+The SavedModel becomes a float .tflite once. Integer models are made from that file: LiteRT runs the calibration rows
+through it, and the ranges measured go to TensorFlow's quantizer with it. What comes out is what ``TFLiteConverter``
+makes with the rows as its representative dataset, but for one thing: its calibration reads the operands of an addition
+that runs in place after the sum was written over them (measured on TF 2.16: ranges up to twice as wide), and ours does not.
 """
 
 from __future__ import annotations
@@ -9,8 +14,8 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +23,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.compat import keep_dense_per_tensor
+from components.errors import CalibrationError, ConversionError
 from components.tflite_converter.job import (
     CALIBRATION_FILE,
     FLOAT_FILE,
+    HEAD_FILE,
     JOB_FILE,
+    LABELS,
     MODEL_FILE,
+    SEARCH_FILE,
+    SELECTION_FILE,
     ConversionJob,
     Failure,
     FailureKind,
     JobResult,
     write_result,
 )
-from components.tflite_converter.private_tensorflow import unsupported_operators
+from components.tflite_converter.private_tensorflow import (
+    calibrate_flatbuffer,
+    quantize_flatbuffer,
+    unsupported_operators,
+)
+from components.tflite_converter.progress import start_writing
 from components.tflite_converter.recipes import IoType, Recipe
+from components.tflite_converter.repair.graph import FloatGraph
+from components.tflite_converter.repair.range_statistics import Statistics, measure
 
 
 @dataclass
 class RepresentativeData:
-    """Feeds calibration rows to the converter and counts what it took in its last pass."""
+    """Feeds calibration rows to TensorFlow's own calibration and counts what it took in its last pass."""
 
     inputs: Mapping[str, NDArray[Any]]
     batch_size: int
@@ -60,9 +77,65 @@ def run(directory: Path) -> JobResult:
     float_model = convert_to_float(job)
     (directory / FLOAT_FILE).write_bytes(float_model)
     float_done = time.perf_counter()
-    data = RepresentativeData(_read_calibration(directory, job.inputs), job.batch_size)
-    (directory / MODEL_FILE).write_bytes(float_model if job.recipe is Recipe.FLOAT32 else convert_by_recipe(job, data))
-    return JobResult(data.num_yielded, float_done - started, time.perf_counter() - float_done)
+    data = RepresentativeData(_read_rows(directory / CALIBRATION_FILE, job.inputs), job.batch_size)
+    if job.recipe is Recipe.AUTO:
+        made = repair(job, directory, quantizable(float_model, data), data.inputs)
+    else:
+        made = make_model(job, float_model, data)
+    (directory / MODEL_FILE).write_bytes(made.model)
+    return JobResult(made.num_calibration_rows, float_done - started, time.perf_counter() - float_done)
+
+
+@dataclass(frozen=True)
+class MadeModel:
+    """A model by the job's recipe, and how many calibration rows its ranges come from."""
+
+    model: bytes
+    num_calibration_rows: int = 0
+
+
+def make_model(job: ConversionJob, float_model: bytes, data: RepresentativeData) -> MadeModel:
+    """Makes the model of the job's recipe, which is not auto."""
+    if job.recipe is Recipe.FLOAT32:
+        return MadeModel(float_model)
+    if job.recipe in (Recipe.INT8, Recipe.INT16X8):
+        return quantize_by_ranges(job, quantizable(float_model, data), data.inputs)
+    return MadeModel(convert_by_recipe(job))
+
+
+def repair(job: ConversionJob, directory: Path, float_model: bytes, rows: Mapping[str, NDArray[Any]]) -> MadeModel:
+    """Makes the model that recipe auto chooses, and leaves what it found beside it."""
+    from components.tflite_converter.repair.ladder import SearchRequest, search
+    from components.tflite_converter.repair.record import search_facts
+
+    result = search(
+        SearchRequest(
+            float_model,
+            range_rows=rows,
+            selection_rows=_read_rows(directory / SELECTION_FILE, job.inputs),
+            head_rows=_read_rows(directory / HEAD_FILE, job.inputs),
+            labels=_read_labels(directory / SELECTION_FILE),
+            input_type=job.input_type,
+            output_type=job.output_type,
+            may_change_io=job.may_change_io,
+            may_use_islands=job.may_use_islands,
+            settings=job.auto,
+        ),
+        quantize_flatbuffer,
+        {recipe: _fallback(job, recipe, float_model, rows) for recipe in job.auto.fallbacks},
+    )
+    (directory / SEARCH_FILE).write_text(search_facts(result).model_dump_json(), encoding="utf-8")
+    return MadeModel(result.chosen.model, len(next(iter(rows.values()))))
+
+
+def _fallback(
+    job: ConversionJob, recipe: Recipe, float_model: bytes, rows: Mapping[str, NDArray[Any]]
+) -> Callable[[], bytes]:
+    """What makes the model of another recipe, with the inputs and outputs in float32."""
+    other = replace(job, recipe=recipe, input_type=IoType.FLOAT32, output_type=IoType.FLOAT32)
+    if recipe is Recipe.INT16X8:
+        return lambda: quantize_by_ranges(other, float_model, rows).model
+    return lambda: convert_by_recipe(other)
 
 
 def convert_to_float(job: ConversionJob) -> bytes:
@@ -70,25 +143,39 @@ def convert_to_float(job: ConversionJob) -> bytes:
     return bytes(_converter(job).convert())
 
 
-def convert_by_recipe(job: ConversionJob, data: RepresentativeData) -> bytes:
-    """SavedModel -> .tflite by the job's recipe."""
+def convert_by_recipe(job: ConversionJob) -> bytes:
+    """SavedModel -> .tflite by a recipe without calibration."""
     import tensorflow as tf
 
     converter = _converter(job)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if job.recipe is Recipe.FLOAT16:
         converter.target_spec.supported_types = [tf.float16]
-    if job.recipe.needs_calibration:
-        operator_sets = {
-            Recipe.INT8: tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
-            Recipe.INT16X8: tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-        }
-        io_types = {IoType.INT8: tf.int8, IoType.UINT8: tf.uint8, IoType.FLOAT32: tf.float32}
-        converter.representative_dataset = data
-        converter.target_spec.supported_ops = [operator_sets[job.recipe]]
-        converter.inference_input_type = io_types[job.input_type]
-        converter.inference_output_type = io_types[job.output_type]
     return bytes(converter.convert())
+
+
+def quantizable(float_model: bytes, data: RepresentativeData) -> bytes:
+    """The float model as the quantizer needs it.
+
+    Where a tensor lies out of reach (inside an LSTM operator, or in the body of a loop), TensorFlow's own calibration
+    writes its range into the file; all others are ours to set.
+    """
+    graph = FloatGraph.parse(float_model)
+    return calibrate_flatbuffer(float_model, data()) if graph.has_hidden_tensors and data.inputs else float_model
+
+
+def quantize_by_ranges(job: ConversionJob, float_model: bytes, rows: Mapping[str, NDArray[Any]]) -> MadeModel:
+    """Float .tflite -> integer .tflite with the whole range of every tensor on these rows."""
+    graph = FloatGraph.parse(float_model)
+    statistics = measure(float_model, rows) if rows else Statistics({}, 0)
+    graph.set_ranges(statistics.ranges())
+    model = quantize_flatbuffer(
+        graph.pack(),
+        activations=job.recipe.activation_dtype,
+        input_type=job.input_type.value,
+        output_type=job.output_type.value,
+    )
+    return MadeModel(model, statistics.num_rows)
 
 
 def _converter(job: ConversionJob) -> Any:
@@ -97,15 +184,21 @@ def _converter(job: ConversionJob) -> Any:
     # Without a key every signature is converted, and one that parses tf.Examples needs operators TFLite does not have.
     converter = tf.lite.TFLiteConverter.from_saved_model(job.saved_model, signature_keys=[job.signature])
     keep_dense_per_tensor(converter)
+    if job.select_tf_operators:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     return converter
 
 
-def _read_calibration(directory: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    path = directory / CALIBRATION_FILE
+def _read_rows(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         return {}
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[f"arr_{position}"] for position, name in enumerate(names)}
+
+
+def _read_labels(path: Path) -> NDArray[Any] | None:
+    with np.load(path, allow_pickle=False) as archive:
+        return archive[LABELS] if LABELS in archive.files else None
 
 
 def explain(error: Exception) -> Failure:
@@ -113,6 +206,10 @@ def explain(error: Exception) -> Failure:
     operators = unsupported_operators(error)
     if operators:
         return Failure(FailureKind.UNSUPPORTED_OPERATORS, str(error), operators)
+    if isinstance(error, CalibrationError):
+        return Failure(FailureKind.CALIBRATION, str(error))
+    if isinstance(error, ConversionError):
+        return Failure(FailureKind.NO_CANDIDATE, str(error))
     kind = FailureKind.MEMORY if _is_out_of_memory(error) else FailureKind.CONVERTER
     return Failure(kind, f"{type(error).__name__}: {error}")
 
@@ -124,6 +221,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 def main() -> None:
     """Runs the job in the directory given as the only argument and leaves a result there, also of a failure."""
     directory = Path(sys.argv[1])
+    start_writing(directory)
     try:
         result = run(directory)
     except Exception as error:  # the border of the process: whatever the converter raises becomes the job's result

@@ -14,26 +14,28 @@ from components.saved_model import DEFAULT_SIGNATURE, EDGE_SIGNATURE
 from components.trainer.training import model_inputs
 
 
-def export(model: Any, directory: Path, spec: ExampleSpec) -> None:
+def export(model: Any, directory: Path, spec: ExampleSpec, names_of: Any = None) -> None:
     """Writes the SavedModel.
 
     Args:
         model: A ``tf_keras.Model``.
         directory: Where ``saved_model.pb`` goes.
         spec: How ``serving_default`` parses its tf.Examples.
+        names_of: The model whose input and output names the signatures carry; None for ``model`` itself.
     """
     import tensorflow as tf
 
+    named = model if names_of is None else names_of
     parse = batch_parser(spec)
 
-    @tf.function(input_signature=[{name: _tensor_spec(name, tensor) for name, tensor in _named_inputs(model).items()}])
+    @tf.function(input_signature=[{name: _tensor_spec(name, tensor) for name, tensor in _named_inputs(named).items()}])
     def edge(inputs: dict[str, Any]) -> dict[str, Any]:
-        return _named_outputs(model, model(model_inputs(inputs, model), training=False))
+        return _named_outputs(named, model(model_inputs(inputs, named), training=False))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve_examples(examples: Any) -> dict[str, Any]:
         inputs, _ = parse(examples)
-        return _named_outputs(model, model(model_inputs(inputs, model), training=False))
+        return _named_outputs(named, model(model_inputs(inputs, named), training=False))
 
     module = tf.Module()
     module.model = model

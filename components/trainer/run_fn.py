@@ -16,6 +16,7 @@ from components.compat import skip_autograph_conversion
 from components.errors import ModelError
 from components.saved_model import read_signature
 from components.trainer.export import export
+from components.trainer.qat import fine_tune_and_export
 from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
 from components.trainer.training import train
 from components.user_module import call_user_function, describe_failure, function_of, load_module
@@ -38,9 +39,13 @@ def run_fn(fn_args: Any) -> None:
 
 def _train_module(fn_args: Any, spec: TrainingSpec) -> None:
     """Trains and exports; whatever else is raised comes from the module's layers, loss, optimizer or augmentation."""
+    train_files, validation_files = expand(fn_args.train_files), expand(fn_args.eval_files)
+    served = Path(fn_args.serving_model_dir)
     try:
-        model = train(spec, expand(fn_args.train_files), expand(fn_args.eval_files))
-        export(model, Path(fn_args.serving_model_dir), spec.examples)
+        model = train(spec, train_files, validation_files)
+        export(model, served, spec.examples)
+        if spec.qat is not None:
+            fine_tune_and_export(model, spec, train_files, validation_files, served.parent)
     except EdgeproofError:
         raise
     except Exception as error:

@@ -13,8 +13,16 @@ TRAINING_SPEC_KEY = "training_spec"
 
 
 @dataclass(frozen=True)
+class QatSpec:
+    """Quantization-aware fine-tuning: passes over the train split, and the rate it starts with."""
+
+    epochs: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
 class TrainingSpec:
-    """The model's source (``module``, or a team's ``run_fn``), its data and the knobs of training.
+    """The model's source (``module``, or a team's ``run_fn``), its data and the knobs of training; ``qat`` is None where it is off.
 
     ``code_version`` is read by nobody here: it puts the sources' hash into the key of the TFX cache.
     """
@@ -28,7 +36,9 @@ class TrainingSpec:
     epochs: int = 10
     batch_size: int = 64
     learning_rate: float = 1e-3
+    learning_rate_decay: str = "cosine"
     seed: int = 7
+    qat: QatSpec | None = None
 
     def to_json(self) -> str:
         fields = asdict(self)
@@ -39,4 +49,5 @@ class TrainingSpec:
     def from_json(cls, text: str) -> TrainingSpec:
         fields = json.loads(text)
         fields["examples"] = ExampleSpec.from_json(fields["examples"])
+        fields["qat"] = QatSpec(**fields["qat"]) if fields.get("qat") else None
         return cls(**fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from components.user_module import function_of, load_module
 
 progress = logging.getLogger("edgeproof.progress")
 
+#: ``learning_rate_decay`` that lowers the rate from epoch to epoch.
+COSINE = "cosine"
 #: Serialized examples held for shuffling; small images of this number take some 10 MB.
 SHUFFLE_BUFFER = 10_000
 
@@ -43,11 +46,11 @@ def train(spec: TrainingSpec, train_files: Sequence[str], validation_files: Sequ
     _compile(model, spec)
     with explained_data_errors(spec.examples, train_files):
         history = model.fit(
-            _dataset(spec, train_files, model, is_training=True),
-            validation_data=_dataset(spec, validation_files, model, is_training=False),
+            dataset(spec, train_files, model, is_training=True),
+            validation_data=dataset(spec, validation_files, model, is_training=False),
             epochs=spec.epochs,
             verbose=0,
-            callbacks=[_epoch_reporter(spec.epochs), keras.callbacks.TerminateOnNaN()],
+            callbacks=_callbacks(spec),
         )
     if len(history.epoch) < spec.epochs:
         raise ModelError(
@@ -66,7 +69,8 @@ def _compile(model: Any, spec: TrainingSpec) -> None:
     model.compile(optimizer, loss=getattr(module, "loss", None) or default_loss(model), metrics=["accuracy"])
 
 
-def _dataset(spec: TrainingSpec, files: Sequence[str], model: Any, *, is_training: bool) -> Any:
+def dataset(spec: TrainingSpec, files: Sequence[str], model: Any, *, is_training: bool) -> Any:
+    """Batches of ``(inputs, labels)`` as ``model`` takes them; shuffled and augmented for training."""
     import tensorflow as tf
 
     assert spec.module is not None
@@ -96,11 +100,33 @@ def model_inputs(inputs: dict[str, Any], model: Any) -> Any:
     return {name: inputs[name] for name in model.input_names}
 
 
-def _epoch_reporter(epochs: int) -> Any:
+def _callbacks(spec: TrainingSpec) -> list[Any]:
+    import tf_keras as keras
+
+    callbacks = [epoch_reporter(spec.epochs), keras.callbacks.TerminateOnNaN()]
+    if spec.learning_rate_decay == COSINE and not _brings_optimizer(spec):
+        callbacks.append(
+            keras.callbacks.LearningRateScheduler(lambda epoch: cosine_rate(spec.learning_rate, epoch, spec.epochs))
+        )
+    return callbacks
+
+
+def cosine_rate(peak: float, epoch: int, epochs: int) -> float:
+    """Learning rate of an epoch (from 0), falling from ``peak`` along half a cosine wave (Loshchilov and Hutter 2016)."""
+    return peak * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def _brings_optimizer(spec: TrainingSpec) -> bool:
+    assert spec.module is not None
+    return function_of(load_module(spec.module), "optimizer") is not None
+
+
+def epoch_reporter(epochs: int, what: str = "epoch") -> Any:
+    """A Keras callback that says every epoch's figures."""
     import tf_keras as keras
 
     def report(epoch: int, logs: dict[str, float]) -> None:
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
-        progress.info("epoch %d/%d  %s", epoch + 1, epochs, figures, extra={"step": (epoch + 1, epochs)})
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in logs.items() if name != "lr")
+        progress.info("%s %d/%d  %s", what, epoch + 1, epochs, figures, extra={"step": (epoch + 1, epochs)})
 
     return keras.callbacks.LambdaCallback(on_epoch_end=report)

@@ -212,18 +212,12 @@ class TFLiteModel:
     def _open(self) -> None:
         """Makes a fresh interpreter at the declared batch."""
         try:
-            interpreter = Interpreter(
-                model_content=self._content,
-                num_threads=self._num_threads,
-                experimental_op_resolver_type=_RESOLVERS[self._kernels],
-            )
-            interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
+            self._interpreter = _open_interpreter(self._content, self._kernels, self._num_threads)
+        except RuntimeRefusal as error:
             raise ModelFileError(
-                f"{runtime_version()} with {self._kernels.value} kernels refuses the model: {_reason(error)}. "
+                f"{runtime_version()} with {self._kernels.value} kernels refuses the model: {error}. "
                 "Run `edgeproof inspect` on the file to see its operators and versions."
             ) from error
-        self._interpreter = interpreter
         self._allocated_batch = self._declared_batch
 
 
@@ -249,12 +243,44 @@ def delegation(model: TFLiteModel) -> Delegation | None:
     behind them, so the nodes that run are those reached backwards from the outputs, the later producer of a tensor
     winning.
     """
-    list_nodes = getattr(model._interpreter, "_get_ops_details", None)
+    return _delegation(model._interpreter, model._outputs)
+
+
+def try_loading(content: bytes, kernels: Kernels = Kernels.XNNPACK) -> Delegation | None:
+    """Loads any model, also one that `TFLiteModel` cannot feed (no batch, strings), and counts what is delegated.
+
+    A damaged file can end the process here: `load_test` does it in a child process.
+
+    Raises:
+        ModelFileError: The file is damaged.
+        RuntimeRefusal: The installed LiteRT does not load it.
+    """
+    interface = read_interface(content)
+    return _delegation(_open_interpreter(content, kernels, num_threads=1), interface.outputs)
+
+
+class RuntimeRefusal(ModelFileError):
+    """The installed LiteRT does not load a model; the message is LiteRT's own reason."""
+
+
+def _open_interpreter(content: bytes, kernels: Kernels, num_threads: int) -> Interpreter:
+    try:
+        interpreter = Interpreter(
+            model_content=content, num_threads=num_threads, experimental_op_resolver_type=_RESOLVERS[kernels]
+        )
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise RuntimeRefusal(_reason(error)) from error
+    return interpreter
+
+
+def _delegation(interpreter: Interpreter, outputs: tuple[BoundTensor, ...]) -> Delegation | None:
+    list_nodes = getattr(interpreter, "_get_ops_details", None)
     if list_nodes is None:
         return None
     nodes = list_nodes()
     num_operators = sum(node["op_name"] != "DELEGATE" for node in nodes)
-    running = _running_nodes(nodes, [bound.tensor_index for bound in model._outputs])
+    running = _running_nodes(nodes, [bound.tensor_index for bound in outputs])
     builtin = [name for name in running if name != "DELEGATE"]
     return Delegation(
         partitions=len(running) - len(builtin),

@@ -9,22 +9,22 @@ import click
 
 from pipeline.commands.options import finish, json_option, print_json
 
-RECIPES = ["float32", "dynamic", "float16", "int8", "int16x8"]
+RECIPES = ["auto", "float32", "dynamic", "float16", "int8", "int16x8"]
 
 
-@click.command(epilog="Example: edgeproof convert --saved-model DIR --calibration pool.npz --recipe int8 --out edge")
+@click.command(epilog="Example: edgeproof convert --saved-model DIR --calibration pool.npz --out edge")
 @click.option("--saved-model", required=True, type=click.Path(path_type=Path), help="Directory of the SavedModel.")
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
-    help="npz file of calibration examples: array x, or one array per input name, and optional labels y. int8 and int16x8 need it.",
+    help="npz file of calibration examples: array x, or one array per input name, and optional labels y. auto, int8 and int16x8 need it.",
 )
 @click.option(
     "--recipe",
     type=click.Choice(RECIPES),
-    default="int8",
+    default="auto",
     show_default=True,
-    help="How weights and activations are stored.",
+    help="How weights and activations are stored; auto is int8 by the cheapest cure that meets the goal.",
 )
 @click.option("--min-samples", type=click.IntRange(min=1), help="Examples the file must hold.  [default: 500]")
 @click.option(
@@ -39,6 +39,25 @@ RECIPES = ["float32", "dynamic", "float16", "int8", "int16x8"]
     type=click.Path(path_type=Path),
     help="Directory for model.tflite, float.tflite and the report.",
 )
+@click.option(
+    "--fallback",
+    "fallbacks",
+    multiple=True,
+    type=click.Choice(["int16x8", "float16", "dynamic"]),
+    help="Recipe that auto may try where no int8 model meets the goal; repeatable.",
+)
+@click.option("--max-candidates", type=click.IntRange(min=1), help="Models that auto makes at most.  [default: 24]")
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds after which auto makes no further model.  [default: 120]",
+)
+@click.option(
+    "--select-tf-operators", is_flag=True, help="Let operators without a TFLite kernel come along as TensorFlow's own."
+)
+@click.option(
+    "--stratify-by", multiple=True, help="Array of the npz file, [n], that stratifies the draw beside y; repeatable."
+)
 @json_option
 def command(
     saved_model: Path,
@@ -50,6 +69,11 @@ def command(
     input_type: str | None,
     output_type: str | None,
     out: Path,
+    fallbacks: tuple[str, ...],
+    max_candidates: int | None,
+    max_seconds: float | None,
+    select_tf_operators: bool,
+    stratify_by: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Quantize a SavedModel; write model.tflite, float.tflite and conversion_report.json."""
@@ -58,20 +82,24 @@ def command(
 
     quiet_libraries()
     draw: dict[str, Any] = {"min_samples": min_samples, "num_samples": num_samples, "seed": seed}
+    caps: dict[str, Any] = {"max_candidates": max_candidates, "max_seconds": max_seconds}
     with quiet_libraries_output():
         from components.saved_model import read_signature
         from components.tflite_converter.calibration import load_npz_pool
         from components.tflite_converter.conversion import ConversionRequest, convert, write_conversion
-        from components.tflite_converter.recipes import IoType, parse_recipe
+        from components.tflite_converter.recipes import IoType, parse_fallbacks, parse_recipe
+        from components.tflite_converter.repair.settings import AutoSettings, Caps
         from pipeline.outcome import describe_conversion
 
         request = ConversionRequest(
             saved_model=saved_model,
             recipe=parse_recipe(recipe),
-            pool=load_npz_pool(calibration, read_signature(saved_model).inputs) if calibration else None,
+            pool=load_npz_pool(calibration, read_signature(saved_model).inputs, stratify_by) if calibration else None,
+            select_tf_operators=select_tf_operators,
             input_type=IoType(input_type) if input_type else None,
             output_type=IoType(output_type) if output_type else None,
-            **{name: value for name, value in draw.items() if value is not None},
+            auto=AutoSettings(caps=Caps(**_given(caps)), fallbacks=parse_fallbacks(fallbacks)),
+            **_given(draw),
         )
         conversion = convert(request)
         write_conversion(out, conversion)
@@ -80,3 +108,7 @@ def command(
     else:
         click.echo(describe_conversion(conversion.report, out))
     finish(0)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,4 +1,4 @@
-"""``edgeproof demo``: the whole chain on embedded data."""
+"""``edgeproof demo``: the whole chain on embedded data, and the incident that it exists to prevent."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from pathlib import Path
 
 import click
 
-from pipeline.commands.options import json_option, log_level_option, set_option
+from pipeline.commands.options import finish, json_option, log_level_option, print_json, set_option
 from pipeline.commands.run import run_config
 
 
 @click.command(epilog="Example: edgeproof demo")
+@click.option(
+    "--incident",
+    is_flag=True,
+    help="Replay the story: calibrated on bright scans only, refused, repaired; trains nothing new.",
+)
 @set_option
 @log_level_option
 @json_option
-def command(overrides: tuple[str, ...], log_level: str | None, as_json: bool) -> None:
+def command(incident: bool, overrides: tuple[str, ...], log_level: str | None, as_json: bool) -> None:
     """Train on 1,797 real 8x8 images of digits, quantize, judge on the holdout and publish: examples/digits, start to end.
 
     The second run is served from the cache.
@@ -22,4 +27,32 @@ def command(overrides: tuple[str, ...], log_level: str | None, as_json: bool) ->
     from pipeline.demo import CONFIG, write_images
 
     images = write_images(Path.cwd() / ".edgeproof" / "digits" / "images")
-    run_config(CONFIG, (f"data.path={images}", *overrides), log_level, as_json)
+    overrides = (f"data.path={images}", *overrides)
+    if incident:
+        replay_incident(CONFIG, overrides, log_level, as_json)
+    else:
+        run_config(CONFIG, overrides, log_level, as_json)
+
+
+def replay_incident(config_file: Path, overrides: tuple[str, ...], log_level: str | None, as_json: bool) -> None:
+    """Runs the demo where it has not been run, replays the incident on its model, prints it and ends the process."""
+    from components.compat import quiet_libraries
+    from pipeline.config_file import load_config
+    from pipeline.console import quiet_libraries_output
+    from pipeline.local_runner import run
+    from pipeline.run_record import LAST_RUN, read_last_record
+
+    config = load_config(config_file, overrides)
+    quiet_libraries()
+    has_run = (config.workspace_dir / LAST_RUN).is_file()
+    record = read_last_record(config.workspace_dir) if has_run else run(config, log_level)
+    with quiet_libraries_output():
+        from pipeline.description import describe_data
+        from pipeline.incident import describe_replay, replay
+
+        told = replay(record, describe_data(config).examples, config.workspace_dir)
+    if as_json:
+        print_json({"usual": told.usual.model_dump(mode="json"), "auto": told.repaired.model_dump(mode="json")})
+    else:
+        click.echo(describe_replay(told))
+    finish(0 if told.is_told else 1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pipeline.commands.options import finish, json_option, print_json
+
+_METRICS = ("top1", "topk", "f1", "auc", "mae", "rmse")
 
 
 @click.command(
@@ -20,18 +23,40 @@ from pipeline.commands.options import finish, json_option, print_json
     "--data",
     required=True,
     type=click.Path(path_type=Path),
-    help="npz file of the holdout: x (or one array per input) and y.",
+    help="npz file of the holdout: x (or one array per input) and y; other arrays may cut it into slices.",
 )
+@click.option("--metric", type=click.Choice(_METRICS), default="top1", show_default=True, help="What is compared.")
+@click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="For --metric topk.")
 @click.option(
     "--min-ratio",
     default="0.97",
     show_default=True,
-    help="Right answers of the file / right answers of the float model.",
+    help="Right answers (F1, AUC) of the file / those of the float model.",
+)
+@click.option(
+    "--max-error-factor", default="1.03", show_default=True, help="For mae and rmse: error / the float model's error."
 )
 @click.option("--min-float-accuracy", help="Floor under the float model.  [default: clearly above chance]")
 @click.option(
     "--min-examples", type=click.IntRange(min=1), default=500, show_default=True, help="Examples the holdout must hold."
 )
+@click.option(
+    "--confidence", help="One-sided level, such as 0.95, at which the bound must keep the rule.  [default: off]"
+)
+@click.option(
+    "--slice",
+    "slices",
+    multiple=True,
+    metavar="NAME[:EDGE,EDGE]",
+    help="Cut by label, brightness, or an array of DATA, in buckets where edges are given. May be given again.",
+)
+@click.option("--slice-min-ratio", help="Ratio that every slice must keep.  [default: off]")
+@click.option("--class-min-ratio", help="Ratio that every class must keep.  [default: off]")
+@click.option(
+    "--champion", type=click.Path(path_type=Path), help="The .tflite file released now; the new one must be no worse."
+)
+@click.option("--max-size-ratio", help="Bytes / bytes of float.tflite beside the file.  [default: off]")
+@click.option("--max-latency-ratio", help="Milliseconds on this host / those of float.tflite.  [default: off]")
 @click.option(
     "--decision-threshold",
     type=click.FloatRange(0, 1),
@@ -45,12 +70,12 @@ def command(
     saved_model: Path,
     tflite: Path,
     data: Path,
-    min_ratio: str,
-    min_float_accuracy: str | None,
-    min_examples: int,
+    slices: tuple[str, ...],
+    champion: Path | None,
     decision_threshold: float,
     out: Path,
     as_json: bool,
+    **rule_options: Any,
 ) -> None:
     """Score both models on the whole of DATA and judge. Exit code 0: accepted; 1: refused."""
     from components.compat import quiet_libraries
@@ -58,26 +83,84 @@ def command(
 
     quiet_libraries()
     with quiet_libraries_output():
+        import tensorflow  # noqa: F401  # the float model needs it, and its Select kernels serve LiteRT too
+
         from components.evaluator.arrays import evaluate_arrays, load_npz_dataset
-        from components.evaluator.gate import GateRules
+        from components.evaluator.flips import write_flips
+        from components.evaluator.page import CONVERSION_REPORT_FILE, write_page
         from components.evaluator.report import explain, write_report
         from components.saved_model import read_signature
 
-        rules = GateRules.from_text(min_ratio, min_float_accuracy, min_examples)
-        inputs, labels = load_npz_dataset(data, read_signature(saved_model))
-        report = evaluate_arrays(
+        rules = _rules(champion, **rule_options)
+        dataset = load_npz_dataset(data, read_signature(saved_model), real_labels=rules.metric.is_regression)
+        judgement = evaluate_arrays(
             saved_model,
             tflite,
-            inputs,
-            labels,
+            dataset.inputs,
+            dataset.labels,
             rules,
             decision_threshold=decision_threshold,
             candidate_name=tflite.name,
             source=data.name,
+            slices=tuple(_slice(text) for text in slices),
+            slice_features=dataset.features,
+            champion=champion,
         )
+        report = judgement.report
         path = write_report(report, out)
+        if judgement.tally is not None:
+            write_flips(judgement.tally.flips, out)
+        page = write_page(out, tflite.parent / CONVERSION_REPORT_FILE)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
-        click.echo(f"{explain(report)}\n\nreport   {path}")
+        click.echo(f"{explain(report)}\n\nreport   {path}\npage     {page or 'could not be drawn'}")
     finish(0 if report.verdict.accepted else 1)
+
+
+def _rules(
+    champion: Path | None,
+    *,
+    metric: str,
+    top_k: int,
+    min_ratio: str,
+    max_error_factor: str,
+    min_float_accuracy: str | None,
+    min_examples: int,
+    confidence: str | None,
+    slice_min_ratio: str | None,
+    class_min_ratio: str | None,
+    max_size_ratio: str | None,
+    max_latency_ratio: str | None,
+) -> Any:
+    from components.evaluator.thresholds import GateRules
+
+    return GateRules.from_text(
+        min_ratio,
+        min_float_accuracy,
+        min_examples,
+        metric=metric,
+        top_k=top_k,
+        maximum_error_factor=max_error_factor,
+        confidence=confidence,
+        slice_minimum_ratio=slice_min_ratio,
+        class_minimum_ratio=class_min_ratio,
+        champion_minimum_ratio="1" if champion else None,
+        maximum_size_ratio=max_size_ratio,
+        maximum_latency_ratio=max_latency_ratio,
+    )
+
+
+def _slice(text: str) -> Any:
+    """``label``, ``brightness:64,128`` or ``age:18,65``."""
+    from edgeproof_edge.errors import InputError
+
+    from components.evaluator.slices import SliceBy, SliceSpec
+
+    name, _, edges = text.partition(":")
+    try:
+        buckets = tuple(float(edge) for edge in edges.split(",")) if edges else ()
+    except ValueError:
+        raise InputError(f"--slice {text!r} has edges that are no numbers; write NAME or NAME:18,65.") from None
+    built_in = name in (SliceBy.LABEL.value, SliceBy.BRIGHTNESS.value)
+    return SliceSpec(SliceBy(name), "", buckets) if built_in else SliceSpec(SliceBy.FEATURE, name, buckets)

@@ -1,8 +1,6 @@
-"""``edgeproof inspect``: what is inside a .tflite file; needs no TensorFlow."""
+"""``edgeproof inspect``: what is inside a .tflite file, and what runtimes and accelerators do with it; needs no TensorFlow."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import click
 
@@ -11,20 +9,17 @@ from pipeline.commands.options import json_option, print_json
 
 @click.command(epilog="Example: edgeproof inspect model.tflite")
 @click.argument("file", type=click.Path())
+@click.option("--ethos-u", is_flag=True, help="Also compile it for Arm Ethos-U with vela, which takes a second.")
+@click.option("--vela", type=click.Path(), help="The vela program for --ethos-u, where it is not on PATH.")
 @json_option
-def command(file: str, as_json: bool) -> None:
-    """Show the operators, types and tensors of a .tflite FILE."""
-    from edgeproof_edge.errors import ModelFileError
-    from edgeproof_edge.flatbuffer import inspect
+def command(file: str, ethos_u: bool, vela: str | None, as_json: bool) -> None:
+    """Show the operators, types and tensors of a .tflite FILE, load it, and estimate what accelerators run of it."""
+    from edgeproof_edge.examination import examine
 
-    from pipeline.outcome import describe_inspection
+    from pipeline.inspection_page import describe_examination
 
-    try:
-        data = Path(file).read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{file} cannot be read: {error.strerror}. Give the path of a .tflite file.") from error
-    inspection = inspect(data)
+    found = examine(file, ask_vela=ethos_u or vela is not None, vela=vela)
     if as_json:
-        print_json(inspection.to_json())
+        print_json(found.to_json())
     else:
-        click.echo(describe_inspection(inspection))
+        click.echo(describe_examination(found))

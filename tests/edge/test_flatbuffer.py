@@ -6,18 +6,15 @@ import hashlib
 import json
 import random
 import struct
-from pathlib import Path
+from typing import Any
 
 import pytest
 from edgeproof_edge.errors import ModelFileError
 from edgeproof_edge.flatbuffer import Crossing, describe_non_tflite, inspect, read_interface
 
-MODELS = Path(__file__).parent / "models"
+from tests.edge.rewriting import MODELS, damaged, golden, rewritten
+
 NAMES = sorted(path.stem for path in MODELS.glob("*.tflite"))
-
-
-def golden(name: str) -> bytes:
-    return (MODELS / f"{name}.tflite").read_bytes()
 
 
 def test_golden_files_are_there_and_tiny() -> None:
@@ -96,6 +93,23 @@ def test_crossings_name_the_operator_and_both_tensors() -> None:
     assert into_float.from_tensor != into_float.to_tensor
 
 
+def test_a_cast_with_two_inputs_is_no_crossing() -> None:
+    def repeat_input(model: Any) -> None:
+        operators = model.subgraphs[0].operators
+        operators[1].inputs = [*operators[1].inputs, *operators[1].inputs]
+
+    assert len(inspect(rewritten("float_island", repeat_input)).crossings) == 1
+
+
+def test_an_impossible_scale_of_one_channel_is_damage() -> None:
+    def spoil(model: Any) -> None:
+        graph = model.subgraphs[0]
+        graph.tensors[graph.operators[0].inputs[1]].quantization.scale[-1] = float("nan")
+
+    with pytest.raises(ModelFileError, match="impossible scale nan"):
+        inspect(rewritten("hard_swish_int8", spoil))
+
+
 def test_quantized_inputs_carry_scale_and_zero_point() -> None:
     (spec,) = inspect(golden("hard_swish_int8")).inputs
     assert (spec.name, spec.shape, spec.dtype, spec.zero_point) == ("image", (-1, 8, 8, 3), "int8", -128)
@@ -162,21 +176,6 @@ def test_what_is_no_tflite_file_is_described(data: bytes, words: str) -> None:
 def test_damaged_files_say_so(data: bytes) -> None:
     with pytest.raises(ModelFileError, match="truncated or damaged"):
         inspect(data)
-
-
-def damaged(data: bytes, draw: random.Random) -> bytes:
-    """The file cut short, or with some bytes flipped, zeroed, set to 255, or with a stretch moved."""
-    spoiled = bytearray(data)
-    kind = draw.randrange(5)
-    if kind == 0:
-        return bytes(spoiled[: draw.randrange(len(spoiled))])
-    if kind == 1:
-        start, length = draw.randrange(len(spoiled)), draw.randrange(1, 64)
-        return bytes(spoiled[:start] + spoiled[start + length :])
-    for _ in range(draw.choice([1, 2, 8, 64])):
-        position = draw.randrange(8, len(spoiled))  # the identifier stays: otherwise nothing is read at all
-        spoiled[position] = (spoiled[position] ^ (1 << draw.randrange(8)), 0, 255)[kind - 2]
-    return bytes(spoiled)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -54,6 +54,18 @@ def test_the_ratio_is_the_decimal_that_was_written(tmp_path: Path) -> None:
     assert load_config(write(tmp_path), ["gate.min_ratio=0.985"]).gate.min_ratio == Decimal("0.985")
 
 
+@pytest.mark.parametrize("given", ["on", {"mode": "on"}, {"mode": True}, True], ids=str)
+def test_qat_is_switched_on_by_one_word(tmp_path: Path, given: object) -> None:
+    assert load_config(write(tmp_path, train={"qat": given})).train.qat.mode.value == "on"  # YAML 1.1 reads on as true
+    assert load_config(write(tmp_path), ["train.qat=on"]).train.qat.mode.value == "on"
+
+
+def test_qat_needs_a_model_module(tmp_path: Path) -> None:
+    config = write(tmp_path, train={"qat": "on"}, model={"saved_model": "exported"})
+    with pytest.raises(ConfigError, match=r"train\.qat is on, but it fine-tunes the model of model\.module"):
+        load_config(config)
+
+
 def test_every_path_key_is_found() -> None:
     assert {"data.path", "model.saved_model", "model.module", "workspace", "release.path"} <= path_keys()
 

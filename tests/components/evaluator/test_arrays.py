@@ -30,21 +30,23 @@ def saved(tmp_path: Path, **arrays: Any) -> Path:
 
 @pytest.mark.parametrize("name", ["x", "image"])
 def test_a_single_input_is_x_or_goes_by_its_name(tmp_path: Path, name: str) -> None:
-    inputs, labels = load_npz_dataset(saved(tmp_path, **{name: PIXELS, "y": LABELS}), IMAGES)
-    assert inputs["image"].dtype == np.float32
-    assert np.array_equal(inputs["image"], PIXELS)
-    assert labels.tolist() == [0, 1, 2]
+    dataset = load_npz_dataset(saved(tmp_path, **{name: PIXELS, "y": LABELS}), IMAGES)
+    assert dataset.inputs["image"].dtype == np.float32
+    assert np.array_equal(dataset.inputs["image"], PIXELS)
+    assert dataset.labels.tolist() == [0, 1, 2]
+    assert dataset.features == {}
 
 
 def test_several_inputs_go_by_their_names(tmp_path: Path) -> None:
     left, right = np.zeros((3, 2), np.float32), np.ones((3, 2), np.int32)
-    inputs, _ = load_npz_dataset(saved(tmp_path, left=left, right=right, y=LABELS), TWO_INPUTS)
-    assert set(inputs) == {"left", "right"}
+    dataset = load_npz_dataset(saved(tmp_path, left=left, right=right, y=LABELS, site=LABELS), TWO_INPUTS)
+    assert set(dataset.inputs) == {"left", "right"}
+    assert set(dataset.features) == {"site"}
 
 
 @pytest.mark.parametrize("labels", [LABELS.astype(np.uint8), LABELS.reshape(3, 1), LABELS.astype(np.float32)])
 def test_labels_are_whole_numbers_of_any_type(tmp_path: Path, labels: Any) -> None:
-    _, found = load_npz_dataset(saved(tmp_path, x=PIXELS, y=labels), IMAGES)
+    found = load_npz_dataset(saved(tmp_path, x=PIXELS, y=labels), IMAGES).labels
     assert found.dtype == np.int64
     assert found.tolist() == [0, 1, 2]
 

@@ -141,17 +141,6 @@ def test_parts_with_other_numbers_of_classes_do_not_add() -> None:
         Counts(examples_by_label=(1, 1)) + Counts(examples_by_label=(1, 1, 1))
 
 
-def test_counts_survive_json() -> None:
-    counts = count_batch(np.array([0, 1]), one_hot([0, 1], 2), one_hot([1, 1], 2))
-    assert Counts.from_json(counts.to_json()) == counts
-
-
-@pytest.mark.parametrize("text", ["{}", "[]", "nonsense", Counts().to_json().replace(": 0", ": 0.5", 1)])
-def test_json_that_is_no_counts_is_an_error(text: str) -> None:
-    with pytest.raises(DataError, match="not evaluation counts"):
-        Counts.from_json(text)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -180,3 +169,29 @@ def test_worst_classes_lost_most_and_have_enough_examples() -> None:
     worst = worst_classes(counts)
     assert [result.label for result in worst] == [1, 0, 3]
     assert worst[0].kept == Fraction(1, 3)
+
+
+@pytest.mark.parametrize(("top_k", "right"), [(1, 1), (2, 2), (3, 3)])
+def test_top_k_counts_the_label_among_the_best(top_k: int, right: int) -> None:
+    scores = np.array([[0.4, 0.3, 0.2, 0.1]] * 4, np.float32)
+    counts = count_batch(np.array([0, 1, 2, 3]), scores, scores, top_k=top_k)
+    assert counts.num_both_correct == right
+    assert counts.inconsistencies() == ()
+
+
+def test_top_k_ranks_the_lower_of_equal_scores_first() -> None:
+    tie = np.full((4, 4), 0.25, np.float32)
+    assert count_batch(np.array([0, 1, 2, 3]), tie, tie, top_k=2).correct_float_by_label == (1, 1, 0, 0)
+
+
+def test_top_k_equals_a_sort_over_rows() -> None:
+    random = np.random.default_rng(3)
+    labels, scores = random.integers(0, 9, 400), random.normal(size=(400, 9)).astype(np.float32)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :3]
+    expected = int((best == labels[:, None]).any(axis=1).sum())
+    assert count_batch(labels, scores, scores, top_k=3).num_correct_float == expected
+
+
+def test_top_k_of_all_classes_is_an_error() -> None:
+    with pytest.raises(ModelError, match=r"everything would be right. Lower gate\.top_k"):
+        count_batch(np.array([0]), one_hot([0], 5), one_hot([0], 5), top_k=5)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from components.compat import library_versions
 from components.errors import DataError, ModelError
 from components.evaluator.arrays import evaluate_arrays
-from components.evaluator.gate import GateRules
 from components.evaluator.report import GateReport, explain, read_report
+from components.evaluator.thresholds import GateRules
 from components.examples import ExampleSpec, TensorFeature
 
 pytestmark = pytest.mark.tfx
@@ -168,6 +168,8 @@ class Bench:
             "num_classes": 3,
             "decision_threshold": 0.5,
             "rules": GateRules().to_json(),
+            "slices": "[]",
+            "kernel_sample_size": 100,
             "code_version": "test",
         }
         context = Executor.Context(beam_pipeline_args=list(BEAM_ARGUMENTS), tmp_dir=str(self.root), unique_id="1")
@@ -249,7 +251,14 @@ def test_an_accepted_model_is_blessed_as_tfx_does(bench: Bench, models: Models) 
     assert outcome.evaluation.get_float_custom_property("float_accuracy") == pytest.approx(accuracy)
     assert outcome.evaluation.get_float_custom_property("candidate_accuracy") > 0.8
     assert outcome.evaluation.get_int_custom_property("num_examples") == len(LABELS)
-    assert [path.name for path in (bench.root / "evaluation").iterdir()] == ["gate_report.json"]
+    assert sorted(path.name for path in (bench.root / "evaluation").iterdir()) == [
+        "eval_config.json",
+        "flipped.npz",
+        "gate_report.json",
+        "metrics-00000-of-00001.tfrecord",
+        "report.html",
+        "validations.tfrecord",
+    ]
 
 
 def test_the_report_names_what_was_judged_and_with_what(bench: Bench, models: Models) -> None:
@@ -373,17 +382,17 @@ def test_bytes_that_change_under_the_workers_are_refused(bench: Bench, models: M
     import apache_beam as beam
 
     from components.evaluator.evidence import Case, judge_case
-    from components.evaluator.scoring import Candidate
+    from components.evaluator.scoring import Candidate, Measurement
     from components.evaluator.scoring_pipeline import ScoringJob, score_files
 
     bench.write_examples()
     files = sorted(str(path) for path in (bench.root / "examples" / "Split-eval").iterdir())
 
     def score(candidate: Candidate) -> Any:
-        job = ScoringJob(models.saved_model, models.badly_calibrated, candidate.sha256, SPEC, 3, 0.5)
+        job = ScoringJob(models.saved_model, models.badly_calibrated, candidate.sha256, SPEC, Measurement())
         return score_files(lambda: beam.Pipeline(argv=BEAM_ARGUMENTS), files, job, bench.root / "evaluation")
 
-    report = judge_case(Case(models.saved_model, models.int8, "int8", "eval", len(LABELS), GateRules()), score)
+    report = judge_case(Case(models.saved_model, models.int8, "int8", "eval", len(LABELS), GateRules()), score).report
     assert broken(report) == {"candidate_usable"}
     assert "the file was changed after it was made" in report.verdict.sentence
     assert list((bench.root / "evaluation").iterdir()) == []
@@ -393,7 +402,7 @@ def test_arrays_are_judged_as_a_split_is(bench: Bench, models: Models) -> None:
     in_pipeline = bench.run(models.int8).report
     on_arrays = evaluate_arrays(
         models.saved_model, models.int8, {"x": ROWS}, LABELS, GateRules(), candidate_name="int8"
-    )
+    ).report
     assert on_arrays.counts == in_pipeline.counts
     assert on_arrays.verdict.sentence == in_pipeline.verdict.sentence
     assert on_arrays.candidate.recorded_sha256 is None
@@ -414,7 +423,7 @@ def test_a_float_model_that_fails_is_one_clear_error(tmp_path: Path, models: Mod
 
 def test_a_damaged_file_on_arrays_is_refused(tmp_path: Path, models: Models) -> None:
     (tmp_path / "model.tflite").write_bytes(models.int8.read_bytes()[:500])
-    report = evaluate_arrays(models.saved_model, tmp_path / "model.tflite", {"x": ROWS}, LABELS, GateRules())
+    report = evaluate_arrays(models.saved_model, tmp_path / "model.tflite", {"x": ROWS}, LABELS, GateRules()).report
     assert broken(report) == {"candidate_usable"}
 
 

@@ -12,7 +12,10 @@ from edgeproof_edge.errors import InputError
 
 from components.evaluator import gate
 from components.evaluator.counts import Counts
-from components.evaluator.gate import GateRules, Verdict, candidate_unchanged, candidate_usable, exact_fraction, judge
+from components.evaluator.gate import Setting, Verdict, candidate_unchanged, candidate_usable, judge
+from components.evaluator.rule import percent
+from components.evaluator.tally import Tally
+from components.evaluator.thresholds import GateRules, exact_fraction
 
 NINETY_SEVEN = GateRules()
 
@@ -43,7 +46,7 @@ def counts_of(right_candidate: int, right_float: int, num_examples: int = 10_000
 
 
 def judged(counts: Counts | None, expected: int | None = 10_000, rules: GateRules = NINETY_SEVEN) -> Verdict:
-    return judge(counts, expected, rules, candidate_name="int8")
+    return judge(None if counts is None else Tally(counts), rules, Setting(expected, "int8"))
 
 
 def broken(verdict: Verdict) -> set[str]:
@@ -197,22 +200,21 @@ def test_collapse_means_answers_that_float_gives_are_gone(
 
 
 def test_the_chance_of_luck_is_printed() -> None:
-    result = gate.enough_examples(counts_of(470, 470, 500), NINETY_SEVEN)
+    result = gate.enough_examples(Tally(counts_of(470, 470, 500)), NINETY_SEVEN)
     assert result.passed
     assert result.reason == "a model that truly keeps 95.00 % would pass on 500 examples with a chance of 7.3 %."
 
 
 def test_findings_weigh_as_much_as_counts() -> None:
     finding = candidate_unchanged("a" * 64, "b" * 64)
-    verdict = judge(counts_of(9_400, 9_400), 10_000, NINETY_SEVEN, findings=(finding,))
+    verdict = judge(Tally(counts_of(9_400, 9_400)), NINETY_SEVEN, Setting(10_000), (finding,))
     assert broken(verdict) == {"candidate_unchanged"}
     assert not verdict.accepted
 
 
 def test_an_unusable_candidate_is_the_sentence() -> None:
-    verdict = judge(
-        None, 10_000, NINETY_SEVEN, "int8", (candidate_usable("the candidate cannot be loaded: truncated."),)
-    )
+    problem = candidate_usable("the candidate cannot be loaded: truncated.")
+    verdict = judge(None, NINETY_SEVEN, Setting(10_000, "int8"), (problem,))
     assert verdict.sentence == "REFUSED  int8: the candidate cannot be loaded: truncated."
     assert broken(verdict) == {"candidate_usable"}
 
@@ -260,4 +262,4 @@ def test_rules_that_cannot_be_meant_are_an_error(text: str) -> None:
     [("0.97", "97.00 %"), ("0.9705", "97.05 %"), ("0.970001", "97.0001 %"), ("1/3", "33.333333 %"), ("1", "100.00 %")],
 )
 def test_a_threshold_is_printed_as_written(share: str, text: str) -> None:
-    assert gate.percent(Fraction(share)) == text
+    assert percent(Fraction(share)) == text

@@ -11,18 +11,21 @@ import pytest
 
 from components.errors import DataError
 from components.evaluator.counts import Counts
-from components.evaluator.gate import GateRules, candidate_usable, judge
+from components.evaluator.gate import Setting, candidate_usable, judge
 from components.evaluator.report import (
     BaselineRecord,
     CandidateRecord,
     GateReport,
     RuntimeRecord,
+    Subjects,
     build_report,
     explain,
     read_report,
     schema_text,
     write_report,
 )
+from components.evaluator.tally import Tally
+from components.evaluator.thresholds import GateRules
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "gate_report.schema.json"
 
@@ -42,22 +45,21 @@ INCIDENT = Counts(
 )
 
 
-def report_of(counts: Counts | None, problem: str | None = None) -> GateReport:
-    rules = GateRules()
-    verdict = judge(counts, 10_000, rules, "int8", (candidate_usable(problem),))
-    return build_report(
-        verdict,
-        counts,
-        rules,
-        split="eval",
-        expected_num_examples=10_000,
-        class_names=("day", "night"),
-        decision_threshold=0.5,
-        baseline=BaselineRecord(sha256="b" * 64),
-        candidate=CandidateRecord(name="int8", sha256="c" * 64, size_bytes=40_000, recorded_sha256="c" * 64),
-        runtime=RuntimeRecord(name="ai-edge-litert", version="2.3.0", kernels="xnnpack", num_threads=1),
-        stack="tfx116",
-    )
+SUBJECTS = Subjects(
+    split="eval",
+    decision_threshold=0.5,
+    baseline=BaselineRecord(sha256="b" * 64),
+    candidate=CandidateRecord(name="int8", sha256="c" * 64, size_bytes=40_000, recorded_sha256="c" * 64),
+    runtime=RuntimeRecord(name="ai-edge-litert", version="2.3.0", kernels="xnnpack", num_threads=1),
+    stack="tfx116",
+)
+
+
+def report_of(counts: Counts | Tally | None, problem: str | None = None, subjects: Subjects = SUBJECTS) -> GateReport:
+    rules, setting = GateRules(), Setting(10_000, "int8", class_names=("day", "night"))
+    tally = Tally(counts) if isinstance(counts, Counts) else counts
+    verdict = judge(tally, rules, setting, (candidate_usable(problem),))
+    return build_report(verdict, tally, rules, setting, subjects)
 
 
 def test_report_survives_its_file(tmp_path: Path) -> None:

@@ -20,9 +20,13 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     - images: ``image`` [n, 8, 8, 1] -> ``probs`` [n, 3]; convolution, Dense, softmax.
     - two_inputs: ``features`` [n, 3] and int32 ``tokens`` [n, 4] -> ``logits`` [n, 3].
+    - select_tf: ``x`` [n, 8] -> ``y``; an operator that only TensorFlow's own kernels compute.
     - unsupported: ``image`` [n, 8, 8] -> ``y`` [n, 1]; two operators without a TFLite kernel.
     - fixed_batch: ``x`` [4, 6] -> ``y`` [4, 2].
     - open_size: ``image`` [n, any, any, 1] -> ``mean`` [n, 1].
+    - residual: ``image`` [n, 8, 8, 2] -> ``y`` [n, 4]; two convolutions added up, with a fused ReLU.
+    - sequence: ``x`` [n, 5, 3] -> ``y`` [n, 2]; an LSTM and Dense.
+    - branches: ``x`` [n, 6] -> ``y`` [n, 3]; two Dense layers, one times 1000, concatenated.
     """
     from components.compat import skip_autograph_conversion
 
@@ -32,8 +36,12 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "images": _save_images(root / "images"),
         "two_inputs": _save_two_inputs(root / "two"),
         "unsupported": _save_unsupported(root / "unsupported"),
+        "select_tf": _save_select_tf(root / "select_tf"),
         "fixed_batch": _save_fixed_batch(root / "fixed"),
         "open_size": _save_open_size(root / "open"),
+        "residual": _save_residual(root / "residual"),
+        "sequence": _save_sequence(root / "sequence"),
+        "branches": _save_branches(root / "branches"),
     }
 
 
@@ -102,6 +110,18 @@ def _save_unsupported(directory: Path) -> Path:
     return _save(directory, tf.Module(), edge)
 
 
+def _save_select_tf(directory: Path) -> Path:
+    import tensorflow as tf
+
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, name="x")])
+    def edge(x: Any) -> dict[str, Any]:
+        return {"y": tf.math.cumprod(x, axis=1)}
+
+    return _save(directory, module, edge)
+
+
 def _save_fixed_batch(directory: Path) -> Path:
     import tensorflow as tf
 
@@ -123,6 +143,49 @@ def _save_open_size(directory: Path) -> Path:
         return {"mean": tf.reduce_mean(image, [1, 2])}
 
     return _save(directory, tf.Module(), edge)
+
+
+def _save_residual(directory: Path) -> Path:
+    import tf_keras as keras
+
+    layers = keras.layers
+    image = keras.Input((8, 8, 2), name="image")
+    trunk = layers.Conv2D(4, 3, padding="same", activation="relu")(image)
+    branch = layers.Conv2D(4, 3, padding="same")(trunk)
+    added = layers.ReLU()(layers.Add()([layers.Conv2D(4, 1)(trunk), branch]))
+    return _save_single(directory, keras.Model(image, layers.GlobalAveragePooling2D()(added)))
+
+
+def _save_sequence(directory: Path) -> Path:
+    import tf_keras as keras
+
+    layers = keras.layers
+    x = keras.Input((5, 3), name="x")
+    return _save_single(directory, keras.Model(x, layers.Dense(2)(layers.LSTM(4)(x))), batch=1)
+
+
+def _save_branches(directory: Path) -> Path:
+    import tf_keras as keras
+
+    layers = keras.layers
+    x = keras.Input((6,), name="x")
+    small = layers.Dense(8, activation="relu", name="small")(x)
+    large = layers.Rescaling(1000.0)(layers.Dense(8, activation="relu", name="large")(x))
+    return _save_single(directory, keras.Model(x, layers.Dense(3)(layers.Concatenate()([small, large]))))
+
+
+def _save_single(directory: Path, model: Any, batch: int | None = None) -> Path:
+    """Saves a Keras model of one input and one output, ``y``, with drawn weights."""
+    import tensorflow as tf
+
+    _draw_weights(model)
+    spec = model.inputs[0]
+
+    @tf.function(input_signature=[tf.TensorSpec([batch, *spec.shape[1:]], tf.float32, name=model.input_names[0])])
+    def edge(value: Any) -> dict[str, Any]:
+        return {"y": model(value, training=False)}
+
+    return _save(directory, model, edge)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -280,7 +281,7 @@ def test_a_long_stream_is_thinned_whatever_its_order(monkeypatch: pytest.MonkeyP
     def stream(order: NDArray[np.int64]) -> CalibrationPool:
         assert whole.labels is not None
         parts = np.array_split(order, 37)
-        return bounded_pool(((whole.take(part), whole.labels[part]) for part in parts), "the stream", 10)
+        return bounded_pool(((whole.take(part), whole.labels[part], {}) for part in parts), "the stream", 10)
 
     first = stream(np.arange(1000))
     second = stream(np.random.default_rng(1).permutation(1000))
@@ -293,7 +294,7 @@ def test_a_long_stream_is_thinned_whatever_its_order(monkeypatch: pytest.MonkeyP
 
 def test_large_rows_bound_the_pool_but_never_below_the_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "MAX_POOL_BYTES", 160)
-    batches = [(make_pool(50, seed=n).inputs, None) for n in range(4)]
+    batches = [(make_pool(50, seed=n).inputs, None, {}) for n in range(4)]
     assert bounded_pool(batches, "the stream", 2).num_rows == 10
     assert bounded_pool(batches, "the stream", 25).num_rows == 25
 
@@ -312,3 +313,29 @@ def test_digests_tell_types_and_names_apart() -> None:
         row_digests({"a": zeros.reshape(1, 2, 2)})[0],
     ]
     assert len(set(digests)) == 4
+
+
+def test_a_rare_domain_sets_ranges_when_the_draw_is_stratified_by_it() -> None:
+    pool = make_pool(1000, np.arange(1000) % 2)
+    night = np.where(np.arange(1000) % 250 == 0, "night", "day")
+    strata = {stratum.label: stratum for stratum in draw(replace(pool, groups={"domain": night}), 20, 3).strata}
+    assert set(strata) == {"0, domain day", "0, domain night", "1, domain day"}
+    assert strata["0, domain night"].num_distinct == 4
+    assert strata["0, domain night"].num_drawn >= 1
+
+
+def test_an_npz_is_stratified_by_an_array_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "pool.npz"
+    np.savez(path, x=np.zeros((6, 2, 2), np.float32), domain=np.array(["day"] * 5 + ["night"]))
+    pool = load_npz_pool(path, IMAGE, ("domain",))
+    assert pool.groups["domain"].tolist() == ["day"] * 5 + ["night"]
+    assert pool.notes == ()
+    with pytest.raises(CalibrationError, match="no array 'season' to stratify by"):
+        load_npz_pool(path, IMAGE, ("season",))
+
+
+def test_groups_of_a_stream_stay_with_their_rows() -> None:
+    pool = make_pool(50)
+    groups = {"number": np.arange(50)}
+    read = bounded_pool([(pool.inputs, None, groups)], "the stream")
+    np.testing.assert_array_equal(pool.inputs["image"][read.groups["number"]], read.inputs["image"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import ConversionError
+from components.errors import CalibrationError, ConversionError
 from components.tflite_converter.child_process import run_worker
 from components.tflite_converter.job import (
     FLOAT_FILE,
@@ -92,8 +92,13 @@ def test_unsupported_operators_are_listed_with_their_layers(tmp_path: Path, job_
     message = refusal(job_directory, worker(tmp_path, writing(JobResult(failure=failure))))
     assert "no kernel for 2 operator(s)" in message
     assert "MatrixDeterminant from model/det/MatrixDeterminant; Igamma from an unnamed node" in message
-    assert "TF Select" in message
-    assert "not enabled" in message
+    assert "convert.select_tf_operators: true" in message
+
+
+def test_calibration_rows_that_set_no_range_are_the_users_to_mend(tmp_path: Path, job_directory: Path) -> None:
+    failure = Failure(FailureKind.CALIBRATION, "tensor 'log' holds nan for row 3 of the calibration examples.")
+    with pytest.raises(CalibrationError, match=r"^tensor 'log' holds nan for row 3 of the calibration examples\.$"):
+        run_worker(job_directory, worker(tmp_path, writing(JobResult(failure=failure))))
 
 
 def test_what_the_converter_raised_is_quoted_on_one_short_line(tmp_path: Path, job_directory: Path) -> None:

@@ -15,6 +15,7 @@ from components.tflite_converter import conversion, worker
 from components.tflite_converter.calibration import CalibrationPool
 from components.tflite_converter.conversion import ConversionRequest, convert
 from components.tflite_converter.recipes import IoType, Recipe
+from components.tflite_converter.repair.settings import AutoSettings, GoalSettings
 
 pytestmark = pytest.mark.tfx
 
@@ -105,8 +106,8 @@ def test_calibration_that_sets_no_range_cannot_pass(
     saved_models: dict[str, Path], images: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = image_request(saved_models, images, Recipe.INT8)
-    monkeypatch.setattr(worker, "_read_calibration", lambda *_: {})
-    with pytest.raises(ConversionError, match="read 0 of 300 calibration examples"):
+    monkeypatch.setattr(worker, "_read_rows", lambda *_: {})
+    with pytest.raises(ConversionError, match="0 of 300 calibration examples ran"):
         convert(request)
     monkeypatch.setattr(conversion, "_check_rows_read", lambda *_: None)
     with pytest.raises(ConversionError, match="gave a float model"):
@@ -158,3 +159,90 @@ def test_the_real_child_converts_as_this_process_does(
     by_child = convert(request)
     monkeypatch.setattr(conversion, "run_worker", lambda directory, *_: worker.run(directory))
     assert by_child.model == convert(request).model
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("name", ["images", "residual", "branches", "two_inputs", "fixed_batch"])
+def test_the_first_candidate_of_auto_is_what_int8_gives(
+    saved_models: dict[str, Path], images: NDArray[np.float32], name: str
+) -> None:
+    """Byte for byte; where it meets the goal nothing else is made, and the files are the same."""
+    request = ConversionRequest(saved_models[name], Recipe.INT8, a_pool(name))
+    plain, auto = convert(request), convert(replace(request, recipe=Recipe.AUTO))
+    first = auto.report.candidates[0]
+    assert first.sha256 == plain.report.model.sha256
+    assert auto.float_model == plain.float_model
+    assert (auto.model == plain.model) is first.chosen
+    assert auto.report.chosen.sha256 == auto.report.model.sha256
+    assert auto.report.goal is not None
+    assert auto.report.met_goal is not None
+    assert auto.report == type(auto.report).from_json(auto.report.to_json())
+
+
+def a_pool(name: str) -> CalibrationPool:
+    random = np.random.default_rng(8)
+    rows = {
+        "images": {"image": random.random((600, 8, 8, 1))},
+        "residual": {"image": random.normal(size=(600, 8, 8, 2))},
+        "branches": {"x": random.normal(size=(600, 6))},
+        "two_inputs": {"tokens": random.integers(0, 10, (600, 4)), "features": random.random((600, 3))},
+        "fixed_batch": {"x": random.normal(size=(600, 6))},
+    }
+    return CalibrationPool(rows[name])
+
+
+@pytest.mark.usefixtures("in_process")
+def test_auto_keeps_types_that_were_asked_for(saved_models: dict[str, Path]) -> None:
+    request = ConversionRequest(saved_models["branches"], Recipe.AUTO, a_pool("branches"), input_type=IoType.UINT8)
+    done = convert(request)
+    assert (done.report.input_type, done.report.output_type) == (IoType.UINT8, IoType.UINT8)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_fallbacks_are_made_only_where_nothing_else_is_close(saved_models: dict[str, Path]) -> None:
+    settings = AutoSettings(
+        GoalSettings(max_relative_error=1e-12, outputs={"y": "values"}),
+        fallbacks=(Recipe.INT16X8, Recipe.FLOAT16),
+    )
+    done = convert(ConversionRequest(saved_models["branches"], Recipe.AUTO, a_pool("branches"), auto=settings))
+    recipes = [candidate.recipe for candidate in done.report.candidates]
+    assert recipes[-2:] == [Recipe.INT16X8, Recipe.FLOAT16]
+    assert done.report.met_goal is False
+    assert any("nothing met the goal" in warning for warning in done.report.warnings)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_float_operators_that_are_not_allowed_are_not_tried(saved_models: dict[str, Path]) -> None:
+    settings = AutoSettings(GoalSettings(max_relative_error=1e-12, outputs={"y": "values"}))
+    pool = a_pool("branches")
+    request = ConversionRequest(saved_models["branches"], Recipe.AUTO, pool, allow_float_operators=False, auto=settings)
+    report = convert(request).report
+    assert {candidate.float_operators for candidate in report.candidates} == {()}
+    assert "float islands" in {skipped.step for skipped in report.skipped}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_tiny_pool_selects_on_the_rows_that_set_ranges(saved_models: dict[str, Path]) -> None:
+    pool = CalibrationPool({"x": np.random.default_rng(8).normal(size=(1, 6))})
+    report = convert(ConversionRequest(saved_models["branches"], Recipe.AUTO, pool, min_samples=1)).report
+    assert any("compared on rows that set ranges" in warning for warning in report.warnings)
+
+
+def test_progress_of_the_real_child_is_said_here(
+    saved_models: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "edgeproof.progress")
+    report = convert(ConversionRequest(saved_models["branches"], Recipe.AUTO, a_pool("branches"))).report
+    steps = [record for record in caplog.records if hasattr(record, "step")]
+    assert len(steps) == len(report.candidates)
+    assert steps[0].getMessage().startswith("int8 minmax: ")
+
+
+@pytest.mark.tfx
+def test_operators_without_a_kernel_come_along_where_that_is_allowed(saved_models: dict[str, Path]) -> None:
+    request = ConversionRequest(saved_models["select_tf"], Recipe.FLOAT32)
+    with pytest.raises(ConversionError, match=r"no kernel for 1 operator\(s\).*select_tf_operators: true"):
+        convert(request)
+    done = convert(replace(request, select_tf_operators=True))
+    assert done.report.inspection.flex_operators
+    assert any("TF Select library" in warning for warning in done.report.warnings)

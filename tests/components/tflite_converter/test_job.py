@@ -14,10 +14,31 @@ from components.tflite_converter.job import (
     write_result,
 )
 from components.tflite_converter.recipes import IoType, Recipe
+from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
 
 
-def test_a_job_survives_its_file() -> None:
-    job = ConversionJob("/models/digits", "edge", Recipe.INT8, IoType.UINT8, IoType.FLOAT32, ("image", "file"), 4)
+@pytest.mark.parametrize(
+    "job",
+    [
+        pytest.param(
+            ConversionJob("/models/digits", "edge", Recipe.INT8, IoType.UINT8, IoType.FLOAT32, ("image", "file"), 4),
+            id="int8",
+        ),
+        pytest.param(
+            ConversionJob(
+                "/models/digits",
+                "edge",
+                Recipe.AUTO,
+                IoType.INT8,
+                IoType.INT8,
+                auto=AutoSettings(GoalSettings(outputs={"box": "values"}), Caps(3, 1.0), (Recipe.FLOAT16,)),
+                may_change_io=False,
+            ),
+            id="auto",
+        ),
+    ],
+)
+def test_a_job_survives_its_file(job: ConversionJob) -> None:
     assert ConversionJob.from_json(job.to_json()) == job
 
 

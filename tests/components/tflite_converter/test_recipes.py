@@ -12,7 +12,7 @@ def test_recipes_are_known_by_their_names() -> None:
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        ConversionError, match="'int4' is unknown; choose one of float32, dynamic, float16, int8, int16x8"
+        ConversionError, match="'int4' is unknown; choose one of auto, float32, dynamic, float16, int8, int16x8"
     ):
         parse_recipe("int4")
 

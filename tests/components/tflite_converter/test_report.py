@@ -11,17 +11,24 @@ from edgeproof_edge.tensors import TensorSpec
 from pydantic import ValidationError
 
 from components.tflite_converter.conversion import Conversion, summarize, write_conversion
+from components.tflite_converter.description import describe_search
 from components.tflite_converter.recipes import IoType, Recipe
 from components.tflite_converter.report import (
     REPORT_FILE,
     CandidateFacts,
+    ChangeFacts,
     ConversionReport,
     FileFacts,
+    FindingFacts,
+    GoalFacts,
     LoadTest,
     OutputAgreement,
+    OutputGoalFacts,
+    OutputLossFacts,
     SecondsFacts,
     SelectionScore,
     SignatureFacts,
+    SkippedFacts,
     report_schema,
 )
 
@@ -74,8 +81,73 @@ REPORT = ConversionReport(
 )
 
 
-def test_a_report_survives_its_file() -> None:
-    assert ConversionReport.from_json(REPORT.to_json()) == REPORT
+GOAL = GoalFacts(
+    outputs=(OutputGoalFacts(output="probs", kind="classes", reason="its rows add up to 1", limit=0.005),),
+    num_rows=297,
+    num_set_aside=3,
+)
+
+
+def candidate(name: str, loss: float, chosen: bool) -> CandidateFacts:
+    return REPORT.candidates[0].model_copy(
+        update={
+            "name": name,
+            "steps": ("stratified calibration", "equalization") if chosen else ("stratified calibration",),
+            "ranges": "minmax",
+            "losses": (OutputLossFacts(output="probs", loss=loss, met=loss <= 0.005),),
+            "met_goal": loss <= 0.005,
+            "chosen": chosen,
+            "why_chosen": "the cheapest that meets the goal" if chosen else "",
+        }
+    )
+
+
+AUTO_REPORT = REPORT.model_copy(
+    update={
+        "recipe": Recipe.AUTO,
+        "goal": GOAL,
+        "met_goal": True,
+        "findings": (
+            FindingFacts(
+                name="outliers", tensor="relu;conv", figure=0.001, threshold=0.05, remedy="ranges from percentiles"
+            ),
+        ),
+        "candidates": (candidate("int8 minmax", 0.4, False), candidate("int8 minmax, equalization", 0.001, True)),
+        "changes": (ChangeFacts(tensor="relu", what="channels scaled between layers", figure=32.0, figure_after=1.5),),
+        "largest_logit_difference": 1e-6,
+        "skipped": tuple(SkippedFacts(step=f"step {n}", reason="it does not apply") for n in range(6)),
+    }
+)
+
+
+def test_the_search_fits_a_screen() -> None:
+    lines = describe_search(AUTO_REPORT)
+    assert lines == [
+        "goal     probs (classes: its rows add up to 1): at most 0.5% of the right answers lost, "
+        "on 297 examples that set no range, 3 with fault codes set aside",
+        "found    outliers: 0.001 at relu (below 0.05); ranges from percentiles",
+        "tried                                    probs      bytes  float ops      s",
+        "         int8 minmax                   40.00%!          5          0   0.25",
+        "      -> int8 minmax, equalization      0.10%           5          0   0.25",
+        "changed  1 tensors equalized; outputs of the float model moved by at most 1.0e-06 of their spread",
+        "skipped  step 0, step 1, step 2, step 3 and 2 more (see the report)",
+        "chosen   int8 minmax, equalization: the cheapest that meets the goal",
+    ]
+
+
+def test_other_recipes_have_no_search() -> None:
+    assert describe_search(REPORT) == []
+
+
+def test_a_goal_that_nothing_met_is_marked() -> None:
+    marked = AUTO_REPORT.model_copy(update={"met_goal": False})
+    assert summarize(marked).startswith("int8 minmax, equalization (nothing met the goal): 5 bytes")
+    assert summarize(AUTO_REPORT).startswith("int8 minmax, equalization: 5 bytes")
+
+
+@pytest.mark.parametrize("report", [REPORT, AUTO_REPORT], ids=["int8", "auto"])
+def test_a_report_survives_its_file(report: ConversionReport) -> None:
+    assert ConversionReport.from_json(report.to_json()) == report
 
 
 def test_the_json_is_sorted_and_ends_with_a_newline() -> None:
@@ -90,7 +162,8 @@ def test_the_schema_in_the_repository_is_current_and_fits() -> None:
     )
     schema = json.loads(report_schema())
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(json.loads(REPORT.to_json()), schema)
+    for report in (REPORT, AUTO_REPORT):
+        jsonschema.validate(json.loads(report.to_json()), schema)
 
 
 def test_unknown_keys_and_nan_are_refused() -> None:

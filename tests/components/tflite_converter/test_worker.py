@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.tflite_converter.job import FailureKind
+from components.errors import CalibrationError
+from components.tflite_converter.job import Failure, FailureKind
 from components.tflite_converter.worker import RepresentativeData, explain
 
 
@@ -30,4 +31,5 @@ def test_no_arrays_are_no_rows() -> None:
 
 def test_errors_are_sorted() -> None:
     assert explain(MemoryError()).kind is FailureKind.MEMORY
+    assert explain(CalibrationError("tensor 'x' holds nan")) == Failure(FailureKind.CALIBRATION, "tensor 'x' holds nan")
     assert explain(ValueError("odd")).message == "ValueError: odd"

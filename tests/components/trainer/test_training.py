@@ -11,7 +11,8 @@ import pytest
 
 from components.errors import ModelError
 from components.examples import ExampleSpec, ImageSpec
-from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
+from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
+from components.trainer.training import cosine_rate
 
 EXAMPLES = ExampleSpec(class_names=("dark", "bright"), image=ImageSpec(4, 4, 1))
 GOOD = """
@@ -26,13 +27,15 @@ def build_model(hyperparameters):
 def spec_of(tmp_path: Path, source: str = GOOD, **changes: Any) -> TrainingSpec:
     file = tmp_path / "model.py"
     file.write_text(source, encoding="utf-8")
-    fields = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05, "seed": 3, **changes}
+    fields = {"epochs": 8, "batch_size": 16, "learning_rate": 0.05, "seed": 3, **changes}
     return TrainingSpec(EXAMPLES, num_classes=2, code_version="v", module=str(file), **fields)
 
 
 def test_the_spec_survives_json(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, hyperparameters={"units": 2, "widths": [1, 2]})
     assert TrainingSpec.from_json(spec.to_json()) == spec
+    with_qat = spec_of(tmp_path, qat=QatSpec(epochs=2, learning_rate=1e-4))
+    assert TrainingSpec.from_json(with_qat.to_json()) == with_qat
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,13 @@ def arguments(spec: TrainingSpec, records: list[str], directory: Path) -> Simple
     )
 
 
+def test_the_learning_rate_falls_along_a_cosine() -> None:
+    rates = [cosine_rate(0.002, epoch, 4) for epoch in range(4)]
+    assert rates[0] == 0.002
+    assert rates == sorted(rates, reverse=True)
+    assert rates[2] == pytest.approx(0.001)
+
+
 @pytest.mark.tfx
 def test_training_exports_both_signatures_with_their_names(tmp_path: Path, records: list[str]) -> None:
     import tensorflow as tf
@@ -81,6 +91,37 @@ def test_training_exports_both_signatures_with_their_names(tmp_path: Path, recor
     serialized = next(iter(tf.data.TFRecordDataset(records, compression_type="GZIP").batch(64)))
     from_examples = tf.saved_model.load(str(tmp_path / "served")).signatures["serving_default"](serialized)
     assert from_examples["scores"].shape == (64, 2)
+
+
+@pytest.mark.tfx
+def test_qat_lies_beside_the_float_model_which_stays_the_baseline(tmp_path: Path, records: list[str]) -> None:
+    from components.saved_model import FloatModel, saved_model_dir
+    from components.trainer.qat import qat_saved_model
+    from components.trainer.qat_report import read_report
+    from components.trainer.run_fn import run_fn
+
+    plain, tuned = tmp_path / "plain", tmp_path / "tuned"
+    for directory, qat in ((plain, None), (tuned, QatSpec(epochs=2, learning_rate=0.005))):
+        given = arguments(spec_of(tmp_path, qat=qat), records, directory)
+        given.serving_model_dir = str(directory / "Format-Serving")
+        run_fn(given)
+    assert qat_saved_model(str(plain)) is None
+    assert read_report(plain) is None
+    assert saved_model_dir(str(tuned)) == tuned / "Format-Serving"
+    images = {"image": np.random.default_rng(1).integers(0, 256, (8, 4, 4, 1)).astype(np.float32)}
+    baseline = FloatModel.load(plain).predict(images)["scores"]
+    np.testing.assert_array_equal(FloatModel.load(tuned).predict(images)["scores"], baseline)
+
+    directory = qat_saved_model(str(tuned))
+    assert directory is not None
+    quantized = FloatModel.load(directory)
+    assert [tensor.name for tensor in quantized.signature.outputs] == ["scores"]
+    assert not np.array_equal(quantized.predict(images)["scores"], baseline)
+    report = read_report(tuned)
+    assert report is not None
+    assert report.float_operators == ()
+    assert [score.num_examples for score in (report.float_model, report.fake_quantized, report.tflite)] == [64] * 3
+    assert report.tflite.num_correct >= 60
 
 
 @pytest.mark.tfx

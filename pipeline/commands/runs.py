@@ -1,0 +1,133 @@
+"""``edgeproof runs``: what was run before, and what differs between two runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.commands.options import json_option, print_json
+
+if TYPE_CHECKING:
+    from pipeline.runs import Difference, Run
+
+config_option = click.option(
+    "--config",
+    type=click.Path(dir_okay=False),
+    help="Config of the pipeline. Default: every workspace under .edgeproof in the current directory.",
+)
+#: Longest value that a table of differences shows.
+MAX_VALUE = 60
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog="Example: edgeproof runs --config examples/digits/config.yaml",
+)
+@config_option
+@json_option
+@click.pass_context
+def command(context: click.Context, config: str | None, as_json: bool) -> None:
+    """List past runs: when, why, on which data, float and int8 accuracy, their ratio, the verdict, the release."""
+    context.obj = config
+    if context.invoked_subcommand is not None:
+        return
+    from pipeline.runs import read_runs
+
+    runs = [run for workspace in _workspaces(config) for run in read_runs(workspace)]
+    if as_json:
+        print_json([run.to_dict() for run in runs])
+    else:
+        click.echo(runs_table(runs))
+
+
+@command.command(
+    "compare",
+    context_settings={"ignore_unknown_options": True},  # -1 is a number here
+    epilog="Example: edgeproof runs compare 1 -1",
+)
+@click.argument("first")
+@click.argument("second")
+@config_option
+@json_option
+@click.pass_context
+def compare_command(context: click.Context, first: str, second: str, config: str | None, as_json: bool) -> None:
+    """Show what changed between runs FIRST and SECOND: numbers of the list (-1 is the last), or beginnings of run ids."""
+    from pipeline.errors import ConfigError
+    from pipeline.runs import compare, find_run, read_runs
+
+    workspaces = _workspaces(config or context.obj)
+    if len(workspaces) > 1:
+        listed = ", ".join(str(workspace) for workspace in workspaces)
+        raise ConfigError(f"there are several workspaces: {listed}. Choose one with --config CONFIG.")
+    runs = read_runs(workspaces[0])
+    left, right = find_run(runs, first), find_run(runs, second)
+    differences = compare(left, right)
+    if as_json:
+        print_json({"runs": [left.to_dict(), right.to_dict()], "differences": [vars(found) for found in differences]})
+    else:
+        click.echo(differences_table(left, right, differences))
+
+
+def _workspaces(config: str | None) -> list[Path]:
+    from pipeline.errors import ConfigError
+    from pipeline.runs import find_workspaces
+
+    if config is not None:
+        from pipeline.config_file import load_config
+
+        return [load_config(Path(config)).workspace_dir]
+    found = find_workspaces(Path.cwd())
+    if not found:
+        raise ConfigError(
+            f"no runs under {Path.cwd() / '.edgeproof'}. Start one with edgeproof run CONFIG, or give --config CONFIG."
+        )
+    return found
+
+
+def runs_table(runs: list[Run]) -> str:
+    """One line per run, newest last."""
+    header = ("run", "when (UTC)", "pipeline", "float", "edge", "ratio", "verdict", "release", "data", "why")
+    rows = [
+        (
+            str(run.number),
+            f"{run.started:%Y-%m-%d %H:%M}",
+            run.pipeline,
+            _percent(run.float_accuracy),
+            f"{_percent(run.candidate_accuracy)} {run.recipe or ''}".strip(),
+            _percent(run.ratio),
+            run.verdict or run.state,
+            run.release or "-",
+            run.data or "-",
+            run.why,
+        )
+        for run in runs
+    ]
+    return _aligned([header, *rows])
+
+
+def differences_table(first: Run, second: Run, differences: tuple[Difference, ...]) -> str:
+    """One line per difference; long values are cut, ``--json`` has them whole."""
+    if not differences:
+        return f"runs {first.number} and {second.number} are the same in every setting and result"
+    header = ("", f"run {first.number}", f"run {second.number}")
+    return _aligned([header, *((found.what, _short(found.first), _short(found.second)) for found in differences)])
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "-"
+    line = " ".join(value.split())
+    return line if len(line) <= MAX_VALUE else f"{line[: MAX_VALUE - 3]}..."
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

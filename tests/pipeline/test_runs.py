@@ -1,0 +1,170 @@
+"""Past runs, read from a real MLMD store as TFX writes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.errors import ConfigError
+from pipeline.runs import METADATA_FILE, compare, find_run, read_runs
+
+NODES = ("ImageExampleGen", "Trainer", "TFLiteConverter", "Evaluator", "Pusher")
+
+
+class Recorder:
+    """Writes runs into MLMD: executions with their settings, artifacts with their properties."""
+
+    def __init__(self, workspace: Path) -> None:
+        from ml_metadata.metadata_store import metadata_store
+        from ml_metadata.proto import metadata_store_pb2 as proto
+
+        workspace.mkdir(parents=True)
+        self.workspace = workspace
+        self._proto = proto
+        connection = proto.ConnectionConfig()
+        connection.sqlite.filename_uri = str(workspace / METADATA_FILE)
+        connection.sqlite.connection_mode = 3
+        self._store = metadata_store.MetadataStore(connection)
+        self._num_runs = 0
+
+    def run(
+        self,
+        settings: dict[str, dict[str, Any]],
+        outputs: dict[str, tuple[str, dict[str, Any]]],
+        cached: tuple[str, ...] = (),
+        failed: str = "",
+    ) -> None:
+        """``settings`` and ``outputs`` (artifact type, properties) by node; a failed node ends the run."""
+        self._num_runs += 1
+        contexts = [self._context("pipeline_run", f"2026-0{self._num_runs}-01T10:00:00")]
+        for node in NODES:
+            state = "FAILED" if node == failed else "CACHED" if node in cached else "COMPLETE"
+            execution = self._proto.Execution(
+                type_id=self._type("execution", node), last_known_state=self._proto.Execution.State.Value(state)
+            )
+            _fill(execution.custom_properties, settings.get(node, {}))
+            artifacts = []
+            if node in outputs and node != failed:
+                kind, properties = outputs[node]
+                artifact = self._proto.Artifact(type_id=self._type("artifact", kind), uri=str(self.workspace / node))
+                _fill(artifact.custom_properties, properties)
+                event = self._proto.Event(type=self._proto.Event.OUTPUT)
+                artifacts.append((artifact, event))
+            self._store.put_execution(execution, artifacts, [*contexts, self._context("node", f"digits.{node}")])
+            contexts = [self._store.get_context_by_type_and_name("pipeline_run", contexts[0].name)]
+            if node == failed:
+                return
+
+    def _type(self, kind: str, name: str) -> int:
+        made = getattr(self._proto, f"{kind.capitalize()}Type")(name=name)
+        return int(getattr(self._store, f"put_{kind}_type")(made))
+
+    def _context(self, kind: str, name: str) -> Any:
+        found = self._store.get_context_by_type_and_name(kind, name) if self._num_runs > 1 or kind == "node" else None
+        return found or self._proto.Context(type_id=self._type("context", kind), name=name)
+
+
+def _fill(properties: Any, values: dict[str, Any]) -> None:
+    kinds = {str: "string_value", int: "int_value", float: "double_value"}
+    for name, value in values.items():
+        setattr(properties[name], kinds[type(value)], value)
+
+
+def settings_of(epochs: int) -> dict[str, dict[str, Any]]:
+    training = json.dumps({"epochs": epochs, "code_version": "c"})
+    return {
+        "ImageExampleGen": {"shares": '{"train": 80}', "span": 1},
+        "Trainer": {"custom_config": json.dumps({"training_spec": training})},
+    }
+
+
+def outputs_of(num_correct: int, *, blessed: int = 1, data: str = "a") -> dict[str, tuple[str, dict[str, Any]]]:
+    evaluation = {"float_accuracy": 0.9, "candidate_accuracy": num_correct / 1000, "num_examples": 1000}
+    return {
+        "ImageExampleGen": ("Examples", {"span": 1, "input_fingerprint": data}),
+        "Trainer": ("Model", {}),
+        "TFLiteConverter": ("Model", {"format": "tflite", "recipe": "int8", "sha256": "ab", "size_bytes": 12}),
+        "Evaluator": ("ModelEvaluation", evaluation),
+        "Pusher": ("PushedModel", {"pushed": blessed, "pushed_version": "000001-ab" if blessed else ""}),
+    }
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Four runs: the first, one of the cache, a longer training, one that failed on new data."""
+    recorder = Recorder(tmp_path / ".edgeproof" / "digits")
+    recorder.run(settings_of(3), outputs_of(890))
+    recorder.run(settings_of(3), outputs_of(890), cached=NODES)
+    recorder.run(settings_of(5), outputs_of(600, blessed=0), cached=("ImageExampleGen",))
+    recorder.run(settings_of(5), outputs_of(890, data="b"), failed="Trainer")
+    return recorder.workspace
+
+
+def test_runs_say_when_why_and_how_they_ended(workspace: Path) -> None:
+    runs = read_runs(workspace)
+    assert [run.number for run in runs] == [1, 2, 3, 4]
+    assert [run.why for run in runs] == ["first run", "nothing changed", "Trainer: epochs", "new data"]
+    assert [run.state for run in runs] == ["complete", "complete", "complete", "failed at Trainer"]
+    assert [run.release for run in runs] == ["000001-ab", "000001-ab", None, None]
+    assert (runs[0].pipeline, runs[0].data, runs[0].recipe) == ("digits", "span 1, holdout 1000", "int8")
+    assert runs[2].ratio == pytest.approx(600 / 900)
+    assert runs[3].ratio is None
+
+
+def test_the_ratio_is_the_gates_own_where_its_report_still_lies_there(workspace: Path) -> None:
+    (workspace / "Evaluator").mkdir()
+    report = workspace / "Evaluator" / "gate_report.json"
+    report.write_text(json.dumps({"ratio": {"decimal": "0.987654"}}), encoding="utf-8")
+    assert read_runs(workspace)[0].ratio == 0.987654
+
+
+def test_compare_names_settings_and_results_that_differ(workspace: Path) -> None:
+    runs = read_runs(workspace)
+    assert compare(runs[0], runs[1]) == ()
+    found = {difference.what: (difference.first, difference.second) for difference in compare(runs[0], runs[2])}
+    assert found["Trainer.custom_config.training_spec.epochs"] == ("3", "5")
+    assert found["release"] == ("000001-ab", None)
+    assert found["candidate_accuracy"] == ("0.890000", "0.600000")
+    assert set(found) == {"Trainer.custom_config.training_spec.epochs", "candidate_accuracy", "ratio", "release"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "number"),
+    [
+        pytest.param("2", 2, id="number"),
+        pytest.param("-1", 4, id="from-the-end"),
+        pytest.param("2026-03", 3, id="beginning-of-an-id"),
+    ],
+)
+def test_a_run_is_found_by_number_or_id(workspace: Path, wanted: str, number: int) -> None:
+    assert find_run(read_runs(workspace), wanted).number == number
+
+
+@pytest.mark.parametrize("wanted", ["9", "2026", "x"])
+def test_a_run_that_is_not_one_is_refused(workspace: Path, wanted: str) -> None:
+    with pytest.raises(ConfigError, match="there are runs 1 to 4"):
+        find_run(read_runs(workspace), wanted)
+
+
+def test_the_commands_print_tables_and_json(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.commands.runs import command
+
+    monkeypatch.chdir(workspace.parent.parent)
+    table = CliRunner().invoke(command, [], catch_exceptions=False).output
+    assert "66.67 %" in table
+    assert "failed at Trainer" in table
+    runs = json.loads(CliRunner().invoke(command, ["--json"], catch_exceptions=False).output)
+    assert runs[0]["nodes"][1]["settings"]["custom_config.training_spec.epochs"] == "3"
+    compared = CliRunner().invoke(command, ["compare", "1", "-2"], catch_exceptions=False).output
+    assert "training_spec.epochs" in compared
+    found = json.loads(CliRunner().invoke(command, ["compare", "1", "2", "--json"], catch_exceptions=False).output)
+    assert found["differences"] == []
+
+
+def test_no_runs_say_how_to_start_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="edgeproof run CONFIG"):
+        read_runs(tmp_path)
