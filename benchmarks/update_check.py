@@ -1,6 +1,6 @@
 """What a device's update check costs at 1, 100 and 1,000 releases: requests and bytes over a real HTTP server.
 
-Run: python benchmarks/update_check.py [--releases 1 100 1000]
+Run: .venv/bin/python -m benchmarks.update_check [--releases 1 100 1000]
 """
 
 from __future__ import annotations

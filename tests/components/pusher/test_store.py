@@ -259,3 +259,14 @@ def test_a_file_in_the_place_of_the_directory_is_explained(tmp_path: Path) -> No
     (tmp_path / "file").touch()
     with pytest.raises(ReleaseError, match="a file is in its place"), DirectoryStore(tmp_path / "file").lock():
         pass
+
+
+def test_removing_needs_the_lock_and_what_is_not_there_is_fine(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    with pytest.raises(RuntimeError, match="lock"):
+        store.remove("metadata/1.archive.json")
+    with store.lock():
+        store.create("metadata/1.archive.json", b"1")
+        store.remove("metadata/1.archive.json")
+        store.remove("metadata/1.archive.json")
+        assert store.list("metadata") == ()
