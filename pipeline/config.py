@@ -262,6 +262,9 @@ class CalibrationConfig(Section):
         500, gt=0, description="Examples drawn from it, stratified by label; TensorFlow's guide says 100-500."
     )
     seed: int = Field(7, ge=0, description="Of the draw.")
+    stratify_by: tuple[str, ...] = Field(
+        (), description="Features that the draw is stratified by beside the label, such as the domain of a frame."
+    )
 
 
 class GoalConfig(Section):

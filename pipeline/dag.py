@@ -6,6 +6,7 @@ Everything heavy (TFX and what it imports) loads with this module, so the comman
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from tfx.components import Trainer
@@ -64,7 +65,7 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
         output_type=config.convert.output_type,
         select_tf_operators=config.convert.select_tf_operators,
         auto_settings=_auto_settings(config.convert).to_json(),
-        example_spec=spec,
+        example_spec=replace(data.examples, slice_features=config.convert.calibration.stratify_by).to_json(),
         code_version=code_version("tflite_converter", parse_sources),
     )
     champion = _champion(config)

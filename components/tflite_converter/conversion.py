@@ -378,6 +378,7 @@ def _search_facts(search: SearchFacts) -> dict[str, Any]:
         "goal": search.goal,
         "met_goal": search.met_goal,
         "findings": search.findings,
+        "outside_ranges": search.outside_ranges,
         "changes": search.changes,
         "largest_logit_difference": search.largest_logit_difference,
         "skipped": search.skipped,

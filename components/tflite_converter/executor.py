@@ -74,12 +74,19 @@ def _read_pool(examples: types.Artifact, recipe: Recipe, exec_properties: dict[s
     spec = ExampleSpec.from_json(exec_properties["example_spec"])
     files = split_files(artifact_utils.get_split_uri([examples], split))
     batches = _rows(files, spec)
-    return bounded_pool(batches, f"calibration split {split!r}", exec_properties["min_samples"])
+    pool = bounded_pool(batches, f"calibration split {split!r}", exec_properties["min_samples"])
+    unknown = [name for name, values in pool.groups.items() if all(value == b"" for value in values)]
+    if unknown:
+        raise CalibrationError(
+            f"convert.calibration.stratify_by names {unknown[0]!r}, which no example of split {split!r} has. "
+            "Correct the name, or add the feature to the data."
+        )
+    return pool
 
 
 def _rows(files: list[str], spec: ExampleSpec) -> Iterator[tuple[dict[str, Any], Any, dict[str, Any]]]:
     for batch in read_batches(files, spec, READ_BATCH_SIZE):
-        yield batch.inputs, batch.labels, {}
+        yield batch.inputs, batch.labels, batch.slice_features
 
 
 def _io_type(text: str) -> IoType | None:

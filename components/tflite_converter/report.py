@@ -196,6 +196,7 @@ class SearchFacts(Facts):
     changes: tuple[ChangeFacts, ...]
     largest_logit_difference: float | None
     skipped: tuple[SkippedFacts, ...]
+    outside_ranges: dict[str, float]
     met_goal: bool
     input_type: IoType = Field(description="Of the chosen candidate.")
     output_type: IoType = Field(description="Of the chosen candidate.")
@@ -228,6 +229,9 @@ class ConversionReport(Facts):
         description="Largest difference of an output before and after equalization / its spread; null where nothing was changed.",
     )
     skipped: tuple[SkippedFacts, ...] = Field((), description="Steps of recipe auto that do not apply, or failed.")
+    outside_ranges: dict[str, float] = Field(
+        {}, description="Recipe auto: share of the selection examples' values outside the calibrated range, by tensor."
+    )
     warnings: tuple[str, ...]
     seconds: SecondsFacts
 

@@ -199,6 +199,7 @@ class SearchResult:
         largest_logit_difference: Largest difference of an output before and after equalization, relative to the
             output's spread; None where nothing was changed.
         skipped: Steps that do not apply, or failed.
+        outside: Share of the selection rows' values outside the range that the range rows set, by tensor.
     """
 
     goal: Goal
@@ -208,6 +209,7 @@ class SearchResult:
     changes: tuple[Change, ...]
     largest_logit_difference: float | None
     skipped: tuple[Skipped, ...]
+    outside: Mapping[str, float]
 
     @property
     def chosen(self) -> Candidate:
@@ -316,7 +318,8 @@ class _Ladder:
         self._spoken = _spoken_names(graph, request.float_model)
         self._clean_rows = _ordinary(request.range_rows)
         self._clean = self._without_faults()
-        findings = self._diagnose()
+        selection = self._measure_first(self._request.selection_rows)
+        findings = self._diagnose(selection)
         for proposal in self._rungs():
             self._try(proposal)
             if (self._is_done and not proposal.freed) or self._is_capped():
@@ -336,13 +339,17 @@ class _Ladder:
             self._changes,
             self._largest_difference,
             tuple(self._skipped),
+            self._base.statistics.outside(selection),
         )
 
-    def _diagnose(self) -> tuple[Finding, ...]:
-        request, limits = self._request, (DIAGNOSIS_BUDGET, MIN_DIAGNOSIS_ROWS, MAX_DIAGNOSIS_ROWS)
-        num_rows = sensitivity.affordable_rows(self._base.graph, _num_rows(request.selection_rows), *limits)
-        selection = measure(request.float_model, _first(request.selection_rows, num_rows))
-        head = measure(request.float_model, _first(request.head_rows, num_rows)) if request.head_rows else None
+    def _measure_first(self, rows: Rows) -> Statistics:
+        """Measures as many of these rows as a diagnosis may cost."""
+        limits = (DIAGNOSIS_BUDGET, MIN_DIAGNOSIS_ROWS, MAX_DIAGNOSIS_ROWS)
+        num_rows = sensitivity.affordable_rows(self._base.graph, _num_rows(self._request.selection_rows), *limits)
+        return measure(self._request.float_model, _first(rows, num_rows))
+
+    def _diagnose(self, selection: Statistics) -> tuple[Finding, ...]:
+        head = self._measure_first(self._request.head_rows) if self._request.head_rows else None
         sound = None if self._clean is self._base else self._clean.statistics
         return diagnosis.diagnose(self._base.graph, self._base.statistics, selection, head, sound)
 

@@ -39,6 +39,7 @@ def search_facts(result: SearchResult) -> SearchFacts:
         ),
         largest_logit_difference=result.largest_logit_difference,
         skipped=tuple(SkippedFacts(step=s.step, reason=s.reason) for s in result.skipped),
+        outside_ranges={name: _rounded(share) for name, share in sorted(result.outside.items())},
         met_goal=result.choice.met_goal,
         input_type=result.chosen.input_type,
         output_type=result.chosen.output_type,

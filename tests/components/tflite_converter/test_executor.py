@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ def write_split(directory: Path, images: NDArray[np.float32]) -> None:
             features = {
                 "image": tf.train.Feature(float_list=tf.train.FloatList(value=image.reshape(-1))),
                 "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[row % 3])),
+                "domain": tf.train.Feature(
+                    bytes_list=tf.train.BytesList(value=[b"night" if row % 60 == 0 else b"day"])
+                ),
             }
             example = tf.train.Example(features=tf.train.Features(feature=features))
             writer.write(example.SerializeToString())
@@ -46,7 +50,7 @@ def artifacts(tmp_path: Path, saved_models: dict[str, Path], images: NDArray[np.
     return {"examples": examples, "model": model, "tflite_model": output}
 
 
-def execute(artifacts: dict[str, Any], **changes: Any) -> None:
+def execute(artifacts: dict[str, Any], stratify_by: tuple[str, ...] = (), **changes: Any) -> None:
     from tfx.types import channel_utils
 
     from components.tflite_converter.component import TFLiteConverter
@@ -55,7 +59,7 @@ def execute(artifacts: dict[str, Any], **changes: Any) -> None:
     node = TFLiteConverter(
         model=channel_utils.as_channel([artifacts["model"]]),
         examples=channel_utils.as_channel([artifacts["examples"]]),
-        example_spec=SPEC.to_json(),
+        example_spec=replace(SPEC, slice_features=stratify_by).to_json(),
         code_version="test",
         **changes,
     )
@@ -80,6 +84,16 @@ def test_the_component_converts_and_describes_its_output(artifacts: dict[str, An
         "1": 200,
         "2": 200,
     }
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_rare_domain_sets_ranges_where_the_draw_is_stratified_by_it(artifacts: dict[str, Any]) -> None:
+    execute(artifacts, num_samples=30, stratify_by=("domain",))
+    report = json.loads((Path(artifacts["tflite_model"].uri) / "conversion_report.json").read_text())
+    drawn = {stratum["label"]: stratum["num_drawn"] for stratum in report["calibration"]["strata"]}
+    assert drawn["0, domain night"] >= 1
+    with pytest.raises(CalibrationError, match="stratify_by names 'season', which no example"):
+        execute(artifacts, stratify_by=("season",))
 
 
 def test_a_missing_or_small_calibration_split_is_refused(artifacts: dict[str, Any]) -> None:
