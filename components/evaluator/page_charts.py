@@ -6,6 +6,7 @@ Colors are CSS variables, so that one chart serves light and dark; a chart is dr
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,8 +52,7 @@ def ratio_chart(name: str, title: str, rows: Sequence[RatioRow], required: float
         rows: At least one.
         required: Where the line stands.
     """
-    import pygal
-
+    pygal = _pygal()
     ends = [end for row in rows for end in (row.ratio, row.lower, row.upper) if end is not None]
     low, high = min([*ends, required]), max([*ends, required])
     margin = max(0.005, 0.08 * (high - low))
@@ -91,8 +91,7 @@ def ratio_chart(name: str, title: str, rows: Sequence[RatioRow], required: float
 
 def bar_chart(name: str, title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], unit: str) -> Chart:
     """Horizontal bars from zero, one group per label, the first on top."""
-    import pygal
-
+    pygal = _pygal()
     height = len(labels) * max(1, 0.75 * len(series))
     chart = pygal.HorizontalBar(**_options(height), value_formatter=_formatter(unit), **_BARS)
     return _bars(chart, name, title, labels, series)
@@ -102,8 +101,7 @@ def stacked_chart(
     name: str, title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], unit: str
 ) -> Chart:
     """Horizontal bars of parts, the first label on top."""
-    import pygal
-
+    pygal = _pygal()
     chart = pygal.HorizontalStackedBar(**_options(len(labels)), value_formatter=_formatter(unit), **_BARS)
     return _bars(chart, name, title, labels, series)
 
@@ -117,6 +115,14 @@ def _bars(chart: Any, name: str, title: str, labels: Sequence[str], series: Mapp
     for part, values in series.items():
         chart.add(part, list(reversed(values)))
     return _finished(chart, name, title, tuple(zip(COLORS, series, strict=False)))
+
+
+def _pygal() -> Any:
+    """pygal, without the finder for map plugins that it puts into ``sys.meta_path``, which makes every missing import a warning."""
+    import pygal
+
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != pygal.__name__]
+    return pygal
 
 
 def _formatter(unit: str) -> Any:
