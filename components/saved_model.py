@@ -21,6 +21,8 @@ from components.saved_model_signatures import STRING, DecodeError, read_signatur
 
 EDGE_SIGNATURE = "edge"
 DEFAULT_SIGNATURE = "serving_default"
+#: Where the Trainer puts the SavedModel of quantization-aware training, beside TFX's Format-Serving, which holds the float model.
+QAT_FOLDER = "Format-QAT"
 #: Rows given to TensorFlow at once; bounds the memory of activations.
 MAX_BATCH = 256
 
@@ -46,6 +48,12 @@ def saved_model_dir(uri: str) -> Path:
     raise ModelError(
         f"{uri} holds no SavedModel (no saved_model.pb). Export with model.export(DIR) or tf.saved_model.save(model, DIR)."
     )
+
+
+def qat_saved_model(uri: str) -> Path | None:
+    """The SavedModel that was fine-tuned with quantization in the loop, under a Model artifact; None where there is none."""
+    directory = Path(uri) / QAT_FOLDER
+    return directory if (directory / "saved_model.pb").is_file() else None
 
 
 def read_signature(directory: Path) -> Signature:

@@ -342,7 +342,8 @@ class GateConfig(Section):
 
     metric: Literal["top1", "topk", "f1", "auc", "mae", "rmse"] = Field(
         "top1",
-        description="What is compared: right answers (top1, topk), F1 or AUC of two classes, or an error of real-valued labels.",
+        description="What is compared: right answers (top1, topk), or F1 or AUC of two classes. mae and rmse (real-valued labels) are "
+        "for edgeproof evaluate: a pipeline publishes classifiers.",
     )
     top_k: int = Field(5, gt=0, description="For topk: so many of the best scores may hold the label.")
     min_ratio: Decimal = Field(
@@ -350,9 +351,6 @@ class GateConfig(Section):
         gt=0,
         le=1,
         description="Right answers (or F1, AUC) of the edge model / those of the float model, compared exactly.",
-    )
-    max_error_factor: Decimal = Field(
-        Decimal("1.03"), ge=1, description="For mae and rmse: error of the edge model / error of the float model."
     )
     min_float_accuracy: Decimal | None = Field(
         None,
@@ -377,7 +375,9 @@ class GateConfig(Section):
     slices: tuple[SliceConfig, ...] | None = Field(
         None, description="How the holdout is cut. Default: by label, and by brightness for images."
     )
-    slice_min_ratio: Decimal | None = Field(None, gt=0, le=2, description="Ratio that every slice must keep.")
+    slice_min_ratio: Decimal | None = Field(
+        None, gt=0, le=2, description="Ratio that every slice must keep, other than by label."
+    )
     slice_min_examples: int = Field(100, gt=0, description="Smaller slices are reported and not judged.")
     class_min_ratio: Decimal | None = Field(None, gt=0, le=2, description="Ratio that every class must keep.")
     class_min_examples: int = Field(100, gt=0, description="Smaller classes are reported and not judged.")
@@ -402,10 +402,11 @@ class GateConfig(Section):
 
     @model_validator(mode="after")
     def _rules_fit_the_metric(self) -> GateConfig:
-        is_regression = self.metric in ("mae", "rmse")
-        for name in ("slice_min_ratio", "class_min_ratio", "champion_min_ratio", "min_kernel_agreement"):
-            if is_regression and getattr(self, name) is not None:
-                raise ValueError(f"{name} counts right answers, and metric {self.metric} has none")
+        if self.metric in ("mae", "rmse"):
+            raise ValueError(
+                f"metric {self.metric} is for real-valued labels, and a release carries counts of right answers; judge such a model "
+                f"with edgeproof evaluate --metric {self.metric}"
+            )
         if self.confidence is not None and self.metric in ("f1", "auc"):
             raise ValueError(f"there is no confidence bound for metric {self.metric}")
         return self

@@ -96,7 +96,6 @@ def gate_rules(gate: GateConfig) -> GateRules:
         gate.min_examples,
         metric=gate.metric,
         top_k=gate.top_k,
-        maximum_error_factor=str(gate.max_error_factor),
         confidence=text(gate.confidence),
         slice_minimum_ratio=text(gate.slice_min_ratio),
         slice_minimum_examples=gate.slice_min_examples,
@@ -110,14 +109,14 @@ def gate_rules(gate: GateConfig) -> GateRules:
 
 
 def gate_slices(config: PipelineConfig) -> tuple[SliceSpec, ...]:
-    """How the holdout is cut: as the config says, or by label (where there are classes) and by brightness (of images).
+    """How the holdout is cut: as the config says, or by label and, for images, by brightness.
 
     Raises:
         InputError: Two slicings have the same name.
     """
     if config.gate.slices is None:
-        by_label = () if config.gate.metric in ("mae", "rmse") else (SliceSpec(SliceBy.LABEL),)
-        return (*by_label, SliceSpec(SliceBy.BRIGHTNESS)) if config.data.image else by_label
+        by_label = SliceSpec(SliceBy.LABEL)
+        return (by_label, SliceSpec(SliceBy.BRIGHTNESS)) if config.data.image else (by_label,)
     slices = tuple(_slice_spec(part) for part in config.gate.slices)
     check_slices(slices)
     return slices

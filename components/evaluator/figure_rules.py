@@ -40,13 +40,18 @@ def figure_kept(figure: Figure, rules: GateRules) -> RuleResult:
     observed = f"{figure.text(figure.of_candidate)} / {figure.text(figure.of_float)}"
     kept = figure.ratio
     if kept is None:
-        reason = (
-            f"there is no {figure.name} of both models to compare: a class without examples, a model that never answers "
-            "class 1, or more than two classes. Check the holdout, or set gate.metric."
-        )
+        reason = absent_reason(figure)
         return RuleResult(name, required, observed, False, reason, SOURCE_CLOSED)
     reason = f"the candidate keeps {percent_down(kept)} of the float model's {figure.name}; required {required}."
     return RuleResult(name, required, observed, kept >= rules.minimum_ratio, reason, SOURCE_EXACT)
+
+
+def absent_reason(figure: Figure) -> str:
+    """Why there may be no F1 or AUC."""
+    return (
+        f"there is no {figure.name} of both models to compare: a class without examples, a model that never answers "
+        "class 1, or more than two classes. Check the holdout, or set gate.metric."
+    )
 
 
 def error_kept(figure: Figure, rules: GateRules) -> RuleResult:
@@ -80,6 +85,8 @@ def growth(figure: Figure) -> str:
 
 def float_figure_good_enough(figure: Figure, tally: Tally, rules: GateRules) -> RuleResult:
     """The float model tells something: above an explicit floor, or clearly above knowing nothing."""
+    if figure.of_float is None and figure.metric.is_binary:
+        return RuleResult("float_accuracy", "above chance", "none", False, absent_reason(figure), SOURCE_CLOSED)
     if rules.minimum_float_accuracy is not None and not figure.metric.is_regression:
         wanted = percent(rules.minimum_float_accuracy)
         passed = figure.of_float is not None and figure.of_float >= max(

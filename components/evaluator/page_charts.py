@@ -125,6 +125,14 @@ def _bars(chart: Any, name: str, title: str, labels: Sequence[str], series: Mapp
     return _finished(chart, name, title, tuple(zip(COLORS, series, strict=False)))
 
 
+def _pygal() -> Any:
+    """pygal, without the finder for map plugins that it puts into ``sys.meta_path``, which makes every missing import a warning."""
+    import pygal
+
+    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != pygal.__name__]
+    return pygal
+
+
 def _formatter(unit: str) -> Any:
     """Figures inside bars; none where there is no bar to stand in."""
 

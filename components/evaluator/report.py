@@ -279,7 +279,7 @@ def build_report(
         expected_num_examples=setting.expected_num_examples,
         counts=counts,
         ratio=_ratio(usable, rules) if usable else None,
-        interval=_interval(usable) if usable else None,
+        interval=_interval(usable) if usable and rules.metric.counts_right_answers else None,
         mistakes=_mistakes(usable) if usable else None,
         worst_classes=worst_classes(usable) if usable else (),
         class_names=setting.class_names,

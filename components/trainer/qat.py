@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from components.errors import ModelError
 from components.examples import explained_data_errors, read_batches
-from components.saved_model import EDGE_SIGNATURE
+from components.saved_model import EDGE_SIGNATURE, QAT_FOLDER
 from components.tflite_converter.qat_conversion import convert_qat
 from components.trainer.contract import default_loss, gives_probabilities
 from components.trainer.export import export
@@ -31,16 +31,7 @@ from components.trainer.spec import QatSpec, TrainingSpec
 from components.trainer.training import COSINE, cosine_rate, dataset, epoch_reporter
 from components.user_module import load_module
 
-#: The QAT SavedModel's folder, beside TFX's Format-Serving in the Trainer's Model artifact.
-QAT_FOLDER = "Format-QAT"
-
 progress = logging.getLogger("edgeproof.progress")
-
-
-def qat_saved_model(uri: str) -> Path | None:
-    """The QAT SavedModel of a Trainer's Model artifact, or None where there is none."""
-    directory = Path(uri) / QAT_FOLDER
-    return directory if (directory / "saved_model.pb").is_file() else None
 
 
 def fine_tune_and_export(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,7 +117,8 @@ def differences_table(first: Run, second: Run, differences: tuple[Difference, ..
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"
+    """Rounded down, as the gate does: 96.999 % is not 97 %."""
+    return "-" if share is None else f"{math.floor(10_000 * share + 1e-6) / 100:.2f} %"
 
 
 def _short(value: str | None) -> str:

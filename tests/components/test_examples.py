@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from components.errors import DataError, ModelError
-from components.examples import ExampleSpec, ImageSpec, TensorFeature, read_batches, split_files
+from components.examples import MISSING_INTEGER, ExampleSpec, ImageSpec, TensorFeature, read_batches, split_files
 
 GRAY = ExampleSpec(class_names=("a", "b"), image=ImageSpec(4, 4, 1))
 TABLE = ExampleSpec(label="y", features=(TensorFeature("x", "float32", (3,)), TensorFeature("token", "int32")))
@@ -122,3 +122,38 @@ def test_a_parser_that_raises_is_the_modules_fault(tmp_path: Path) -> None:
     files = write_records(tmp_path / "r.gz", [{"x": [1.0], "y": 1}])
     with pytest.raises(ModelError, match=r"parse_example raised KeyError: 'pixels' \(line 2\)"):
         list(read_batches(files, ExampleSpec(parse_module=str(module)), 4))
+
+
+@pytest.mark.tfx
+@pytest.mark.parametrize("with_module", [False, True], ids=["described", "own-parser"])
+def test_slice_features_are_read_beside_the_inputs(tmp_path: Path, with_module: bool) -> None:
+    rows = [
+        {"image": png(4, 4, 7), "label": 0, "site": b"north", "age": 30, "weight": [1.5, 9.0]},
+        {"image": png(4, 4, 8), "label": 1, "weight": [2.5]},
+        {"image": png(4, 4, 9), "label": 1, "site": b"south"},
+    ]
+    module = tmp_path / "parser.py"
+    module.write_text(
+        "import tensorflow as tf\n"
+        "def parse_example(serialized):\n"
+        "    parsed = tf.io.parse_single_example(serialized, {'label': tf.io.FixedLenFeature([], tf.int64)})\n"
+        "    return tf.cast(parsed['label'], tf.float32)[None], parsed['label']\n"
+    )
+    names = ("site", "age", "weight", "moon")
+    spec = ExampleSpec(
+        image=ImageSpec(4, 4, 1), slice_features=names, parse_module=str(module) if with_module else None
+    )
+    (batch,) = read_batches(write_records(tmp_path / "r.gz", rows), spec, batch_size=8)
+    assert batch.labels.tolist() == [0, 1, 1]
+    assert batch.slice_features["site"].tolist() == [b"north", b"", b"south"]
+    assert batch.slice_features["age"].tolist() == [30, MISSING_INTEGER, MISSING_INTEGER]
+    assert np.array_equal(batch.slice_features["weight"], np.array([1.5, 2.5, np.nan], np.float32), equal_nan=True)
+    assert batch.slice_features["moon"].tolist() == [b"", b"", b""]
+
+
+@pytest.mark.tfx
+def test_real_valued_labels_stay_real(tmp_path: Path) -> None:
+    files = write_records(tmp_path / "r.gz", [{"x": [1.0, 2.0, 3.0], "token": 4, "y": [0.25]}])
+    (batch,) = read_batches(files, ExampleSpec(label="y", label_dtype="float32", features=TABLE.features), batch_size=8)
+    assert batch.labels.dtype == np.float32
+    assert batch.labels.tolist() == [0.25]

@@ -142,3 +142,43 @@ def test_the_json_schema_in_the_repository_is_current() -> None:
 @pytest.mark.parametrize("example", ["digits", "mnist"])
 def test_the_examples_configs_are_valid(example: str) -> None:
     assert load_config(ROOT / "examples" / example / "config.yaml").name == example
+
+
+@pytest.mark.parametrize(
+    ("gate", "reason"),
+    [
+        pytest.param({"metric": "mae"}, "edgeproof evaluate --metric mae", id="regression"),
+        pytest.param({"metric": "auc", "confidence": 0.95}, "no confidence bound for metric auc", id="bound-of-auc"),
+        pytest.param({"slices": [{"by": "label", "feature": "site"}]}, "either by", id="two-sources"),
+        pytest.param({"slices": [{"feature": "age", "buckets": [9, 3]}]}, "must rise", id="falling-edges"),
+        pytest.param({"confidence": 95}, "confidence", id="percent"),
+        pytest.param({"slice_min_ratio": 0}, "slice_min_ratio", id="nothing-to-keep"),
+    ],
+)
+def test_a_gate_that_cannot_be_meant_is_an_error(tmp_path: Path, gate: dict[str, object], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        load_config(write(tmp_path, gate=gate))
+
+
+def test_the_gates_rules_reach_the_evaluator_exactly(tmp_path: Path) -> None:
+    from components.evaluator.thresholds import GateRules
+    from pipeline.description import gate_rules, gate_slices
+
+    gate = {
+        "min_ratio": 0.985,
+        "confidence": 0.95,
+        "slice_min_ratio": 0.9,
+        "class_min_ratio": 0.8,
+        "champion_min_ratio": 1,
+        "max_size_ratio": 0.5,
+        "max_latency_ratio": 2,
+        "min_kernel_agreement": 0.99,
+        "slices": [{"by": "label"}, {"feature": "age", "buckets": [18, 65]}],
+    }
+    config = load_config(write(tmp_path, gate=gate))
+    rules = gate_rules(config.gate)
+    assert GateRules.from_json(rules.to_json()) == rules
+    found = (rules.minimum_ratio, rules.confidence, rules.slice_minimum_ratio, rules.class_minimum_ratio)
+    assert [str(value) for value in found] == ["197/200", "19/20", "9/10", "4/5"]
+    assert [spec.name for spec in gate_slices(config)] == ["label", "age"]
+    assert [spec.name for spec in gate_slices(load_config(write(tmp_path)))] == ["label", "brightness"]

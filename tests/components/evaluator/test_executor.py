@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from components.compat import library_versions
 from components.errors import DataError, ModelError
 from components.evaluator.arrays import evaluate_arrays
 from components.evaluator.report import GateReport, explain, read_report
+from components.evaluator.slices import SliceBy, SliceSpec, slices_to_json
 from components.evaluator.thresholds import GateRules
 from components.examples import ExampleSpec, TensorFeature
 
@@ -91,6 +92,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     )
 
 
+def as_feature(value: Any) -> Any:
+    import tensorflow as tf
+
+    values = value if isinstance(value, list) else [value]
+    if isinstance(values[0], bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    if isinstance(values[0], float):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
 @dataclass
 class Bench:
     """Artifacts of one evaluation, to be spoilt by a test before it runs."""
@@ -103,6 +115,9 @@ class Bench:
     recorded_sha256: str | None = None
     num_files: int = 2
     split: str = "eval"
+    features: dict[str, list[Any]] = field(default_factory=dict)
+    champion: Path | None = None
+    float_file: Path | None = None
     properties: dict[str, Any] = field(default_factory=dict)
 
     def write_examples(self) -> None:
@@ -112,13 +127,10 @@ class Bench:
         split.mkdir(parents=True)
         for number in range(self.num_files):
             with tf.io.TFRecordWriter(str(split / f"data-{number:05}.gz"), options="GZIP") as writer:
-                for row, label in zip(
-                    self.rows[number :: self.num_files], self.labels[number :: self.num_files], strict=True
-                ):
-                    feature = {
-                        "x": tf.train.Feature(float_list=tf.train.FloatList(value=row)),
-                        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-                    }
+                for position in range(number, len(self.rows), self.num_files):
+                    values = {name: column[position] for name, column in self.features.items()}
+                    values.update(x=self.rows[position].tolist(), label=self.labels[position].item())
+                    feature = {name: as_feature(value) for name, value in values.items() if value is not None}
                     writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
 
     def write_statistics(self) -> None:
@@ -149,6 +161,8 @@ class Bench:
         (self.root / "converted").mkdir()
         if data is not None:
             (self.root / "converted" / "model.tflite").write_bytes(data)
+        if self.float_file is not None:
+            (self.root / "converted" / "float.tflite").write_bytes(self.float_file.read_bytes())
         self.write_examples()
         self.write_statistics()
         float_model, candidate = self.artifact("Model", "trained"), self.artifact("Model", "converted")
@@ -173,13 +187,19 @@ class Bench:
             "code_version": "test",
         }
         context = Executor.Context(beam_pipeline_args=list(BEAM_ARGUMENTS), tmp_dir=str(self.root), unique_id="1")
+        inputs = {
+            "examples": [self.artifact("Examples", "examples")],
+            "statistics": [self.artifact("ExampleStatistics", "statistics")],
+            "float_model": [float_model],
+            "tflite_model": [candidate],
+        }
+        if self.champion is not None:
+            inputs["champion"] = [self.artifact("Model", "champion")]
+            (self.root / "champion").mkdir()
+            if self.champion.is_file():
+                (self.root / "champion" / "model.tflite").write_bytes(self.champion.read_bytes())
         Executor(context).Do(
-            {
-                "examples": [self.artifact("Examples", "examples")],
-                "statistics": [self.artifact("ExampleStatistics", "statistics")],
-                "float_model": [float_model],
-                "tflite_model": [candidate],
-            },
+            inputs,
             {"evaluation": [evaluation], "blessing": [blessing]},
             {**properties, **self.properties},
         )
@@ -368,8 +388,15 @@ def test_a_missing_feature_is_one_clear_error(bench: Bench, models: Models) -> N
 
 
 def test_number_of_files_changes_nothing(tmp_path: Path, models: Models) -> None:
-    reports = [Bench(tmp_path / str(n), models, num_files=n).run(models.int8).report for n in roots(tmp_path, (1, 5))]
-    assert reports[0].counts == reports[1].counts
+    sites = {"site": [b"north" if n % 3 else b"south" for n in range(len(LABELS))]}
+    properties = {"slices": slices_to_json((SliceSpec(SliceBy.LABEL), SliceSpec(SliceBy.FEATURE, "site")))}
+    reports = [
+        Bench(tmp_path / str(n), models, num_files=n, features=sites, properties=properties).run(models.int8).report
+        for n in roots(tmp_path, (1, 5))
+    ]
+    assert reports[0].model_copy(update={"lineage": ()}) == reports[1].model_copy(update={"lineage": ()})
+    flips = [(tmp_path / str(n) / "evaluation" / "flipped.npz").read_bytes() for n in (1, 5)]
+    assert flips[0] == flips[1]
 
 
 def roots(tmp_path: Path, numbers: Sequence[int]) -> Iterator[int]:
@@ -457,3 +484,270 @@ def test_component_refuses_rules_that_cannot_be_meant() -> None:
         build(rules='{"minimum_ratio": 0.97}')
     with pytest.raises(InputError, match="2 classes and 3 class names"):
         build(num_classes=2)
+
+
+def test_slices_by_features_equal_plain_numpy(bench: Bench, models: Models) -> None:
+    sites = np.array(["north", "south", "west"])[np.arange(len(LABELS)) % 3]
+    ages = np.arange(len(LABELS)) % 90
+    bench.features = {
+        "site": [None if number < 6 else site.encode() for number, site in enumerate(sites)],
+        "age": [int(age) for age in ages],
+        "weight": [float(age) for age in ages],
+    }
+    specs = (
+        SliceSpec(SliceBy.LABEL),
+        SliceSpec(SliceBy.FEATURE, "site"),
+        SliceSpec(SliceBy.FEATURE, "age", (18.0, 65.0)),
+        SliceSpec(SliceBy.FEATURE, "weight", (45.0,)),
+    )
+    bench.properties["slices"] = slices_to_json(specs)
+    report = bench.run(models.badly_calibrated).report
+    right_float = softmax_by_hand(ROWS).argmax(axis=1) == LABELS
+    right = interpreted_by_hand(models.badly_calibrated, ROWS).argmax(axis=1) == LABELS
+    wanted = {("label", name): label == LABELS for label, name in enumerate(SPEC.class_names)}
+    known = np.arange(len(LABELS)) >= 6
+    wanted |= {("site", name): (sites == name) & known for name in ("north", "south", "west")} | {
+        ("site", "(missing)"): ~known
+    }
+    wanted |= {
+        ("age", "[-inf, 18)"): ages < 18,
+        ("age", "[18, 65)"): (ages >= 18) & (ages < 65),
+        ("age", "[65, inf)"): ages >= 65,
+    }
+    wanted |= {("weight", "[-inf, 45)"): ages < 45, ("weight", "[45, inf)"): ages >= 45}
+    found = {
+        (part.name, part.value): (
+            part.num_examples,
+            part.num_correct_float,
+            part.num_correct_candidate,
+            part.num_only_float_correct,
+        )
+        for part in report.slices
+    }
+    assert found == {
+        key: tuple(int((here & rows).sum()) for rows in (here, right_float, right, right_float & ~right))
+        for key, here in wanted.items()
+    }
+
+
+def test_a_feature_that_no_example_has_is_refused(bench: Bench, models: Models) -> None:
+    bench.properties["slices"] = slices_to_json((SliceSpec(SliceBy.FEATURE, "site"),))
+    report = bench.run(models.int8).report
+    assert broken(report) == {"slices_found"}
+    assert "no example has a value of site" in report.verdict.sentence
+
+
+def test_confusion_adds_up_to_the_predictions(bench: Bench, models: Models) -> None:
+    report = bench.run(models.badly_calibrated).report
+    assert report.confusion is not None
+    table = np.zeros((3, 3), int)
+    np.add.at(table, (LABELS, interpreted_by_hand(models.badly_calibrated, ROWS).argmax(axis=1)), 1)
+    assert report.confusion.candidate == tuple(map(tuple, table.tolist()))
+    assert np.array(report.confusion.float_model).sum(axis=0).tolist() == list(report.counts.predicted_float)
+    changed = softmax_by_hand(ROWS).argmax(axis=1) != interpreted_by_hand(models.badly_calibrated, ROWS).argmax(axis=1)
+    assert sum(change.num_examples for change in report.changes) == int(changed.sum())
+
+
+def test_other_kernels_are_compared_on_the_sample(bench: Bench, models: Models) -> None:
+    from edgeproof_edge.interpreter import Kernels, TFLiteModel
+
+    bench.properties["kernel_sample_size"] = len(LABELS)
+    report = bench.run(models.int8).report
+    builtin, xnnpack = (
+        next(iter(TFLiteModel.load(models.int8, kernels).predict({"x": ROWS}).values()))
+        for kernels in (Kernels.BUILTIN, Kernels.XNNPACK)
+    )
+    found = report.kernel_agreement
+    assert found is not None
+    assert found.num_examples == len(LABELS)
+    assert found.num_same_answer == int((builtin.argmax(axis=1) == xnnpack.argmax(axis=1)).sum())
+    assert found.worst_difference == pytest.approx(float(np.abs(builtin - xnnpack).max()))
+    assert found.num_correct_builtin == int((builtin.argmax(axis=1) == LABELS).sum())
+    assert found.num_correct_float == report.counts.num_correct_float
+    assert f"same answer on {found.num_same_answer} of 600 sampled" in explain(report)
+
+
+def test_the_kernel_sample_can_be_switched_off(bench: Bench, models: Models) -> None:
+    bench.properties["kernel_sample_size"] = 0
+    assert bench.run(models.int8).report.kernel_agreement is None
+
+
+@pytest.mark.parametrize(
+    ("champion", "candidate", "accepted", "problem"),
+    [
+        pytest.param("badly_calibrated", "int8", True, None, id="better"),
+        pytest.param("int8", "int8", True, None, id="the-same"),
+        pytest.param("int8", "badly_calibrated", False, None, id="worse"),
+        pytest.param("two_classes", "int8", False, "cannot be compared on this holdout", id="other-classes"),
+        pytest.param("absent", "int8", False, "the current release", id="its-file-is-gone"),
+    ],
+)
+def test_the_candidate_is_no_worse_than_the_champion(
+    bench: Bench, models: Models, champion: str, candidate: str, accepted: bool, problem: str | None
+) -> None:
+    bench.champion = bench.root / "nothing" if champion == "absent" else getattr(models, champion)
+    bench.properties["rules"] = GateRules.from_text("0.01", champion_minimum_ratio="1").to_json()
+    report = bench.run(getattr(models, candidate)).report
+    assert broken(report) - {"not_collapsed"} == (set() if accepted else {"no_worse_than_release"})
+    assert report.champion is not None
+    if problem:
+        assert problem in (report.champion.problem or "")
+    else:
+        right = interpreted_by_hand(getattr(models, champion), ROWS).argmax(axis=1) == LABELS
+        assert report.champion.num_correct == int(right.sum())
+
+
+def test_the_first_model_has_nothing_to_be_worse_than(bench: Bench, models: Models) -> None:
+    bench.properties["rules"] = GateRules.from_text(champion_minimum_ratio="1").to_json()
+    report = bench.run(models.int8).report
+    assert report.verdict.accepted
+    assert report.champion is None
+
+
+def test_size_and_latency_are_compared_with_the_float_file(bench: Bench, models: Models) -> None:
+    bench.float_file = models.float32
+    bench.properties["rules"] = GateRules.from_text(maximum_size_ratio="100", maximum_latency_ratio="1000").to_json()
+    report = bench.run(models.int8).report
+    assert report.verdict.accepted
+    assert report.candidate.float_size_bytes == models.float32.stat().st_size
+    assert [record.name for record in report.latency] == ["int8", "float.tflite"]
+    assert all(0 < record.median_ms <= record.p90_ms for record in report.latency)
+
+
+def test_without_the_float_file_sizes_and_latencies_are_refused(bench: Bench, models: Models) -> None:
+    bench.properties["rules"] = GateRules.from_text(maximum_size_ratio="100", maximum_latency_ratio="1000").to_json()
+    assert broken(bench.run(models.int8).report) == {"size_ratio", "latency_ratio"}
+
+
+def test_labels_in_another_order_are_refused(bench: Bench, models: Models) -> None:
+    bench.labels = (LABELS + 1) % 3
+    assert "float_accuracy" in broken(bench.run(models.int8).report)
+
+
+def test_a_candidate_with_classes_in_another_order_is_refused(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.CENTERS", np.roll(CENTERS, 1, axis=0))
+    monkeypatch.setattr(f"{__name__}.BIAS", np.roll(BIAS, 1))
+    rolled = convert(export(tmp_path / "rolled", 3), tmp_path / "rolled.tflite")
+    assert "accuracy_kept" in broken(bench.run(rolled).report)
+
+
+def test_an_absent_baseline_is_an_error(tmp_path: Path, models: Models) -> None:
+    with pytest.raises(ModelError, match="holds no SavedModel"):
+        evaluate_arrays(tmp_path, models.int8, {"x": ROWS}, LABELS, GateRules())
+
+
+def with_types(saved_model: Path, file: Path, kind: str) -> Path:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=["edge"])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ({"x": row[None]} for row in clouds(200, seed=6)[0])
+    ops = tf.lite.OpsSet
+    is_16 = kind == "int16"
+    converter.target_spec.supported_ops = [
+        ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8 if is_16 else ops.TFLITE_BUILTINS_INT8
+    ]
+    converter.inference_input_type = converter.inference_output_type = getattr(tf, kind)
+    file.write_bytes(converter.convert())
+    return file
+
+
+def scored_by_numpy(file: Path, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Row by row, any type of input and output: round, clip, cast; and back."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(file), num_threads=1)
+    interpreter.allocate_tensors()
+    (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
+    found = []
+    for row in rows:
+        if source["dtype"] != np.float32:
+            scale, zero_point = source["quantization"]
+            limits = np.iinfo(source["dtype"])
+            codes = np.round(row.astype(np.float64) / np.float64(scale)) + zero_point
+            row = np.minimum(np.maximum(codes, limits.min), limits.max).astype(source["dtype"])
+        interpreter.set_tensor(source["index"], row[None])
+        interpreter.invoke()
+        output = interpreter.get_tensor(sink["index"])[0].astype(np.float64)
+        scale, zero_point = sink["quantization"]
+        found.append((output - zero_point) * scale if scale else output)
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "float32"])
+def test_scores_equal_plain_numpy_for_every_type_and_saturating_inputs(
+    tmp_path: Path, models: Models, kind: str
+) -> None:
+    file = with_types(models.saved_model, tmp_path / "model.tflite", kind)
+    rows = np.concatenate([ROWS[:200], ROWS[200:400] * 50, -ROWS[400:] * 50]).astype(np.float32)
+    judgement = evaluate_arrays(models.saved_model, file, {"x": rows}, LABELS, GateRules(), kernel_sample_size=0)
+    of_float, found = softmax_by_hand(rows).argmax(axis=1), scored_by_numpy(file, rows).argmax(axis=1)
+    assert judgement.tally is not None
+    table = np.zeros((3, 3, 3), int)
+    np.add.at(table, (LABELS, of_float, found), 1)
+    assert judgement.tally.confusion == {tuple(cell): int(table[tuple(cell)]) for cell in np.argwhere(table).tolist()}
+
+
+@pytest.mark.parametrize("metric", ["f1", "auc"])
+def test_a_binary_model_is_judged_by_other_figures(tmp_path: Path, metric: str) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.edge = tf.function(
+        lambda x: {"score": tf.sigmoid(tf.linalg.matmul(x, [[3.0], [0.0], [0.0], [0.0]]))},
+        input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "binary"), signatures={"edge": module.edge})
+    labels = (ROWS[:, 0] + np.random.default_rng(1).normal(0, 0.3, len(ROWS)) > 0).astype(np.int64)
+    file = convert(tmp_path / "binary", tmp_path / "binary.tflite", ROWS[:200])
+    report = evaluate_arrays(tmp_path / "binary", file, {"x": ROWS}, labels, GateRules.from_text(metric=metric)).report
+    assert report.verdict.accepted, report.verdict.sentence
+    scores = 1 / (1 + np.exp(-3 * ROWS[:, 0].astype(np.float64)))
+    assert report.metric is not None
+    if metric == "auc":
+        pairs = np.sign(scores[labels == 1][:, None] - scores[labels == 0][None, :])
+        expected = float((pairs + 1).mean() / 2)
+    else:
+        answers = scores > 0.5
+        expected = 2 * (answers & (labels == 1)).sum() / (answers.sum() + labels.sum())
+    assert float(report.metric.float_value or 0) == pytest.approx(expected, abs=2e-4)
+
+
+def regression(directory: Path) -> Path:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.edge = tf.function(
+        lambda x: {"y": tf.linalg.matmul(x, [[2.0], [-1.0], [0.5], [0.0]])},
+        input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")],
+    )
+    tf.saved_model.save(module, str(directory), signatures={"edge": module.edge})
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("share", "accepted"), [(1.0, True), (0.05, False)], ids=["whole-range", "calibrated-on-a-twentieth"]
+)
+def test_a_regression_is_judged_by_its_error(tmp_path: Path, models: Models, share: float, accepted: bool) -> None:
+    saved_model = regression(tmp_path / "float")
+    truth = ROWS @ np.array([2.0, -1.0, 0.5, 0.0], np.float32)
+    labels = (truth + np.random.default_rng(2).normal(0, 0.2, len(ROWS))).astype(np.float32)
+    bench = Bench(tmp_path, replace(models, saved_model=saved_model), labels=labels)
+    bench.features = {"site": [b"a" if n % 2 else b"b" for n in range(len(ROWS))]}
+    bench.properties = {
+        "rules": GateRules.from_text(metric="mae").to_json(),
+        "slices": slices_to_json((SliceSpec(SliceBy.FEATURE, "site"),)),
+        "num_classes": 0,
+        "example_spec": ExampleSpec(features=SPEC.features).to_json(),
+    }
+    file = convert(saved_model, tmp_path / "int8.tflite", clouds(200, seed=6)[0] * share)
+    outcome = bench.run(file)
+    report = outcome.report
+    assert report.verdict.accepted is accepted, report.verdict.sentence
+    assert report.counts is None
+    expected = np.abs(interpreted_by_hand(file, ROWS)[:, 0].astype(np.float64) - labels).mean()
+    assert report.errors[0].mean_absolute_error_candidate == pytest.approx(expected, rel=1e-6)
+    assert [(part.value, part.num_examples) for part in report.errors] == [("", 600), ("a", 300), ("b", 300)]
+    assert outcome.evaluation.get_int_custom_property("num_examples") == 600

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,10 @@ def test_shares_are_rounded_down_and_sizes_are_for_people() -> None:
 )
 def test_an_axis_has_few_round_labels(low: float, high: float, expected: tuple[list[float], int]) -> None:
     assert axis_ticks(low, high) == expected
+
+
+def test_drawing_leaves_python_as_it_was(page: Path) -> None:
+    assert [finder for finder in sys.meta_path if type(finder).__module__.startswith("pygal")] == []
 
 
 def browse(url: str, width: int, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
