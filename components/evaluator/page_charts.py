@@ -43,14 +43,6 @@ class RatioRow:
     upper: float | None = None
 
 
-def _pygal() -> Any:
-    """Imports pygal without its import hook, whose protocol Python 3.12 dropped and which warns at failed imports."""
-    import pygal
-
-    sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ != "PluginImportFixer"]
-    return pygal
-
-
 def ratio_chart(name: str, title: str, rows: Sequence[RatioRow], required: float) -> Chart:
     """Dots with intervals against a line at the required ratio; the first row on top.
 
