@@ -60,6 +60,7 @@ class RecipeName(str, Enum):
     DYNAMIC = "dynamic"
     FLOAT16 = "float16"
     INT8 = "int8"
+    INT8_QAT = "int8-qat"
     INT16X8 = "int16x8"
 
 

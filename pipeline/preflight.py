@@ -13,7 +13,7 @@ from components.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
 from components.trainer.run_fn import resolve_run_fn
 from pipeline import data_source
-from pipeline.config import PipelineConfig, QatMode
+from pipeline.config import PipelineConfig, QatMode, RecipeName
 from pipeline.description import DataDescription, describe_data
 from pipeline.errors import ConfigError, RunError
 
@@ -36,6 +36,7 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
         _check_writable(directory)
     data_source.preflight(config.data)
     _check_train_split(config)
+    _check_recipe(config)
     data = describe_data(config)
     return (
         f"data: {config.data.format.value} under {config.data.path}, {data.num_classes} classes",
@@ -65,6 +66,13 @@ def _check_train_split(config: PipelineConfig) -> None:
     if config.data.shares.train == 0 or (patterns is not None and patterns.train is None):
         key = "data.shares.train is 0" if patterns is None else "data.patterns.train is missing"
         raise ConfigError(f"{key}, but the model is to be trained; give it, or bring model.saved_model.")
+
+
+def _check_recipe(config: PipelineConfig) -> None:
+    if config.convert.recipe is RecipeName.INT8_QAT and config.train.qat.mode is QatMode.OFF:
+        raise ConfigError(
+            "convert.recipe is int8-qat, which needs train.qat.mode: on; turn it on, or choose recipe auto."
+        )
 
 
 def _check_model(config: PipelineConfig, data: DataDescription) -> str:

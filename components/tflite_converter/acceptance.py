@@ -41,7 +41,7 @@ def check_operators(
         )
     flex = ", ".join(inspection.flex_operators)
     warnings = (f"the device needs TensorFlow's TF Select library, some 100 MB, for: {flex}",) if flex else ()
-    if not recipe.needs_calibration:
+    if recipe.activation_dtype == "float32":
         return warnings
     _check_integer_arithmetic(inspection, recipe)
     if not inspection.float_operators:

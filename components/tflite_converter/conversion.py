@@ -85,6 +85,7 @@ class ConversionRequest:
         input_type: Type of real-valued inputs; None for the recipe's default.
         output_type: Type of real-valued outputs; None for that of the inputs.
         allow_float_operators: Whether an integer recipe may leave float operators; they are reported either way.
+        qat_saved_model: The model trained with quantization in the loop: recipe int8-qat converts it, and auto tries it last.
         select_tf_operators: Whether operators without a TFLite kernel may come along as TensorFlow's own.
         timeout_seconds: Most time the converting process may take.
         auto: Goal, bounds and fallbacks of recipe auto.
@@ -100,6 +101,7 @@ class ConversionRequest:
     output_type: IoType | None = None
     allow_float_operators: bool = True
     select_tf_operators: bool = False
+    qat_saved_model: Path | None = None
     timeout_seconds: float = TIMEOUT_SECONDS
     auto: AutoSettings = field(default_factory=AutoSettings)
 
@@ -221,6 +223,11 @@ def _plan(request: ConversionRequest) -> _Plan:
     directory = saved_model_dir(str(request.saved_model)).resolve()
     signature = read_signature(directory)
     _check_shapes(signature)
+    if request.recipe is Recipe.INT8_QAT and request.qat_saved_model is None:
+        raise ConversionError(
+            "recipe int8-qat needs a model that was trained with quantization in the loop and none was given. "
+            "Set train.qat.mode: on in the config (--qat-saved-model on the command line)."
+        )
     if request.pool is None:
         if request.recipe.needs_calibration:
             raise CalibrationError(
@@ -268,6 +275,7 @@ def _run(plan: _Plan, worker_command: Sequence[str]) -> _Converted:
         may_change_io=plan.request.input_type is None and plan.request.output_type is None,
         may_use_islands=plan.request.allow_float_operators,
         select_tf_operators=plan.request.select_tf_operators,
+        **_qat_source(plan.request.qat_saved_model),
     )
     with tempfile.TemporaryDirectory(prefix="edgeproof-convert-") as name:
         directory = Path(name)
@@ -281,6 +289,13 @@ def _run(plan: _Plan, worker_command: Sequence[str]) -> _Converted:
             result,
             _read_search(directory),
         )
+
+
+def _qat_source(directory: Path | None) -> dict[str, str]:
+    if directory is None:
+        return {}
+    resolved = saved_model_dir(str(directory)).resolve()
+    return {"qat_saved_model": str(resolved), "qat_signature": read_signature(resolved).key}
 
 
 def _write_rows(plan: _Plan, names: Sequence[str], directory: Path) -> None:

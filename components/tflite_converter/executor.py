@@ -12,7 +12,7 @@ from tfx.types import artifact_utils
 
 from components.errors import CalibrationError
 from components.examples import ExampleSpec, read_batches, split_files
-from components.saved_model import saved_model_dir
+from components.saved_model import qat_saved_model, saved_model_dir
 from components.tflite_converter.calibration import CalibrationPool, bounded_pool
 from components.tflite_converter.conversion import Conversion, ConversionRequest, convert, write_conversion
 from components.tflite_converter.recipes import IoType, Recipe, parse_recipe
@@ -50,6 +50,7 @@ class Executor(base_executor.BaseExecutor):
             input_type=_io_type(exec_properties["input_type"]),
             output_type=_io_type(exec_properties["output_type"]),
             allow_float_operators=bool(exec_properties["allow_float_operators"]),
+            qat_saved_model=qat_saved_model(model.uri),
             select_tf_operators=bool(exec_properties["select_tf_operators"]),
             auto=AutoSettings.from_json(exec_properties["auto_settings"]),
         )

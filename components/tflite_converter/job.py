@@ -59,6 +59,8 @@ class ConversionJob:
         auto: Goal, bounds and fallbacks of recipe auto.
         may_change_io: Whether recipe auto may leave real-valued inputs and outputs in float32.
         may_use_islands: Whether recipe auto may leave operators in float.
+        qat_saved_model: Absolute path of the SavedModel that was trained with quantization in the loop; empty for none.
+        qat_signature: Key of its raw-tensor signature.
         select_tf_operators: Whether operators without a TFLite kernel may come along as TensorFlow's own.
         batch_size: Rows per step of TensorFlow's own calibration: 1, or the batch size fixed in the signature.
     """
@@ -74,6 +76,8 @@ class ConversionJob:
     may_change_io: bool = True
     may_use_islands: bool = True
     select_tf_operators: bool = False
+    qat_saved_model: str = ""
+    qat_signature: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

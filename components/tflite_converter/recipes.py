@@ -1,8 +1,8 @@
 """The recipes a model can be converted by, and which number types may stand at its inputs and outputs.
 
 ``auto`` is int8 by the cheapest cure that keeps what float knows (repair/ladder.py); it stops at plain int8 where that
-is enough. A SavedModel trained with quantization in mind (int8-qat) brings its own ranges and competes as one more
-candidate.
+is enough. A SavedModel trained with quantization in the loop (int8-qat) brings its own ranges; where the Trainer made
+one, it is the last candidate that auto tries.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ class IoType(str, Enum):
     FLOAT32 = "float32"
 
 
+_ACTIVATION_DTYPES = {"auto": "int8", "int8": "int8", "int8-qat": "int8", "int16x8": "int16"}
+
+
 class Recipe(str, Enum):
     """How weights and activations are stored and computed."""
 
@@ -29,6 +32,7 @@ class Recipe(str, Enum):
     DYNAMIC = "dynamic"  # int8 weights, ranges of activations measured while the model runs
     FLOAT16 = "float16"  # float16 weights, float32 arithmetic
     INT8 = "int8"  # int8 weights and activations
+    INT8_QAT = "int8-qat"  # int8 with the ranges that quantization-aware training found
     INT16X8 = "int16x8"  # int8 weights, int16 activations: close to float, but without fast kernels
 
     @property
@@ -39,12 +43,12 @@ class Recipe(str, Enum):
     @property
     def activation_dtype(self) -> str:
         """Numpy name of the type in which activations are computed."""
-        return {Recipe.AUTO: "int8", Recipe.INT8: "int8", Recipe.INT16X8: "int16"}.get(self, "float32")
+        return _ACTIVATION_DTYPES.get(self.value, "float32")
 
     @property
     def io_types(self) -> tuple[IoType, ...]:
         """The types that inputs and outputs may have; the first is the default."""
-        if self in (Recipe.AUTO, Recipe.INT8):
+        if self.activation_dtype == "int8":
             return (IoType.INT8, IoType.UINT8, IoType.FLOAT32)
         return (IoType.FLOAT32,)
 

@@ -100,6 +100,8 @@ def make_model(job: ConversionJob, float_model: bytes, data: RepresentativeData)
         return MadeModel(float_model)
     if job.recipe in (Recipe.INT8, Recipe.INT16X8):
         return quantize_by_ranges(job, quantizable(float_model, data), data.inputs)
+    if job.recipe is Recipe.INT8_QAT:
+        return MadeModel(_quantize_by_training(job))
     return MadeModel(convert_by_recipe(job))
 
 
@@ -122,10 +124,24 @@ def repair(job: ConversionJob, directory: Path, float_model: bytes, rows: Mappin
             settings=job.auto,
         ),
         quantize_flatbuffer,
-        {recipe: _fallback(job, recipe, float_model, rows) for recipe in job.auto.fallbacks},
+        _last_resorts(job, float_model, rows),
     )
     (directory / SEARCH_FILE).write_text(search_facts(result).model_dump_json(), encoding="utf-8")
     return MadeModel(result.chosen.model, len(next(iter(rows.values()))))
+
+
+def _last_resorts(
+    job: ConversionJob, float_model: bytes, rows: Mapping[str, NDArray[Any]]
+) -> dict[Recipe, Callable[[], bytes]]:
+    """What auto tries when no repair meets the goal: the model trained for int8 first, then what the config allows."""
+    trained = {Recipe.INT8_QAT: lambda: _quantize_by_training(job)} if job.qat_saved_model else {}
+    return {**trained, **{recipe: _fallback(job, recipe, float_model, rows) for recipe in job.auto.fallbacks}}
+
+
+def _quantize_by_training(job: ConversionJob) -> bytes:
+    from components.tflite_converter.qat_conversion import quantize_by_training
+
+    return quantize_by_training(replace(job, saved_model=job.qat_saved_model, signature=job.qat_signature))
 
 
 def _fallback(

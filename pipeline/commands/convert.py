@@ -9,7 +9,7 @@ import click
 
 from pipeline.commands.options import finish, json_option, print_json
 
-RECIPES = ["auto", "float32", "dynamic", "float16", "int8", "int16x8"]
+RECIPES = ["auto", "float32", "dynamic", "float16", "int8", "int8-qat", "int16x8"]
 
 
 @click.command(epilog="Example: edgeproof convert --saved-model DIR --calibration pool.npz --out edge")
@@ -56,6 +56,11 @@ RECIPES = ["auto", "float32", "dynamic", "float16", "int8", "int16x8"]
     "--select-tf-operators", is_flag=True, help="Let operators without a TFLite kernel come along as TensorFlow's own."
 )
 @click.option(
+    "--qat-saved-model",
+    type=click.Path(path_type=Path),
+    help="SavedModel trained with quantization in the loop: int8-qat converts it, auto tries it last.",
+)
+@click.option(
     "--stratify-by", multiple=True, help="Array of the npz file, [n], that stratifies the draw beside y; repeatable."
 )
 @json_option
@@ -73,6 +78,7 @@ def command(
     max_candidates: int | None,
     max_seconds: float | None,
     select_tf_operators: bool,
+    qat_saved_model: Path | None,
     stratify_by: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -96,6 +102,7 @@ def command(
             recipe=parse_recipe(recipe),
             pool=load_npz_pool(calibration, read_signature(saved_model).inputs, stratify_by) if calibration else None,
             select_tf_operators=select_tf_operators,
+            qat_saved_model=qat_saved_model,
             input_type=IoType(input_type) if input_type else None,
             output_type=IoType(output_type) if output_type else None,
             auto=AutoSettings(caps=Caps(**_given(caps)), fallbacks=parse_fallbacks(fallbacks)),

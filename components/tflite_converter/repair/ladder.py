@@ -506,6 +506,9 @@ class _Ladder:
 
     def _fallback_rungs(self) -> Iterator[_Proposal]:
         for recipe, make in self._fallbacks.items():
+            if recipe is Recipe.INT8_QAT:
+                yield _Proposal((), "", make, self._request.input_type, self._request.output_type, recipe)
+                continue
             asked = {self._request.input_type, self._request.output_type}
             if not self._request.may_change_io and asked != {IoType.FLOAT32}:
                 self._skip(

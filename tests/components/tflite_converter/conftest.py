@@ -20,6 +20,7 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     - images: ``image`` [n, 8, 8, 1] -> ``probs`` [n, 3]; convolution, Dense, softmax.
     - two_inputs: ``features`` [n, 3] and int32 ``tokens`` [n, 4] -> ``logits`` [n, 3].
+    - dense, dense_qat: ``x`` [n, 6] -> ``y`` [n, 3]; the second carries the ranges of quantization-aware training.
     - select_tf: ``x`` [n, 8] -> ``y``; an operator that only TensorFlow's own kernels compute.
     - unsupported: ``image`` [n, 8, 8] -> ``y`` [n, 1]; two operators without a TFLite kernel.
     - fixed_batch: ``x`` [4, 6] -> ``y`` [4, 2].
@@ -37,6 +38,8 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "two_inputs": _save_two_inputs(root / "two"),
         "unsupported": _save_unsupported(root / "unsupported"),
         "select_tf": _save_select_tf(root / "select_tf"),
+        "dense": _save_dense(root / "dense", with_fake_quantization=False),
+        "dense_qat": _save_dense(root / "dense_qat", with_fake_quantization=True),
         "fixed_batch": _save_fixed_batch(root / "fixed"),
         "open_size": _save_open_size(root / "open"),
         "residual": _save_residual(root / "residual"),
@@ -118,6 +121,23 @@ def _save_select_tf(directory: Path) -> Path:
     @tf.function(input_signature=[tf.TensorSpec([None, 8], tf.float32, name="x")])
     def edge(x: Any) -> dict[str, Any]:
         return {"y": tf.math.cumprod(x, axis=1)}
+
+    return _save(directory, module, edge)
+
+
+def _save_dense(directory: Path, with_fake_quantization: bool) -> Path:
+    """One dense layer; its twin that was trained for int8 carries the ranges of tensors and weights."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.kernel = tf.Variable(np.random.default_rng(4).normal(size=(6, 3)).astype(np.float32))
+
+    def fake_quantized(values: Any, limit: float) -> Any:
+        return tf.quantization.fake_quant_with_min_max_args(values, -limit, limit) if with_fake_quantization else values
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 6], tf.float32, name="x")])
+    def edge(x: Any) -> dict[str, Any]:
+        return {"y": fake_quantized(fake_quantized(x, 4.0) @ fake_quantized(module.kernel, 3.0), 16.0)}
 
     return _save(directory, module, edge)
 

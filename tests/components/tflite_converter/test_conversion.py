@@ -246,3 +246,27 @@ def test_operators_without_a_kernel_come_along_where_that_is_allowed(saved_model
     done = convert(replace(request, select_tf_operators=True))
     assert done.report.inspection.flex_operators
     assert any("TF Select library" in warning for warning in done.report.warnings)
+
+
+@pytest.mark.tfx
+def test_a_model_trained_for_int8_brings_its_own_ranges(saved_models: dict[str, Path]) -> None:
+    request = ConversionRequest(saved_models["dense"], Recipe.INT8_QAT)
+    with pytest.raises(ConversionError, match=r"int8-qat needs a model .* train\.qat\.mode: on"):
+        convert(request)
+    done = convert(replace(request, qat_saved_model=saved_models["dense_qat"]))
+    given = done.report.inspection.inputs[0]
+    assert done.report.inspection.float_operators == ()
+    assert given.dtype == "int8"
+    assert given.scale == pytest.approx(
+        8 / 255, rel=1e-3
+    )  # the range -4..4 of its training, though no row was measured
+
+
+@pytest.mark.tfx
+def test_auto_tries_the_model_trained_for_int8_when_nothing_else_is_good_enough(saved_models: dict[str, Path]) -> None:
+    rows = np.random.default_rng(5).normal(size=(600, 6)).astype(np.float32)
+    unreachable = AutoSettings(GoalSettings(max_relative_error=1e-9, outputs={"y": "values"}))
+    request = ConversionRequest(saved_models["dense"], Recipe.AUTO, CalibrationPool({"x": rows}), auto=unreachable)
+    report = convert(replace(request, qat_saved_model=saved_models["dense_qat"])).report
+    assert "int8-qat" in {candidate.recipe.value for candidate in report.candidates}
+    assert report.met_goal is False
