@@ -3,9 +3,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-ALL_TIERS := tfx or e2e or not (tfx or e2e)
+ALL_TIERS := not exhaustive
 
-.PHONY: help venv demo test test-fast lint test-newest constraints clean
+.PHONY: help venv demo test test-exhaustive test-fast lint test-newest constraints clean
 
 help:  ## this list
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<12} {m[2]}') for m in re.finditer(r'^([a-z-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
@@ -18,6 +18,9 @@ demo: venv  ## the whole chain on the embedded digits, to a published release
 
 test: venv  ## every test: default tier, one executor each (tfx), whole runs (e2e)
 	$(BIN)/python -m pytest -m "$(ALL_TIERS)"
+
+test-exhaustive: venv  ## a kill at every operation of every change to releases; minutes
+	$(BIN)/python -m pytest -m exhaustive
 
 test-fast: venv  ## the default tier only: no TensorFlow, seconds
 	$(BIN)/python -m pytest
