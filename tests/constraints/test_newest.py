@@ -37,7 +37,12 @@ def test_machine_that_cannot_make_a_debian_root_says_so_and_goes_on(
     assert len(done.stdout.splitlines()) == 1
 
 
-def test_ci_runs_tests_then_lint_then_the_newest_stack() -> None:
+def test_ci_runs_tests_then_lint_then_every_kill_then_the_newest_stack() -> None:
     lines = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if line.startswith("make")] == ["make test", "make lint", "make test-newest"]
+    assert [line for line in lines if line.startswith("make")] == [
+        "make test",
+        "make lint",
+        "make test-exhaustive",
+        "make test-newest",
+    ]
     assert os.access(REPOSITORY / ".ci" / "run", os.X_OK)
