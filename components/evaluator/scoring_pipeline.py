@@ -7,7 +7,6 @@ would wrap it in its own.
 
 from __future__ import annotations
 
-import base64
 import json
 import pickle
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from edgeproof_edge.errors import EdgeproofError, InputError, ModelFileError, SurroundingsError
 
 from components.errors import DataError, ModelError
@@ -91,10 +91,15 @@ class SumResults(beam.CombineFn):
                 problems.add(_describe(error))
         return total, min(problems - {""}, default="")
 
-    def extract_output(self, accumulator: tuple[Tally, str]) -> str:
-        """The result as one line of text."""
-        tally, problem = accumulator
-        return json.dumps({_TALLY: base64.b64encode(pickle.dumps(tally)).decode(), _PROBLEM: problem})
+    def extract_output(self, accumulator: tuple[Tally, str]) -> tuple[Tally, str]:
+        """The sum, and the problem or an empty text."""
+        return accumulator
+
+
+def _write_result(result: tuple[Tally, str], path: str) -> None:
+    """Writes the one element; a bundle that is tried again writes the same. (WriteToText takes six stages and 0.3 s.)"""
+    with FileSystems.create(path) as file:
+        file.write(pickle.dumps(result))
 
 
 def score_files(make_pipeline: Callable[[], Any], files: Sequence[str], job: ScoringJob, scratch: Path) -> Tally:
@@ -112,7 +117,7 @@ def score_files(make_pipeline: Callable[[], Any], files: Sequence[str], job: Sco
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".scoring-") as directory:
-        result = Path(directory) / "result.json"
+        file = Path(directory) / "result"
         with make_pipeline() as pipeline:
             _ = (
                 pipeline
@@ -120,12 +125,12 @@ def score_files(make_pipeline: Callable[[], Any], files: Sequence[str], job: Sco
                 | "Spread" >> beam.Reshuffle()
                 | "Score" >> beam.ParDo(ScoreFile(job))
                 | "Sum" >> beam.CombineGlobally(SumResults())
-                | "Write" >> beam.io.WriteToText(str(result), num_shards=1, shard_name_template="")
+                | "Write" >> beam.Map(_write_result, str(file))
             )
-        record = json.loads(result.read_text(encoding="utf-8"))
-    if record[_PROBLEM]:
-        raise _revive(record[_PROBLEM])
-    tally: Tally = pickle.loads(base64.b64decode(record[_TALLY]))  # written above, in a directory of our own
+        tally: Tally
+        tally, problem = pickle.loads(file.read_bytes())  # written above, in a directory of our own
+    if problem:
+        raise _revive(problem)
     return tally
 
 
