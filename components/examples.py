@@ -119,6 +119,11 @@ def read_batches(files: Sequence[str], spec: ExampleSpec, batch_size: int) -> It
 
     dataset = tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(batch_size)
     dataset = dataset.map(parse_both, num_parallel_calls=2).prefetch(2)
+    options = tf.data.Options()
+    options.autotune.enabled = (
+        False  # nothing is left to tune, and the tuner's thread ends up to 3 s after the last batch
+    )
+    dataset = dataset.with_options(options)
     with explained_data_errors(spec, files):
         for inputs, labels, found in dataset.as_numpy_iterator():
             missing = {name: np.full(len(labels), b"", object) for name in spec.slice_features}
