@@ -12,14 +12,16 @@ def test_recipes_are_known_by_their_names() -> None:
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        ConversionError, match="'int4' is unknown; choose one of auto, float32, dynamic, float16, int8, int16x8"
+        ConversionError,
+        match="'int4' is unknown; choose one of auto, float32, dynamic, float16, int8, int8-qat, int16x8",
     ):
         parse_recipe("int4")
 
 
 @pytest.mark.parametrize("recipe", list(Recipe))
 def test_only_recipes_with_integer_activations_need_calibration(recipe: Recipe) -> None:
-    assert recipe.needs_calibration == (recipe.activation_dtype != "float32")
+    brings_its_own_ranges = recipe is Recipe.INT8_QAT
+    assert recipe.needs_calibration == (recipe.activation_dtype != "float32" and not brings_its_own_ranges)
 
 
 @pytest.mark.parametrize(
