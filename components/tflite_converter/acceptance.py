@@ -40,7 +40,14 @@ def check_operators(
             "Replace the layers that need them with ones TFLite knows."
         )
     flex = ", ".join(inspection.flex_operators)
-    warnings = (f"the device needs TensorFlow's TF Select library, some 100 MB, for: {flex}",) if flex else ()
+    warnings = (
+        (
+            "the device needs TensorFlow's TF Select library, some 100 MB, and LiteRT cannot test or judge the model: "
+            f"{flex}",
+        )
+        if flex
+        else ()
+    )
     if recipe.activation_dtype == "float32":
         return warnings
     _check_integer_arithmetic(inspection, recipe)

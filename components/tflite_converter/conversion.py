@@ -329,16 +329,9 @@ def _check_rows_read(result: JobResult, num_given: int) -> None:
 
 def _candidates(plan: _Plan, converted: _Converted, inspection: Inspection) -> tuple[CandidateFacts, ...]:
     """Loads both models, which must work whatever the recipe, and compares them where auto has not done so."""
-    if inspection.flex_operators:
-        import tensorflow  # noqa: F401  # once it is imported, LiteRT has its kernels
-    float_model = acceptance.load(FLOAT_FILE, converted.float_model)
-    model = acceptance.load(MODEL_FILE, converted.model)
+    score = None if inspection.flex_operators else _load_and_compare(plan, converted)
     if converted.search is not None:
         return converted.search.candidates
-    score = None
-    if plan.pool is not None and plan.selection_rows:
-        labels = None if plan.pool.labels is None else plan.pool.labels[list(plan.selection_rows)]
-        score = agreement.score(float_model, model, plan.pool.take(plan.selection_rows), labels)
     recipe = plan.request.recipe
     return (
         CandidateFacts(
@@ -352,6 +345,16 @@ def _candidates(plan: _Plan, converted: _Converted, inspection: Inspection) -> t
             chosen=True,
         ),
     )
+
+
+def _load_and_compare(plan: _Plan, converted: _Converted) -> SelectionScore | None:
+    """Loads both models with LiteRT, which has no TF Select kernels, and compares them where there are rows for it."""
+    float_model = acceptance.load(FLOAT_FILE, converted.float_model)
+    model = acceptance.load(MODEL_FILE, converted.model)
+    if converted.search is not None or plan.pool is None or not plan.selection_rows:
+        return None
+    labels = None if plan.pool.labels is None else plan.pool.labels[list(plan.selection_rows)]
+    return agreement.score(float_model, model, plan.pool.take(plan.selection_rows), labels)
 
 
 def _report(
@@ -376,7 +379,9 @@ def _report(
         model=FileFacts.of(MODEL_FILE, converted.model),
         calibration=_calibration_facts(plan),
         inspection=inspection,
-        load_test=LoadTest(runtime=runtime_version(), kernels=Kernels.XNNPACK.value),
+        load_test=None
+        if inspection.flex_operators
+        else LoadTest(runtime=runtime_version(), kernels=Kernels.XNNPACK.value),
         candidates=candidates,
         **({} if search is None else _search_facts(search)),
         warnings=(*operator_warnings, *_warnings(plan, converted, score)),

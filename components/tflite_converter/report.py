@@ -216,7 +216,9 @@ class ConversionReport(Facts):
     model: FileFacts
     calibration: CalibrationFacts | None
     inspection: Inspection
-    load_test: LoadTest
+    load_test: LoadTest | None = Field(
+        description="Null for a model with TF Select operators, which LiteRT does not run."
+    )
     goal: GoalFacts | None = Field(None, description="Null unless the recipe is auto.")
     met_goal: bool | None = Field(
         None, description="False: nothing met the goal and the best candidate goes on; the Evaluator decides."

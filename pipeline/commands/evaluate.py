@@ -83,8 +83,6 @@ def command(
 
     quiet_libraries()
     with quiet_libraries_output():
-        import tensorflow  # noqa: F401  # the float model needs it, and its Select kernels serve LiteRT too
-
         from components.evaluator.arrays import evaluate_arrays, load_npz_dataset
         from components.evaluator.flips import write_flips
         from components.evaluator.page import CONVERSION_REPORT_FILE, write_page

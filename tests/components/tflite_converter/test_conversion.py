@@ -245,6 +245,7 @@ def test_operators_without_a_kernel_come_along_where_that_is_allowed(saved_model
         convert(request)
     done = convert(replace(request, select_tf_operators=True))
     assert done.report.inspection.flex_operators
+    assert done.report.load_test is None
     assert any("TF Select library" in warning for warning in done.report.warnings)
 
 
