@@ -21,6 +21,7 @@ from tfx.types import Channel, standard_artifacts
 
 from components.code_version import code_version
 from components.evaluator.component import Evaluator
+from components.evaluator.scoring import sha256_of_directory
 from components.evaluator.slices import slices_to_json
 from components.example_validator.component import ExampleValidator
 from components.feature_schema import feature_names, feature_schema, write_schema
@@ -32,7 +33,7 @@ from components.tflite_converter.repair.settings import AutoSettings, Caps, Goal
 from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
 from pipeline.config import ConvertConfig, PipelineConfig, QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
-from pipeline.description import DataDescription, describe_data, fingerprint_directory, gate_rules, gate_slices
+from pipeline.description import DataDescription, describe_data, gate_rules, gate_slices
 
 #: Beam in this process: no download of another runner, and no sdist of TFX built before every Beam node.
 LOCAL_BEAM_ARGS = ("--runner=FnApiRunner", "--sdk_container_image=local")
@@ -153,7 +154,7 @@ def _float_model(config: PipelineConfig, data: DataDescription, examples: BaseNo
     """A stock Trainer with our ``run_fn``, or an Importer of the team's SavedModel."""
     if config.model.saved_model:
         # The content is a property: an Importer otherwise re-uses whatever the same path held before.
-        content = fingerprint_directory(config.model.saved_model)
+        content = sha256_of_directory(config.model.saved_model)
         return Importer(
             str(config.model.saved_model), standard_artifacts.Model, custom_properties={"content_sha256": content}
         ).with_id("Model")

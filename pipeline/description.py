@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from components.evaluator.slices import SliceBy, SliceSpec, check_slices
 from components.evaluator.thresholds import GateRules
@@ -124,11 +122,3 @@ def gate_slices(config: PipelineConfig) -> tuple[SliceSpec, ...]:
 
 def _slice_spec(part: SliceConfig) -> SliceSpec:
     return SliceSpec(SliceBy(part.by) if part.by else SliceBy.FEATURE, part.feature or "", part.buckets)
-
-
-def fingerprint_directory(directory: Path) -> str:
-    """SHA-256 over the names and contents of all files under ``directory``."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
-        digest.update(str(path.relative_to(directory)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
