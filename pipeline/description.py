@@ -25,6 +25,11 @@ class DataDescription:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    @property
+    def parse_sources(self) -> tuple[str, ...]:
+        """User code that runs wherever examples are read."""
+        return (self.examples.parse_module,) if self.examples.parse_module else ()
+
 
 def describe_data(config: PipelineConfig) -> DataDescription:
     """Reads the class names from the image folder where the config gives none, and the model module's parser where it has one.

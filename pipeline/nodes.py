@@ -1,0 +1,200 @@
+"""The nodes of the chain, one function each: what the config says, in the words of a component.
+
+A node that re-uses another's output takes the node. Code that a node runs is part of its cache key (``code_version``).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from tensorflow_metadata.proto.v0.schema_pb2 import Schema
+from tfx.components import Trainer
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.dsl.components.common.importer import Importer
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+from tfx.proto import trainer_pb2
+from tfx.types import Channel, standard_artifacts
+
+from components.code_version import code_version
+from components.evaluator.component import Evaluator
+from components.evaluator.scoring import sha256_of_directory
+from components.evaluator.slices import slices_to_json
+from components.example_validator.component import ExampleValidator
+from components.feature_schema import feature_names, feature_schema, write_schema
+from components.pusher.component import Pusher
+from components.pusher.location import published_state
+from components.tflite_converter.component import TFLiteConverter
+from components.tflite_converter.recipes import parse_fallbacks
+from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
+from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
+from pipeline.config import ConvertConfig, PipelineConfig, QatMode, TrainConfig
+from pipeline.data_source import example_gen, example_gen_room, statistics_gen
+from pipeline.description import DataDescription, gate_rules, gate_slices
+
+#: Fine-tuning starts at a tenth of the float rate; see train.qat.learning_rate.
+QAT_RATE_DIVISOR = 10
+
+
+def examples(config: PipelineConfig) -> BaseNode:
+    """Reads the data and divides it into train, calibration and eval."""
+    node: BaseNode = example_gen(config.data, code_version(example_gen_room(config.data)))
+    return node
+
+
+def schema(config: PipelineConfig, data: DataDescription) -> BaseNode:
+    """What the data must keep: the config's description of it, or the team's schema file."""
+    described = _described(config, data)
+    return ImportSchemaGen(schema_file=str(write_schema(described, config.workspace_dir / "schemas")))
+
+
+def statistics(config: PipelineConfig, data: DataDescription, examples: BaseNode, schema: BaseNode) -> BaseNode:
+    """Statistics of the features that the config describes; of all, where a team's own schema describes them."""
+    names = () if config.data.schema_file else feature_names(_described(config, data))
+    node: BaseNode = statistics_gen(examples.outputs["examples"], schema.outputs["schema"], names)
+    return node
+
+
+def validator(statistics: BaseNode, schema: BaseNode) -> BaseNode:
+    """Refuses data that breaks the schema."""
+    return ExampleValidator(statistics.outputs["statistics"], schema.outputs["schema"])
+
+
+def float_model(config: PipelineConfig, data: DataDescription, examples: BaseNode) -> BaseNode:
+    """A stock Trainer with our ``run_fn``, or an Importer of the team's SavedModel."""
+    if config.model.saved_model:
+        # The content is a property: an Importer otherwise re-uses whatever the same path held before.
+        content = sha256_of_directory(config.model.saved_model)
+        return Importer(
+            str(config.model.saved_model), standard_artifacts.Model, custom_properties={"content_sha256": content}
+        ).with_id("Model")
+    return Trainer(
+        run_fn="components.trainer.run_fn.run_fn",
+        examples=examples.outputs["examples"],
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        # Accuracy per epoch; the holdout is the Evaluator's alone.
+        eval_args=trainer_pb2.EvalArgs(splits=["calibration"]),
+        custom_config={TRAINING_SPEC_KEY: _training_spec(config, data).to_json()},
+    )
+
+
+def converter(config: PipelineConfig, data: DataDescription, examples: BaseNode, model: BaseNode) -> BaseNode:
+    """The float model becomes model.tflite."""
+    convert = config.convert
+    return TFLiteConverter(
+        model=model.outputs[_model_key(config)],
+        examples=examples.outputs["examples"],
+        recipe=convert.recipe.value,
+        min_samples=convert.calibration.min_samples,
+        num_samples=convert.calibration.num_samples,
+        seed=convert.calibration.seed,
+        input_type=convert.input_type,
+        output_type=convert.output_type,
+        select_tf_operators=convert.select_tf_operators,
+        auto_settings=_auto_settings(convert).to_json(),
+        example_spec=replace(data.examples, slice_features=convert.calibration.stratify_by).to_json(),
+        code_version=code_version("tflite_converter", data.parse_sources),
+    )
+
+
+def champion(config: PipelineConfig) -> BaseNode | None:
+    """The last blessed edge model, where the gate compares with it; it resolves to nothing before the first blessing."""
+    if config.gate.champion_min_ratio is None:
+        return None
+    return Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("Champion")
+
+
+def evaluator(
+    config: PipelineConfig,
+    data: DataDescription,
+    examples: BaseNode,
+    statistics: BaseNode,
+    model: BaseNode,
+    converter: BaseNode,
+    champion: BaseNode | None,
+) -> BaseNode:
+    """Both models on the whole holdout, and the verdict."""
+    return Evaluator(
+        examples=examples.outputs["examples"],
+        float_model=model.outputs[_model_key(config)],
+        tflite_model=converter.outputs["tflite_model"],
+        statistics=statistics.outputs["statistics"],
+        example_spec=data.examples.to_json(),
+        num_classes=data.num_classes,
+        decision_threshold=config.gate.decision_threshold,
+        rules=gate_rules(config.gate).to_json(),
+        slices=slices_to_json(gate_slices(config)),
+        kernel_sample_size=config.gate.kernel_sample,
+        champion=champion.outputs["model"] if champion else None,
+        code_version=code_version("evaluator", data.parse_sources),
+    )
+
+
+def pusher(
+    config: PipelineConfig, data: DataDescription, examples: BaseNode, converter: BaseNode, evaluator: BaseNode
+) -> BaseNode:
+    """The judged bytes become a signed release."""
+    return Pusher(
+        model=converter.outputs["tflite_model"],
+        model_blessing=evaluator.outputs["blessing"],
+        evaluation=evaluator.outputs["evaluation"],
+        examples=examples.outputs["examples"],
+        example_spec=data.examples.to_json(),
+        decision_threshold=config.gate.decision_threshold,
+        destination=config.release_location,
+        channel=config.release.channel,
+        keys=str(config.keys_dir),
+        makes_repository=config.makes_repository,
+        model_name=config.name,
+        class_names=json.dumps(data.class_names),
+        published_state=published_state(config.release_location, config.name),
+        code_version=code_version("pusher", data.parse_sources),
+    )
+
+
+def _described(config: PipelineConfig, data: DataDescription) -> Schema:
+    return feature_schema(data.examples, config.data.schema_file, num_classes=data.num_classes)
+
+
+def _model_key(config: PipelineConfig) -> str:
+    return "result" if config.model.saved_model else "model"
+
+
+def _auto_settings(convert: ConvertConfig) -> AutoSettings:
+    return AutoSettings(
+        GoalSettings(**convert.goal.model_dump()),
+        Caps(convert.max_candidates, convert.max_seconds),
+        parse_fallbacks(convert.fallbacks),
+    )
+
+
+def _training_spec(config: PipelineConfig, data: DataDescription) -> TrainingSpec:
+    source = config.model.module or config.model.run_fn
+    assert source is not None, "the config asks for a module, a run_fn or a SavedModel"
+    return TrainingSpec(
+        examples=data.examples,
+        num_classes=data.num_classes,
+        code_version="-".join(code_version(room, (source,)) for room in _trainer_rooms(config.train)),
+        module=config.model.module,
+        run_fn=config.model.run_fn,
+        hyperparameters=config.model.hyperparameters,
+        qat=_qat(config.train),
+        **config.train.model_dump(exclude={"qat"}),
+    )
+
+
+def _trainer_rooms(train: TrainConfig) -> tuple[str, ...]:
+    """Fine-tuning with quantization in the loop converts what came out, to score it."""
+    return ("trainer",) if train.qat.mode is QatMode.OFF else ("trainer", "tflite_converter")
+
+
+def _qat(train: TrainConfig) -> QatSpec | None:
+    if train.qat.mode is QatMode.OFF:
+        return None
+    return QatSpec(train.qat.epochs, train.qat.learning_rate or train.learning_rate / QAT_RATE_DIVISOR)
