@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from components.errors import DataError
 from components.user_module import call_user_function, function_of, load_module
 
-#: Serialized tf.Examples [n] -> (inputs by name, each [n, ...]; labels int64 [n]).
+#: Serialized tf.Examples [n] -> (inputs by name, each [n, ...]; labels int64 or, for real-valued ones, float32 [n]).
 BatchParser = Callable[[Any], tuple[dict[str, Any], Any]]
 
 #: Stands for a whole number that an example lacks.
@@ -60,6 +60,11 @@ class ExampleSpec:
     image_feature: str = "image"
     features: tuple[TensorFeature, ...] = ()
     parse_module: str | None = None
+
+    @property
+    def has_real_label(self) -> bool:
+        """Whether labels are real numbers, not class numbers."""
+        return self.label_dtype == "float32"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

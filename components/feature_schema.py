@@ -41,7 +41,9 @@ def feature_schema(
     schema = read_schema(_TEMPLATES / ("image_folder.pbtxt" if spec.image else "tensors.pbtxt"))
     features = {feature.name: feature for feature in schema.feature}
     features["label"].name = spec.label
-    if num_classes or spec.class_names:
+    if spec.has_real_label:
+        features["label"].CopyFrom(_tensor_feature(TensorFeature(spec.label)))
+    elif num_classes or spec.class_names:
         features["label"].int_domain.max = (num_classes or len(spec.class_names)) - 1
     if spec.image:
         features["image"].name = spec.image_feature

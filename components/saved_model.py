@@ -90,6 +90,8 @@ def _raw_key(raw: list[str], signatures: list[str], directory: Path) -> str:
 def bind_inputs(given: Mapping[str, NDArray[Any]], wanted: Sequence[TensorSpec]) -> dict[str, NDArray[Any]]:
     """Matches arrays to inputs by name (a single array fits a single input) and casts them to the wanted dtype.
 
+    One number per row ``[n]`` fits an input ``[n, 1]``, as in Keras: the columns of a table are such.
+
     Args:
         given: Arrays ``[n, ...]`` by name.
         wanted: The inputs of a model; their first dimension is the batch.
@@ -108,7 +110,7 @@ def bind_inputs(given: Mapping[str, NDArray[Any]], wanted: Sequence[TensorSpec])
 
 
 def _fit(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
-    rest = spec.shape[1:]
+    rest, array = spec.shape[1:], as_column(array, spec)
     if array.ndim != len(spec.shape) or any(w not in (-1, g) for w, g in zip(rest, array.shape[1:], strict=True)):
         raise InputError(f"input {spec.name!r} wants shape {['n', *rest]}; found {list(array.shape)}.")
     wanted = np.dtype(spec.dtype)
@@ -119,6 +121,11 @@ def _fit(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     if array.dtype.kind not in "iufb":
         raise InputError(f"input {spec.name!r} wants {spec.dtype}; found {array.dtype}.")
     return array.astype(wanted)
+
+
+def as_column(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """One number per row ``[n]`` as ``[n, 1]`` where the input wants that; any other array as it is."""
+    return array.reshape(-1, 1) if array.ndim == 1 and spec.shape[1:] == (1,) else array
 
 
 class FloatModel:

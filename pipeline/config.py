@@ -52,6 +52,13 @@ class DataFormat(str, Enum):
     PARQUET = "parquet"
 
 
+class LabelType(str, Enum):
+    """What a label is."""
+
+    CLASS = "class"
+    VALUE = "value"
+
+
 class RecipeName(str, Enum):
     """Recipes of ``components.tflite_converter.recipes``, by their names in the config."""
 
@@ -131,7 +138,12 @@ class DataConfig(Section):
         "feature. Default: the content itself, so that duplicates never straddle splits.",
     )
     label: str = Field(
-        "label", description="Name of the label feature, an integer class number; image folders always call it label."
+        "label", description="Name of the label feature, one number per example; image folders always call it label."
+    )
+    label_type: LabelType = Field(
+        LabelType.CLASS,
+        description="class: the label is a class number from 0. value: it is a real number in a unit of its own, such as a price, and "
+        "gate.metric is mae or rmse.",
     )
     class_names: tuple[str, ...] = Field(
         (), description="Names by class number. Default: an image folder's sorted folder names."
@@ -156,13 +168,31 @@ class DataConfig(Section):
             raise ValueError(
                 f"{self.format.value} data needs either image (encoded images) or features (numeric tensors)"
             )
+        elif self.label_type is LabelType.VALUE:
+            self._check_real_label()
         elif not self.class_names and self.num_classes is None:
-            raise ValueError(f"{self.format.value} data needs class_names, or num_classes")
+            raise ValueError(
+                f"{self.format.value} data needs class_names or num_classes, or label_type: value where the label is a real number"
+            )
         if self.format is DataFormat.CSV and any(f.shape for f in self.features.values()):
             raise ValueError("csv holds scalars only; give features without shape, or use tfrecord or parquet")
         return self
 
+    def _check_real_label(self) -> None:
+        given = [name for name in ("class_names", "num_classes") if getattr(self, name)]
+        if given:
+            raise ValueError(f"label_type value has no classes; remove {' and '.join(given)}, or label_type")
+        if self.label in self.features:
+            raise ValueError(
+                f"the label {self.label!r} is among the features, so the model would see what it is to predict"
+            )
+
     def _check_image_folder(self) -> None:
+        if self.label_type is LabelType.VALUE:
+            raise ValueError(
+                "an image folder's labels are its folders, which are classes; for images with real-valued labels use format "
+                "tfrecord or parquet"
+            )
         if self.image is None:
             raise ValueError("image_folder data needs image: {height, width, channels}")
         if self.features:
@@ -320,7 +350,9 @@ class SliceConfig(Section):
     """One way to cut the holdout."""
 
     by: Literal["label", "brightness"] | None = Field(
-        None, description="Built in: the label, or the mean brightness of an image in quarters of 0..255."
+        None,
+        description="Built in: the label (a slice per class; of real-valued labels quarters, or buckets), or the mean brightness of an "
+        "image in quarters of 0..255.",
     )
     feature: str | None = Field(
         None, description="Name of a feature of the examples; the model need not see it. Its first value counts."
@@ -333,9 +365,28 @@ class SliceConfig(Section):
     def _one_source(self) -> SliceConfig:
         if (self.by is None) == (self.feature is None):
             raise ValueError("give either by (label, brightness) or feature")
-        if list(self.buckets) != sorted(set(self.buckets)) or (self.buckets and self.by == "label"):
-            raise ValueError(f"buckets {list(self.buckets)} must rise, and the label has none")
+        if list(self.buckets) != sorted(set(self.buckets)):
+            raise ValueError(f"buckets {list(self.buckets)} must rise")
         return self
+
+
+#: Keys that mean nothing for the other kind of label. Refused, not skipped: a rule that never fires reads like a pass.
+_RULES_FOR_CLASSES = {
+    "top_k",
+    "min_ratio",
+    "min_float_accuracy",
+    "decision_threshold",
+    "slice_min_ratio",
+    "class_min_ratio",
+    "class_min_examples",
+    "champion_min_ratio",
+    "min_kernel_agreement",
+}
+_RULES_FOR_ERRORS = {"max_error_factor", "slice_max_error_factor"}
+
+
+def _them(names: list[str]) -> str:
+    return "it" if len(names) == 1 else "them"
 
 
 class GateConfig(Section):
@@ -343,8 +394,8 @@ class GateConfig(Section):
 
     metric: Literal["top1", "topk", "f1", "auc", "mae", "rmse"] = Field(
         "top1",
-        description="What is compared: right answers (top1, topk), or F1 or AUC of two classes. mae and rmse (real-valued labels) are "
-        "for edgeproof evaluate: a pipeline publishes classifiers.",
+        description="What is compared: right answers (top1, topk), F1 or AUC of two classes, or, where data.label_type is value, the mean "
+        "absolute error (mae) or the root of the mean squared error (rmse).",
     )
     top_k: int = Field(5, gt=0, description="For topk: so many of the best scores may hold the label.")
     min_ratio: Decimal = Field(
@@ -352,6 +403,12 @@ class GateConfig(Section):
         gt=0,
         le=1,
         description="Right answers (or F1, AUC) of the edge model / those of the float model, compared exactly.",
+    )
+    max_error_factor: Decimal = Field(
+        Decimal("1.03"),
+        ge=1,
+        description="For mae and rmse: error of the edge model / that of the float model, compared exactly. Default: errors may grow by as "
+        "much as right answers may shrink.",
     )
     min_float_accuracy: Decimal | None = Field(
         None,
@@ -379,6 +436,9 @@ class GateConfig(Section):
     slice_min_ratio: Decimal | None = Field(
         None, gt=0, le=2, description="Ratio that every slice must keep, other than by label."
     )
+    slice_max_error_factor: Decimal | None = Field(
+        None, ge=1, description="For mae and rmse: error factor that every slice must keep."
+    )
     slice_min_examples: int = Field(100, gt=0, description="Smaller slices are reported and not judged.")
     class_min_ratio: Decimal | None = Field(None, gt=0, le=2, description="Ratio that every class must keep.")
     class_min_examples: int = Field(100, gt=0, description="Smaller classes are reported and not judged.")
@@ -403,14 +463,18 @@ class GateConfig(Section):
 
     @model_validator(mode="after")
     def _rules_fit_the_metric(self) -> GateConfig:
-        if self.metric in ("mae", "rmse"):
-            raise ValueError(
-                f"metric {self.metric} is for real-valued labels, and a release carries counts of right answers; judge such a model "
-                f"with edgeproof evaluate --metric {self.metric}"
-            )
+        other = _RULES_FOR_CLASSES if self.judges_errors else _RULES_FOR_ERRORS
+        meaningless = sorted(other & self.model_fields_set)
+        if meaningless:
+            raise ValueError(f"metric {self.metric} has no {', '.join(meaningless)}; remove {_them(meaningless)}")
         if self.confidence is not None and self.metric in ("f1", "auc"):
             raise ValueError(f"there is no confidence bound for metric {self.metric}")
         return self
+
+    @property
+    def judges_errors(self) -> bool:
+        """Whether labels are real numbers and less is better."""
+        return self.metric in ("mae", "rmse")
 
 
 class ReleaseConfig(Section):
@@ -456,6 +520,27 @@ class PipelineConfig(Section):
             raise ValueError(
                 "train.qat is on, but it fine-tunes the model of model.module; a run_fn or a SavedModel brings its own training"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gate_fits_the_label(self) -> PipelineConfig:
+        is_value = self.data.label_type is LabelType.VALUE
+        if is_value and not self.gate.judges_errors:
+            raise ValueError(
+                f"data.label_type is value, and gate.metric {self.gate.metric} is for classes; set gate.metric to mae (mean absolute "
+                "error) or rmse"
+            )
+        if self.gate.judges_errors and not is_value:
+            raise ValueError(
+                f"gate.metric {self.gate.metric} is for real-valued labels, and data.label_type is class; set data.label_type to value, "
+                "or another metric"
+            )
+        if not is_value and any(part.by == "label" and part.buckets for part in self.gate.slices or ()):
+            raise ValueError(
+                "gate.slices has buckets of the label, which is a class; buckets are for data.label_type value"
+            )
+        if is_value and self.train.qat.mode is QatMode.ON:
+            raise ValueError("train.qat counts right answers, and data.label_type is value; turn it off")
         return self
 
     @property

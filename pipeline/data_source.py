@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import glob
+import math
 import os
 import re
 import struct
@@ -20,7 +22,7 @@ from typing import Any
 from components.errors import DataError
 from components.image_example_gen.folders import class_folder_pattern, is_hidden
 from components.image_example_gen.splits import SPLIT_NAMES, UNDIVIDED, Shares
-from pipeline.config import DataConfig, DataFormat
+from pipeline.config import DataConfig, DataFormat, LabelType
 
 _DEFAULT_PATTERNS = {DataFormat.IMAGE_FOLDER: "*/*"}
 _DATE = ("{YYYY}", "{MM}", "{DD}")
@@ -28,6 +30,8 @@ _DATE = ("{YYYY}", "{MM}", "{DD}")
 _PLACEHOLDER = re.compile(r"\{(SPAN|VERSION|YYYY|MM|DD)(?::(\d+))?\}")
 _GZIP_MAGIC = b"\x1f\x8b"
 _CORRECT = "Correct data.pattern or data.format."
+_REAL_LABEL = "and data.label_type value needs numbers. Correct data.label, or the data."
+_ROWS_LOOKED_INTO = 1000  # Rows whose label preflight reads.
 _FILES_LOOKED_INTO = 200  # Files whose first bytes preflight reads; more would make `check` slow on a network disk.
 
 
@@ -94,6 +98,7 @@ def example_gen(data: DataConfig, code_version: str) -> Any:
         input_config=input_config,
         output_config=_hash_buckets(data) if UNDIVIDED in patterns else example_gen_pb2.Output(),
         code_version=code_version,
+        real_label=data.label if data.label_type is LabelType.VALUE else "",
     )
 
 
@@ -335,6 +340,22 @@ def _check_csv_headers(data: DataConfig, files: Sequence[Path]) -> None:
             )
         first = header
     _check_columns(data, first or [], files[0])
+    if data.label_type is LabelType.VALUE:
+        _check_csv_label(data.label, files[0])
+
+
+def _check_csv_label(label: str, path: Path) -> None:
+    """Looks into the first rows; ExampleValidator looks at all of them."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        for number, row in enumerate(islice(csv.DictReader(file, skipinitialspace=True), _ROWS_LOOKED_INTO), start=2):
+            text = next((value for name, value in row.items() if name is not None and name.strip() == label), "") or ""
+            try:
+                is_number = math.isfinite(float(text))
+            except ValueError:
+                is_number = False
+            if not is_number:
+                found = f"{text!r} " if text else "nothing "
+                raise DataError(f"the label {label!r} is {found}in line {number} of {path}, {_REAL_LABEL}")
 
 
 def _check_parquet_columns(data: DataConfig, path: Path) -> None:
@@ -347,6 +368,11 @@ def _check_parquet_columns(data: DataConfig, path: Path) -> None:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path} is not a Parquet file: {reason} {_CORRECT}") from error
     _check_columns(data, schema.names, path)
+    label_type = schema.field(data.label).type
+    if data.label_type is LabelType.VALUE and not (
+        pyarrow.types.is_integer(label_type) or pyarrow.types.is_floating(label_type)
+    ):
+        raise DataError(f"the label {data.label!r} is a column of {label_type} in {path}, {_REAL_LABEL}")
     if data.group_by and pyarrow.types.is_floating(schema.field(data.group_by).type):
         raise DataError(
             f"data.group_by {data.group_by!r} is a column of floats in {path}. Group by whole numbers or text."

@@ -10,13 +10,16 @@ from components.evaluator.thresholds import GateRules
 from components.examples import ExampleSpec, ImageSpec, TensorFeature
 from components.image_example_gen.folders import class_folder_pattern
 from components.user_module import function_of, load_module
-from pipeline.config import DataConfig, DataFormat, GateConfig, PipelineConfig, SliceConfig
+from pipeline.config import DataConfig, DataFormat, GateConfig, LabelType, PipelineConfig, SliceConfig
 from pipeline.data_source import matched_files, split_patterns
 
 
 @dataclass(frozen=True)
 class DataDescription:
-    """The examples as every component reads them, and their classes (names are numbers where the config gives none)."""
+    """The examples as every component reads them, and their classes (names are numbers where the config gives none).
+
+    Real-valued labels have no classes.
+    """
 
     examples: ExampleSpec
     class_names: tuple[str, ...]
@@ -43,7 +46,9 @@ def describe_data(config: PipelineConfig) -> DataDescription:
 
 
 def class_names_of(data: DataConfig) -> tuple[str, ...]:
-    """Names by class number: the config's, an image folder's sorted folders, or the numbers themselves."""
+    """Names by class number: the config's, an image folder's sorted folders, or the numbers themselves; none of real values."""
+    if data.label_type is LabelType.VALUE:
+        return ()
     if data.class_names:
         return data.class_names
     if data.format is DataFormat.IMAGE_FOLDER:
@@ -79,6 +84,7 @@ def _example_spec(data: DataConfig, class_names: tuple[str, ...], parse_module: 
     is_folder = data.format is DataFormat.IMAGE_FOLDER  # its ExampleGen names the features
     return ExampleSpec(
         label="label" if is_folder else data.label,
+        label_dtype="float32" if data.label_type is LabelType.VALUE else "int64",
         class_names=class_names,
         image=ImageSpec(**data.image.model_dump()) if data.image else None,
         image_feature="image" if is_folder else data.image_feature,
@@ -102,6 +108,8 @@ def gate_rules(gate: GateConfig) -> GateRules:
         confidence=text(gate.confidence),
         slice_minimum_ratio=text(gate.slice_min_ratio),
         slice_minimum_examples=gate.slice_min_examples,
+        maximum_error_factor=str(gate.max_error_factor),
+        slice_maximum_error_factor=text(gate.slice_max_error_factor),
         class_minimum_ratio=text(gate.class_min_ratio),
         class_minimum_examples=gate.class_min_examples,
         champion_minimum_ratio=text(gate.champion_min_ratio),
@@ -112,7 +120,7 @@ def gate_rules(gate: GateConfig) -> GateRules:
 
 
 def gate_slices(config: PipelineConfig) -> tuple[SliceSpec, ...]:
-    """How the holdout is cut: as the config says, or by label and, for images, by brightness.
+    """How the holdout is cut: as the config says, or by label (quarters of real-valued ones) and, for images, by brightness.
 
     Raises:
         InputError: Two slicings have the same name.

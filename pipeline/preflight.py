@@ -39,11 +39,17 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
     _check_recipe(config)
     data = describe_data(config)
     return (
-        f"data: {config.data.format.value} under {config.data.path}, {data.num_classes} classes",
+        f"data: {config.data.format.value} under {config.data.path}, {_labels(data)}",
         _check_model(config, data),
         check_publishing(config.release_location, config.keys_dir, config.release.channel, config.makes_repository),
         f"workspace: {config.workspace_dir}",
     )
+
+
+def _labels(data: DataDescription) -> str:
+    if data.examples.has_real_label:
+        return f"real-valued label {data.examples.label!r}"
+    return f"{data.num_classes} classes"
 
 
 def _check_writable(directory: Path) -> None:
@@ -79,6 +85,7 @@ def _check_model(config: PipelineConfig, data: DataDescription) -> str:
     if config.model.saved_model is not None:
         signature = read_signature(config.model.saved_model)
         _check_signature(signature, data.examples, config.model.saved_model)
+        _check_real_output(signature, data.examples, config.model.saved_model)
         return f"model: SavedModel {config.model.saved_model}, signature {signature.key!r}"
     if config.model.run_fn is not None:
         resolve_run_fn(config.model.run_fn)
@@ -102,4 +109,16 @@ def _check_signature(signature: Signature, spec: ExampleSpec, directory: Path) -
     if len(found) != len(wanted) or any(f not in (-1, w) for f, w in zip(found, wanted, strict=True)):
         raise ModelError(
             f"{directory}: signature {signature.key!r} takes images of shape {found}, but data.image says {wanted}."
+        )
+
+
+def _check_real_output(signature: Signature, spec: ExampleSpec, directory: Path) -> None:
+    """A real-valued label is one number, and so is the output that is held against it; open shapes are told by the Evaluator."""
+    if not spec.has_real_label or len(signature.outputs) != 1:
+        return
+    sizes = signature.outputs[0].shape[1:]
+    if any(size not in (1, -1) for size in sizes):
+        raise ModelError(
+            f"{directory}: the output of signature {signature.key!r} has shape {sizes}, but data.label_type is value: "
+            f"{spec.label!r} is one real number per example."
         )

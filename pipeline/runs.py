@@ -55,7 +55,10 @@ class Run:
         recipe: How the edge model was made.
         float_accuracy: Share of right answers of the float model on the holdout.
         candidate_accuracy: The same for the edge model.
-        ratio: Of the two, as the gate compared them.
+        metric: Which error was compared, of real-valued labels; None where right answers were counted.
+        float_error: That error of the float model, in the label's unit.
+        candidate_error: The same for the edge model.
+        ratio: Of the two accuracies, as the gate compared them; of errors how many times the float model's.
         verdict: ``accepted`` or ``refused``.
         release: Version that was published.
         size_bytes: Of the edge model.
@@ -74,6 +77,9 @@ class Run:
     recipe: str | None
     float_accuracy: float | None
     candidate_accuracy: float | None
+    metric: str | None
+    float_error: float | None
+    candidate_error: float | None
     ratio: float | None
     verdict: str | None
     release: str | None
@@ -152,6 +158,9 @@ def compare(first: Run, second: Run) -> tuple[Difference, ...]:
         "recipe",
         "float_accuracy",
         "candidate_accuracy",
+        "metric",
+        "float_error",
+        "candidate_error",
         "ratio",
         "size_bytes",
         "model_sha256",
@@ -205,6 +214,9 @@ def _read_run(store: Any, context: Any, number: int) -> Run:
         recipe=_property(model, "recipe"),
         float_accuracy=_property(evaluation, "float_accuracy"),
         candidate_accuracy=_property(evaluation, "candidate_accuracy"),
+        metric=_property(evaluation, "metric"),
+        float_error=_property(evaluation, "float_error"),
+        candidate_error=_property(evaluation, "candidate_error"),
         ratio=_ratio(evaluation),
         verdict=_verdict(outputs.get("ModelBlessing")),
         release=_property(pushed, "pushed_version") if _property(pushed, "pushed") else None,
@@ -304,13 +316,14 @@ def _fingerprint(examples: Any) -> str | None:
 
 
 def _ratio(evaluation: Any) -> float | None:
-    """The gate's own figure where its report still lies there; otherwise from the accuracies that MLMD keeps."""
+    """The gate's own figure where its report still lies there; otherwise from the figures that MLMD keeps."""
     report = Path(evaluation.uri) / "gate_report.json" if evaluation is not None else None
     if report is not None and report.is_file():
         ratio = json.loads(report.read_text(encoding="utf-8")).get("ratio")
         if ratio is not None:
             return float(ratio["decimal"])
-    of_float, of_candidate = _property(evaluation, "float_accuracy"), _property(evaluation, "candidate_accuracy")
+    kind = "accuracy" if _property(evaluation, "metric") is None else "error"
+    of_float, of_candidate = (_property(evaluation, f"{of}_{kind}") for of in ("float", "candidate"))
     return of_candidate / of_float if of_float and of_candidate is not None else None
 
 

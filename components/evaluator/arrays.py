@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.buckets import quantile_edges
 from components.errors import DataError
 from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
 from components.evaluator.evidence import Case, Champion, Judgement, judge_case
 from components.evaluator.kernel_check import DEFAULT_SAMPLE_SIZE
 from components.evaluator.scoring import BATCH_SIZE, Candidate, Scorer
-from components.evaluator.slices import SliceSpec
+from components.evaluator.slices import NUM_LABEL_BUCKETS, SliceSpec, with_label_buckets
 from components.evaluator.tally import Tally
 from components.evaluator.thresholds import GateRules
 from components.examples import Batch
@@ -69,7 +70,7 @@ def evaluate_arrays(
         class_names=class_names,
         num_classes=len(class_names),
         decision_threshold=decision_threshold,
-        slices=slices,
+        slices=_with_quarters(slices, labels) if rules.metric.is_regression else slices,
         kernel_sample_size=kernel_sample_size,
         champion=None if champion is None else Champion(0, champion),
     )
@@ -84,6 +85,11 @@ def evaluate_arrays(
         return total
 
     return judge_case(case, score)
+
+
+def _with_quarters(slices: tuple[SliceSpec, ...], labels: NDArray[Any]) -> tuple[SliceSpec, ...]:
+    numbers = labels.reshape(len(labels), -1).mean(axis=1, dtype=np.float64)
+    return with_label_buckets(slices, quantile_edges(numbers, NUM_LABEL_BUCKETS))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tfx.types import BaseChannel, channel_utils, component_spec, standard_artif
 from components.evaluator import executor
 from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
 from components.evaluator.kernel_check import DEFAULT_SAMPLE_SIZE
-from components.evaluator.slices import slices_from_json
+from components.evaluator.slices import check_label_slices, slices_from_json
 from components.evaluator.thresholds import GateRules
 from components.examples import ExampleSpec
 
@@ -93,7 +93,8 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         needs_champion = GateRules.from_json(rules).champion_minimum_ratio is not None
         if needs_champion != (champion is not None):
             raise InputError("the rule about the current release and the channel that gives it belong together.")
-        slices_from_json(slices)
+        is_regression = GateRules.from_json(rules).metric.is_regression
+        check_label_slices(slices_from_json(slices), has_real_label=is_regression)
         class_names = ExampleSpec.from_json(example_spec).class_names
         if class_names and num_classes not in (0, len(class_names)):
             raise InputError(

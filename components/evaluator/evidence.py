@@ -24,7 +24,7 @@ from components.evaluator.report import (
 )
 from components.evaluator.rule import RuleResult
 from components.evaluator.scoring import NUM_THREADS, Candidate, CandidateError, Measurement, sha256_of_directory
-from components.evaluator.slices import SliceSpec, check_slices
+from components.evaluator.slices import SliceSpec, check_label_slices, check_slices
 from components.evaluator.tally import Tally
 from components.evaluator.thresholds import GateRules
 
@@ -81,6 +81,7 @@ class Case:
 
     def __post_init__(self) -> None:
         check_slices(self.slices)
+        check_label_slices(self.slices, has_real_label=self.rules.metric.is_regression)
 
     @property
     def measurement(self) -> Measurement:

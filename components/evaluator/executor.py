@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
 
+from components.buckets import quantile_edges
 from components.errors import DataError
 from components.evaluator.evidence import Case, Champion, judge_case
 from components.evaluator.flips import write_flips
@@ -23,7 +25,7 @@ from components.evaluator.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, w
 from components.evaluator.report import GateReport, LineageRecord, write_report
 from components.evaluator.scoring import Candidate
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
-from components.evaluator.slices import SliceBy, slices_from_json
+from components.evaluator.slices import NUM_LABEL_BUCKETS, SliceBy, slices_from_json, with_label_buckets
 from components.evaluator.tally import Tally
 from components.evaluator.tfma_results import write_tfma_results
 from components.evaluator.thresholds import GateRules
@@ -104,20 +106,25 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
     """
     tflite_model = artifact_utils.get_single_instance(input_dict["tflite_model"])
     float_model = artifact_utils.get_single_instance(input_dict["float_model"])
-    split = exec_properties["eval_split"]
+    split, rules = exec_properties["eval_split"], GateRules.from_json(exec_properties["rules"])
+    slices = slices_from_json(exec_properties["slices"])
+    if rules.metric.is_regression:
+        slices = with_label_buckets(
+            slices, label_edges(input_dict["statistics"], split, read_example_spec(exec_properties))
+        )
     return Case(
         saved_model=saved_model_dir(float_model.uri),
         tflite=Path(tflite_model.uri) / TFLITE_FILE,
         candidate_name=tflite_model.get_string_custom_property("recipe") or "candidate",
         split=split,
         expected_num_examples=count_in_statistics(input_dict["statistics"], split),
-        rules=GateRules.from_json(exec_properties["rules"]),
+        rules=rules,
         checks_recorded_sha256=True,
         recorded_sha256=tflite_model.get_string_custom_property("sha256"),
         class_names=ExampleSpec.from_json(exec_properties["example_spec"]).class_names,
         num_classes=exec_properties["num_classes"],
         decision_threshold=exec_properties["decision_threshold"],
-        slices=slices_from_json(exec_properties["slices"]),
+        slices=slices,
         kernel_sample_size=exec_properties["kernel_sample_size"],
         champion=read_champion(input_dict),
         lineage=read_lineage(input_dict),
@@ -160,6 +167,29 @@ def files_of_split(examples: list[Artifact], split: str) -> list[str]:
 
 def count_in_statistics(statistics: list[Artifact], split: str) -> int | None:
     """Examples that StatisticsGen counted in a split; None where it did not."""
+    found = _statistics_of_split(statistics, split)
+    return int(found.num_examples) if found is not None else None
+
+
+def label_edges(statistics: list[Artifact], split: str, spec: ExampleSpec) -> tuple[float, ...]:
+    """Edges that cut a split into quarters by its real-valued label, from the quantiles that StatisticsGen measured.
+
+    Empty where it did not look at the label, or a module's own parser may have changed it.
+    """
+    found = _statistics_of_split(statistics, split)
+    if found is None or spec.parse_module:
+        return ()
+    feature = next((feature for feature in found.features if list(feature.path.step) == [spec.label]), None)
+    histograms = feature.num_stats.histograms if feature is not None else ()
+    quantiles = next((h for h in histograms if h.type == statistics_pb2.Histogram.QUANTILES and h.buckets), None)
+    if quantiles is None:
+        return ()
+    values = [quantiles.buckets[0].low_value, *(bucket.high_value for bucket in quantiles.buckets)]
+    counts = np.cumsum([0.0, *(bucket.sample_count for bucket in quantiles.buckets)])
+    return quantile_edges(values, NUM_LABEL_BUCKETS, (counts / counts[-1]).tolist()) if counts[-1] else ()
+
+
+def _statistics_of_split(statistics: list[Artifact], split: str) -> Any | None:
     artifact = artifact_utils.get_single_instance(statistics)
     if split not in artifact_utils.decode_split_names(artifact.split_names):
         return None
@@ -167,15 +197,20 @@ def count_in_statistics(statistics: list[Artifact], split: str) -> int | None:
     if not path.is_file():
         return None
     record = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
-    return int(record.datasets[0].num_examples) if len(record.datasets) == 1 else None
+    return record.datasets[0] if len(record.datasets) == 1 else None
 
 
 def describe_evaluation(evaluation: Artifact, report: GateReport) -> None:
     """Puts the numbers that people list runs by on the artifact."""
     evaluation.set_string_custom_property("verdict", report.verdict.sentence)
     counts = report.counts
-    if report.errors:
+    if report.errors and report.metric is not None:
         evaluation.set_int_custom_property("num_examples", report.errors[0].num_examples)
+        evaluation.set_string_custom_property("metric", report.metric.name)
+        of_float, of_candidate = report.errors[0].of(report.metric.name)
+        for name, error in (("float_error", of_float), ("candidate_error", of_candidate)):
+            if error is not None:
+                evaluation.set_float_custom_property(name, error)
     if counts is None or counts.num_examples <= 0:
         return
     evaluation.set_int_custom_property("num_examples", counts.num_examples)

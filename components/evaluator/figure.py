@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from components.evaluator.counts import Counts
+from components.evaluator.deviations import Deviations
 from components.evaluator.metric import Metric
 from components.evaluator.ranks import area_under_curve
 from components.evaluator.tally import Tally
@@ -58,12 +59,18 @@ def figure_of(tally: Tally, rules: GateRules) -> Figure:
     return Figure(rules.metric, rules.top_k, *_values(tally, rules.metric))
 
 
+def error_figure(errors: Deviations, metric: Metric) -> Figure:
+    """Both models' ``mae`` or ``rmse``, of the whole holdout or of a slice."""
+    kind = "absolute" if metric is Metric.MAE else "squared"
+    return Figure(metric, 1, errors.mean(f"{kind}_float"), errors.mean(f"{kind}_candidate"))
+
+
 def _values(tally: Tally, metric: Metric) -> tuple[Fraction | None, Fraction | None]:
     counts = tally.counts
     if metric.is_regression:
-        kind = "absolute" if metric is Metric.MAE else "squared"
         errors = tally.errors
-        return (errors.mean(f"{kind}_float"), errors.mean(f"{kind}_candidate")) if errors else (None, None)
+        figure = error_figure(errors, metric) if errors else None
+        return (figure.of_float, figure.of_candidate) if figure else (None, None)
     if metric is Metric.AUC:
         ranks = tally.ranks
         return (area_under_curve(ranks.of_float), area_under_curve(ranks.of_candidate)) if ranks else (None, None)

@@ -55,7 +55,7 @@ from components.evaluator.rule import (
     percent,
     percent_down,
 )
-from components.evaluator.slice_rules import classes_kept, slices_found, slices_kept
+from components.evaluator.slice_rules import classes_kept, slice_errors_kept, slices_found, slices_kept
 from components.evaluator.slices import SliceBy, SliceSpec
 from components.evaluator.tally import Tally
 from components.evaluator.thresholds import GateRules
@@ -153,6 +153,9 @@ def _optional_rules(tally: Tally, rules: GateRules, setting: Setting) -> list[Ru
     if rules.slice_minimum_ratio is not None:
         minimum = (rules.slice_minimum_ratio, rules.slice_minimum_examples)
         results.append(slices_kept(tally, setting.slices, *minimum))
+    if rules.slice_maximum_error_factor is not None:
+        maximum = (rules.slice_maximum_error_factor, rules.slice_minimum_examples)
+        results.append(slice_errors_kept(tally, setting.slices, rules.metric, *maximum))
     if rules.class_minimum_ratio is not None:
         minimum = (rules.class_minimum_ratio, rules.class_minimum_examples)
         results.append(classes_kept(tally.counts, setting.class_names, *minimum))

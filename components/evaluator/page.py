@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -88,6 +89,8 @@ def render_page(gate: Json, conversion: Json, qat: Json, flips: Path) -> str:
         "mistakes_chart": _mistakes_chart(gate),
         "classes_chart": _classes_chart(gate, names),
         "slices": worst_slices(gate),
+        "error_slices": error_slices(gate),
+        "errors_chart": _errors_chart(gate),
         "confusion": confusion_difference(gate, names),
         "changes": _changes(gate, names),
         "flips": read_flipped(flips, names),
@@ -163,6 +166,37 @@ def tiles(gate: Json) -> list[dict[str, str]]:
     return [tile for tile in found if tile]
 
 
+def _factor(factor: float) -> str:
+    """A factor of errors, rounded up, so that the page never promises more than was kept."""
+    return f"{math.ceil(1000 * factor - 1e-6) / 1000:.3f}"
+
+
+def error_slices(gate: Json) -> list[dict[str, Any]]:
+    """Slices of real-valued labels with both models' errors, those that grew most first."""
+    key = {"mae": "mean_absolute_error", "rmse": "root_mean_squared_error"}.get(_path(gate, "metric", "name"))
+    found = []
+    for entry in gate.get("errors") or ():
+        of_float, of_candidate = entry.get(f"{key}_float"), entry.get(f"{key}_candidate")
+        if entry["name"] and of_float and of_candidate is not None:
+            label = f"{entry['name']}: {_bucket(str(entry['value']))}"
+            errors = {"of_float": f"{of_float:.6g}", "of_candidate": f"{of_candidate:.6g}"}
+            num_examples, factor = entry["num_examples"], of_candidate / of_float
+            found.append({"label": label, "factor": _factor(factor), "num_examples": num_examples, **errors})
+    return sorted(found, key=lambda entry: (-float(entry["factor"]), entry["label"]))[:MAX_ROWS]
+
+
+def _errors_chart(gate: Json) -> Chart | None:
+    rows = error_slices(gate)
+    if not rows:
+        return None
+    candidate = _path(gate, "candidate", "name") or "edge model"
+    series = {
+        name: [float(row[of]) for row in rows] for name, of in (("float", "of_float"), (candidate, "of_candidate"))
+    }
+    title = str(_path(gate, "metric", "title") or "error").capitalize()
+    return bar_chart("errors", f"{title} per slice", [row["label"] for row in rows], series, "")
+
+
 def _mistakes_note(mistakes: Json, candidate: str) -> str:
     return f"float {mistakes['num_float']:,}, {candidate} {mistakes['num_candidate']:,}"
 
@@ -175,9 +209,9 @@ def _ratio_tile(gate: Json) -> dict[str, str]:
     is_error = _path(gate, "metric", "name") in ("mae", "rmse")
     if is_error:
         return {
-            "name": "error ratio",
-            "value": f"{float(ratio):.3f}",
-            "note": f"allowed up to {float(Fraction(required)):.3f}",
+            "name": "times float's error",
+            "value": _factor(float(ratio) ** (0.5 if _path(gate, "metric", "name") == "rmse" else 1)),
+            "note": f"allowed up to {float(Fraction(required)):g}",
         }
     interval = gate.get("interval")
     note = f"required {percent(Fraction(required))}"
@@ -189,7 +223,7 @@ def _ratio_tile(gate: Json) -> dict[str, str]:
 
 def _figure_tiles(gate: Json, candidate: str) -> list[dict[str, str]]:
     metric, counts = gate.get("metric"), gate.get("counts") or {}
-    num_examples = counts.get("num_examples")
+    num_examples = counts.get("num_examples") or next((e["num_examples"] for e in gate.get("errors") or ()), None)
     right = (counts.get("num_correct_float"), counts.get("num_correct_candidate"))
     if metric and metric.get("name") not in (None, "top1", "accuracy"):
         values = (metric.get("float_value"), metric.get("candidate_value"))

@@ -22,7 +22,7 @@ from components.evaluator.gate import RATIO_RULES, Setting, Verdict
 from components.evaluator.intervals import paired_ratio_interval
 from components.evaluator.kernel_check import KernelAgreement
 from components.evaluator.release_rules import Latency
-from components.evaluator.rule import decimal, percent_down
+from components.evaluator.rule import decimal, decimal_up, percent_down
 from components.evaluator.slices import PairedCounts, SliceBy, SliceKey
 from components.evaluator.tally import MAX_CONFUSION_CLASSES, Tally
 from components.evaluator.thresholds import DEFAULT_SLICE_MINIMUM_EXAMPLES, GateRules
@@ -121,6 +121,12 @@ class ErrorRecord(_Record):
     mean_absolute_error_candidate: float | None
     root_mean_squared_error_float: float | None
     root_mean_squared_error_candidate: float | None
+
+    def of(self, metric: str) -> tuple[float | None, float | None]:
+        """The float model's and the candidate's error by ``mae`` or ``rmse``."""
+        if metric == "mae":
+            return self.mean_absolute_error_float, self.mean_absolute_error_candidate
+        return self.root_mean_squared_error_float, self.root_mean_squared_error_candidate
 
 
 class ConfusionRecord(_Record):
@@ -490,6 +496,7 @@ def explain(report: GateReport) -> str:
         _mistakes_line(report),
         _worst_line(report),
         _worst_slice_line(report),
+        _worst_error_line(report),
         _kernels_line(report),
         *_broken_lines(report),
     ]
@@ -540,6 +547,27 @@ def _worst_slice_line(report: GateReport) -> str:
     return (
         f"worst slice: {worst.name} {worst.value} keeps {percent_down(Fraction(worst.ratio or 0))} "
         f"({worst.num_correct_candidate} / {worst.num_correct_float} right of {worst.num_examples})"
+    )
+
+
+def _worst_error_line(report: GateReport) -> str:
+    """For real-valued labels: the slice whose error grew the most, of those with enough examples to say something."""
+    if report.metric is None:
+        return ""
+    found = [
+        (of_candidate / of_float, record, of_candidate, of_float)
+        for record in report.errors
+        if record.name and record.num_examples >= DEFAULT_SLICE_MINIMUM_EXAMPLES
+        for of_float, of_candidate in [record.of(report.metric.name)]
+        if of_float and of_candidate
+    ]
+    worst = max(found, key=lambda item: item[0], default=None)
+    if len(found) < 2 or worst is None or worst[0] <= 1:
+        return ""
+    factor, record, of_candidate, of_float = worst
+    return (
+        f"worst slice: {record.name} {record.value} has {decimal_up(Fraction(factor), 4)} times the float model's error "
+        f"({of_candidate:.6g} / {of_float:.6g} on {record.num_examples})"
     )
 
 

@@ -7,10 +7,15 @@ that somebody asked for by name (a bucket, a class) and that holds nothing at al
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from components.evaluator.counts import Counts
-from components.evaluator.rule import SOURCE_CLOSED, SOURCE_CONFIG, RuleResult, percent, percent_down
+from components.evaluator.deviations import Deviations
+from components.evaluator.figure import error_figure
+from components.evaluator.figure_rules import growth
+from components.evaluator.metric import Metric
+from components.evaluator.rule import SOURCE_CLOSED, SOURCE_CONFIG, RuleResult, decimal, percent, percent_down
 from components.evaluator.slices import MISSING, PairedCounts, SliceBy, SliceKey, SliceSpec
 from components.evaluator.tally import Tally
 
@@ -35,44 +40,85 @@ def slices_found(tally: Tally, specs: Sequence[SliceSpec]) -> RuleResult:
     return RuleResult("slices_found", "every slicing", observed, not absent, reason, SOURCE_CLOSED)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One slice or class: its examples, whether it keeps the rule, how it ranks (lowest first), and what it did in words."""
+
+    num_examples: int
+    keeps: bool
+    rank: Fraction
+    result: str
+
+
 def slices_kept(tally: Tally, specs: Sequence[SliceSpec], minimum: Fraction, minimum_examples: int) -> RuleResult:
     """Every slice with enough examples keeps the ratio; declared slices are not empty."""
-    declared = [SliceKey(spec.name, value) for spec in specs for value in spec.declared_values]
     of_label = {spec.name for spec in specs if spec.by is SliceBy.LABEL}
-    judged = {key: part for key, part in tally.slices.items() if key.name not in of_label}
-    return _parts_kept("slices_kept", "slice", judged, declared, minimum, minimum_examples)
+    parts = {key: _ratio_part(part, minimum) for key, part in tally.slices.items() if key.name not in of_label}
+    return _parts_kept("slices_kept", "slice", parts, _declared(specs), percent(minimum), minimum_examples)
+
+
+def slice_errors_kept(
+    tally: Tally, specs: Sequence[SliceSpec], metric: Metric, maximum: Fraction, minimum_examples: int
+) -> RuleResult:
+    """Every slice with enough examples keeps the error factor; declared slices are not empty."""
+    parts = {key: _error_part(errors, metric, maximum) for key, errors in tally.slice_errors.items()}
+    required = f"at most {decimal(maximum, 4)} times the float model's error"
+    return _parts_kept("slice_errors_kept", "slice", parts, _declared(specs), required, minimum_examples)
 
 
 def classes_kept(counts: Counts, class_names: Sequence[str], minimum: Fraction, minimum_examples: int) -> RuleResult:
     """Every class with enough examples keeps the ratio; no class is without examples."""
-    parts: dict[SliceKey, PairedCounts] = {}
+    parts: dict[SliceKey, _Part] = {}
     columns = (counts.examples_by_label, counts.correct_float_by_label, counts.correct_candidate_by_label)
     for label, (total, right_float, right_candidate) in enumerate(zip(*columns, strict=True)):
         both = min(right_float, right_candidate)  # how they overlap matters to no ratio
         neither = total - right_float - right_candidate + both
         name = class_names[label] if label < len(class_names) else str(label)
-        parts[SliceKey("class", name)] = PairedCounts(both, right_float - both, right_candidate - both, neither)
-    return _parts_kept("classes_kept", "class", parts, list(parts), minimum, minimum_examples)
+        part = PairedCounts(both, right_float - both, right_candidate - both, neither)
+        parts[SliceKey("class", name)] = _ratio_part(part, minimum)
+    return _parts_kept("classes_kept", "class", parts, list(parts), percent(minimum), minimum_examples)
+
+
+def _declared(specs: Sequence[SliceSpec]) -> list[SliceKey]:
+    """The slices that a person asked for by name; buckets of the label may be the quarters that nobody named."""
+    return [
+        SliceKey(spec.name, value) for spec in specs if spec.by is not SliceBy.LABEL for value in spec.declared_values
+    ]
+
+
+def _ratio_part(part: PairedCounts, minimum: Fraction) -> _Part:
+    right = f"({part.num_correct_candidate} / {part.num_correct_float} right of {part.num_examples})"
+    if part.kept is None:
+        result = f": the float model got nothing right {right}, so nothing can be kept"
+        return _Part(part.num_examples, False, Fraction(-1), result)
+    return _Part(part.num_examples, part.kept >= minimum, part.kept, f" keeps {percent_down(part.kept)} {right}")
+
+
+def _error_part(errors: Deviations, metric: Metric, maximum: Fraction) -> _Part:
+    figure = error_figure(errors, metric)
+    if figure.ratio is None:
+        result = f": the float model's {figure.name} is {figure.text(figure.of_float)}, and nothing can be a multiple of that"
+        return _Part(errors.num_examples, False, Fraction(-(10**9)), result)
+    limit = maximum ** (2 if metric is Metric.RMSE else 1)
+    both = f"({figure.text(figure.of_candidate)} / {figure.text(figure.of_float)} on {errors.num_examples})"
+    result = f" has {growth(figure)} times the float model's {figure.name} {both}"
+    return _Part(errors.num_examples, figure.ratio <= limit, -figure.ratio, result)
 
 
 def _parts_kept(
     name: str,
     what: str,
-    parts: Mapping[SliceKey, PairedCounts],
+    parts: Mapping[SliceKey, _Part],
     declared: Sequence[SliceKey],
-    minimum: Fraction,
+    required: str,
     minimum_examples: int,
 ) -> RuleResult:
-    threshold = f"{percent(minimum)} in every {what} of {minimum_examples} examples or more"
+    threshold = f"{required} in every {what} of {minimum_examples} examples or more"
     empty = [key for key in declared if key not in parts or parts[key].num_examples == 0]
     judged = {key: part for key, part in parts.items() if part.num_examples >= minimum_examples}
-    broken = sorted(
-        (part.kept if part.kept is not None else Fraction(-1), key)
-        for key, part in judged.items()
-        if part.kept is None or part.kept < minimum
-    )
+    broken = sorted((part.rank, key) for key, part in judged.items() if not part.keeps)
     observed = f"{len(judged) - len(broken)} of {len(judged)} keep it, {len(parts) - len(judged)} too small to judge"
-    problems = [_describe(what, key, parts[key]) for _, key in broken[:_NAMED]]
+    problems = [f"{_named(what, key)}{parts[key].result}" for _, key in broken[:_NAMED]]
     problems += [f"{_named(what, key)} holds no example" for key in empty[:_NAMED]]
     if not judged:
         problems.append(f"no {what} holds {minimum_examples} examples")
@@ -81,16 +127,9 @@ def _parts_kept(
             name, threshold, observed, True, f"every {what} that is large enough keeps it.", SOURCE_CONFIG
         )
     more = len(broken) + len(empty) - len(problems)
-    reason = "; ".join(problems) + (f"; and {more} more" if more > 0 else "") + f"; required {percent(minimum)}."
+    reason = "; ".join(problems) + (f"; and {more} more" if more > 0 else "") + f"; required {required}."
     return RuleResult(name, threshold, observed, False, reason, SOURCE_CONFIG)
 
 
 def _named(what: str, key: SliceKey) -> str:
     return f"class {key.value}" if what == "class" else f"slice {key.name} = {key.value}"
-
-
-def _describe(what: str, key: SliceKey, part: PairedCounts) -> str:
-    right = f"({part.num_correct_candidate} / {part.num_correct_float} right of {part.num_examples})"
-    if part.kept is None:
-        return f"{_named(what, key)}: the float model got nothing right {right}, so nothing can be kept"
-    return f"{_named(what, key)} keeps {percent_down(part.kept)} {right}"

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from edgeproof_edge.errors import InputError
 from numpy.typing import NDArray
 
+from components.buckets import bucket_names, bucket_positions
 from components.errors import DataError
 from components.examples import MISSING_INTEGER
 
@@ -26,6 +26,8 @@ from components.examples import MISSING_INTEGER
 MAX_VALUES = 1000
 #: Edges of the built-in brightness slices: quarters of an image's 0..255.
 BRIGHTNESS_BUCKETS = (64.0, 128.0, 192.0)
+#: Slices by a real-valued label where nobody gives buckets: quarters of a holdout of 500 still hold enough to be judged.
+NUM_LABEL_BUCKETS = 4
 #: Slice of the examples that lack the feature.
 MISSING = "(missing)"
 #: Slice of the examples whose label names no class.
@@ -47,7 +49,8 @@ class SliceSpec:
     Attributes:
         by: What cuts.
         feature: Name of the feature, for slices by feature.
-        buckets: Rising edges of a number's buckets; each edge belongs to the bucket above it. Empty: one slice per value.
+        buckets: Rising edges of a number's buckets; each edge belongs to the bucket above it. Empty: one slice per value, and
+            of a real-valued label the quarters.
     """
 
     by: SliceBy
@@ -59,8 +62,6 @@ class SliceSpec:
             raise InputError(f"slices by {self.by.value} and the feature {self.feature!r} do not go together.")
         if any(not np.isfinite(edge) for edge in self.buckets) or list(self.buckets) != sorted(set(self.buckets)):
             raise InputError(f"the buckets {list(self.buckets)} of slices by {self.name} are not rising numbers.")
-        if self.by is SliceBy.LABEL and self.buckets:
-            raise InputError("slices by label take no buckets.")
 
     @property
     def name(self) -> str:
@@ -102,6 +103,26 @@ def check_slices(specs: Sequence[SliceSpec]) -> None:
     names = [spec.name for spec in specs]
     if len(set(names)) != len(names):
         raise InputError(f"the slices {names} are not told apart by their names; give each feature once.")
+
+
+def check_label_slices(specs: Sequence[SliceSpec], *, has_real_label: bool) -> None:
+    """Buckets of the label are for real values.
+
+    Raises:
+        InputError: They were given where labels are classes.
+    """
+    if not has_real_label and any(spec.by is SliceBy.LABEL and spec.buckets for spec in specs):
+        raise InputError("slices by label take no buckets where labels are classes.")
+
+
+def with_label_buckets(specs: Sequence[SliceSpec], edges: tuple[float, ...]) -> tuple[SliceSpec, ...]:
+    """The slicings, those by a real-valued label cut at ``edges`` where nobody gave buckets; left out where there are no edges."""
+    filled = (replace(spec, buckets=edges) if _lacks_edges(spec) else spec for spec in specs)
+    return tuple(spec for spec in filled if not _lacks_edges(spec))
+
+
+def _lacks_edges(spec: SliceSpec) -> bool:
+    return spec.by is SliceBy.LABEL and not spec.buckets
 
 
 @dataclass(frozen=True, order=True)
@@ -167,7 +188,7 @@ class Grouping:
 
 def group_rows(
     specs: Sequence[SliceSpec],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     class_names: Sequence[str],
     num_classes: int,
     inputs: Mapping[str, NDArray[Any]],
@@ -177,7 +198,7 @@ def group_rows(
 
     Args:
         specs: The slicings.
-        labels: Class indices ``[n]``.
+        labels: Class indices ``[n]``, or real numbers where the slices by label have buckets.
         class_names: By label; empty where there are none.
         num_classes: Labels from 0 up to here are named; 0 where labels are no classes.
         inputs: Raw tensors ``[n, ...]`` by name, for the brightness.
@@ -191,13 +212,15 @@ def group_rows(
 
 def _group(
     spec: SliceSpec,
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     class_names: Sequence[str],
     num_classes: int,
     inputs: Mapping[str, NDArray[Any]],
     features: Mapping[str, NDArray[Any]],
 ) -> Grouping:
-    if spec.by is SliceBy.LABEL:
+    if spec.by is SliceBy.LABEL and spec.buckets:
+        names, rows = _bucket_rows(labels.reshape(len(labels), -1).mean(axis=1, dtype=np.float64), spec.buckets)
+    elif spec.by is SliceBy.LABEL:
         values, rows = np.unique(labels, return_inverse=True)
         names = [_label_name(int(value), class_names, num_classes) for value in values]
     elif spec.by is SliceBy.BRIGHTNESS:
@@ -264,17 +287,9 @@ def _value_name(value: Any) -> str:
 
 def _bucket_rows(values: NDArray[Any], edges: Sequence[float]) -> tuple[list[str], NDArray[np.int64]]:
     numbers = np.where(values == MISSING_INTEGER, np.nan, values.astype(np.float64))
-    rows = np.searchsorted(np.asarray(edges), numbers, side="right")
-    rows[np.isnan(numbers)] = len(edges) + 1
-    used, compact = np.unique(rows, return_inverse=True)
+    used, compact = np.unique(bucket_positions(numbers, edges), return_inverse=True)
     names = (*bucket_names(edges), MISSING)
     return [names[position] for position in used], compact
-
-
-def bucket_names(edges: Sequence[float]) -> tuple[str, ...]:
-    """``[-inf, 64)``, ``[64, 128)`` and so on."""
-    ends = ["-inf", *(f"{edge:g}" for edge in edges), "inf"]
-    return tuple(f"[{low}, {high})" for low, high in pairwise(ends))
 
 
 def count_slices(

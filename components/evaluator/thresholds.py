@@ -60,6 +60,7 @@ class GateRules:
         maximum_error_factor: For ``mae`` and ``rmse``: candidate's error over the float model's, at least 1.
         confidence: One-sided level, such as 0.95, at which the bound of the ratio must keep the rule; None is off.
         slice_minimum_ratio: Ratio that every slice must keep; None is off.
+        slice_maximum_error_factor: For ``mae`` and ``rmse``: factor that every slice must keep, at least 1; None is off.
         slice_minimum_examples: Smaller slices are not judged by themselves.
         class_minimum_ratio: Ratio that every class must keep; None is off.
         class_minimum_examples: Smaller classes are not judged by themselves.
@@ -84,6 +85,7 @@ class GateRules:
     maximum_size_ratio: Fraction | None = None
     maximum_latency_ratio: Fraction | None = None
     minimum_kernel_agreement: Fraction | None = None
+    slice_maximum_error_factor: Fraction | None = None
 
     def __post_init__(self) -> None:
         self._check_ranges()
@@ -117,6 +119,8 @@ class GateRules:
         for what, value in right_answers_only.items():
             if value is not None and self.metric.is_regression:
                 raise InputError(f"{what} counts right answers, and the metric {self.metric.value} has none.")
+        if self.slice_maximum_error_factor is not None and not self.metric.is_regression:
+            raise InputError(f"an error factor per slice is for mae and rmse, and the metric is {self.metric.value}.")
         if self.confidence is not None and not Fraction(1, 2) <= self.confidence < 1:
             raise InputError(
                 f"the confidence is {self.confidence}; it is a one-sided level such as 0.95, from 0.5 to below 1."
@@ -177,6 +181,7 @@ class GateRules:
 _RANGES: dict[str, tuple[int, int | None, bool, str]] = {
     "minimum_float_accuracy": (0, 1, False, "a share between 0 and 1, such as 0.9"),
     "maximum_error_factor": (1, None, False, "a factor such as 1.03, 1 or more"),
+    "slice_maximum_error_factor": (1, None, False, "a factor such as 1.1, 1 or more"),
     "confidence": (0, 1, True, "a one-sided level such as 0.95, from 0.5 to below 1"),
     "slice_minimum_ratio": (0, 2, True, "a share such as 0.9, above 0 and at most 2"),
     "class_minimum_ratio": (0, 2, True, "a share such as 0.9, above 0 and at most 2"),

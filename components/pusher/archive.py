@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeproof_edge.channel import ReleaseReference, bundle_path
+from edgeproof_edge.manifest import TOP1
 from tuf.api.metadata import TargetFile, Targets
 
 from components.errors import ReleaseError
@@ -42,9 +43,11 @@ class Release:
         size_bytes: size of the bundle.
         recipe: how the model was quantized.
         num_examples: examples of the holdout that judged it.
-        num_correct_float: right answers of the float model among them.
-        num_correct_candidate: right answers of this model among them.
+        num_correct_float: right answers of the float model among them; None where labels are real values.
+        num_correct_candidate: right answers of this model among them; None likewise.
         retired: set where it must not be offered again.
+        metric, float_value, candidate_value: see `VerdictSummary`; not written for right answers, so that publishers of
+            before go on reading those entries.
     """
 
     model: str
@@ -56,9 +59,12 @@ class Release:
     size_bytes: int
     recipe: str
     num_examples: int
-    num_correct_float: int
-    num_correct_candidate: int
+    num_correct_float: int | None
+    num_correct_candidate: int | None
     retired: Retirement | None = None
+    metric: str = TOP1
+    float_value: str | None = None
+    candidate_value: str | None = None
 
     @property
     def path(self) -> str:
@@ -77,7 +83,8 @@ class Release:
     def to_target(self) -> TargetFile:
         """The release as a target of the archive."""
         custom = asdict(self)
-        for key in ("bundle_sha256", "size_bytes"):
+        of_other_metrics = ("metric", "float_value", "candidate_value") if self.metric == TOP1 else ()
+        for key in ("bundle_sha256", "size_bytes", *of_other_metrics):
             del custom[key]
         hashes = {"sha256": self.bundle_sha256}
         return TargetFile(self.size_bytes, hashes, self.path, {"custom": custom})

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from edgeproof_edge.bundle import Bundle
-from edgeproof_edge.manifest import Manifest, TensorEntry
+from edgeproof_edge.manifest import TOP1, Manifest, TensorEntry, VerdictSummary
 
 from components.pusher.archive import Release
 from components.pusher.bundle import MODEL_FILE, PROVENANCE_FILE
@@ -40,21 +40,21 @@ def _model(release: Release, manifest: Manifest) -> dict[str, Any]:
         "hashes": [_hash(release.bundle_sha256)],
         "modelCard": {
             "modelParameters": {
-                "task": "classification",
+                "task": "regression" if verdict.judges_errors else "classification",
                 "inputs": [{"format": _format(entry)} for entry in manifest.inputs],
                 "outputs": [{"format": _format(entry)} for entry in manifest.outputs],
             },
             "quantitativeAnalysis": {
                 "performanceMetrics": [
-                    _accuracy("this model", verdict.num_correct_candidate, verdict.num_examples),
-                    _accuracy("float model", verdict.num_correct_float, verdict.num_examples),
+                    _performance("this model", verdict, verdict.num_correct_candidate, verdict.candidate_value),
+                    _performance("float model", verdict, verdict.num_correct_float, verdict.float_value),
                 ]
             },
         },
         "properties": [
             {"name": "edgeproof:recipe", "value": manifest.recipe},
             {"name": "edgeproof:stack", "value": manifest.stack},
-            {"name": "edgeproof:minimum-ratio", "value": verdict.minimum_ratio},
+            _requirement(verdict),
         ],
     }
 
@@ -63,8 +63,17 @@ def _format(entry: TensorEntry) -> str:
     return f"{entry.spec.name}: {entry.spec.dtype} {list(entry.spec.shape)}"
 
 
-def _accuracy(of: str, num_correct: int, num_examples: int) -> dict[str, str]:
-    return {"type": "accuracy", "slice": of, "value": f"{num_correct}/{num_examples}"}
+def _performance(of: str, verdict: VerdictSummary, num_correct: int | None, value: str | None) -> dict[str, str]:
+    if value is not None:
+        return {"type": verdict.metric, "slice": of, "value": value}
+    name = "accuracy" if verdict.metric == TOP1 else f"{verdict.metric} accuracy"
+    return {"type": name, "slice": of, "value": f"{num_correct}/{verdict.num_examples}"}
+
+
+def _requirement(verdict: VerdictSummary) -> dict[str, str]:
+    if verdict.judges_errors:
+        return {"name": "edgeproof:maximum-error-factor", "value": str(verdict.maximum_error_factor)}
+    return {"name": "edgeproof:minimum-ratio", "value": str(verdict.minimum_ratio)}
 
 
 def _files(manifest: Manifest) -> list[dict[str, Any]]:

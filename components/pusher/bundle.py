@@ -26,6 +26,7 @@ from edgeproof_edge.manifest import (
     RuntimeRequirements,
     TensorEntry,
     VerdictSummary,
+    schema_version_for,
 )
 
 from components.errors import ReleaseError
@@ -55,7 +56,7 @@ class Description:
         labels: class names in the order of the output; empty where the model does not classify.
         recipe: how the model was quantized, such as int8.
         stack: name of the TFX stack that made it.
-        verdict: the counts that let it pass.
+        verdict: what let it pass.
         inputs: what an input stands for, by name.
         observation: what the model did on the holdout; None where no examples were at hand.
     """
@@ -106,6 +107,7 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
         raise ReleaseError(f"a release needs {MODEL_FILE} and makes its own {MANIFEST_FILE}; found {sorted(files)}.")
     observation = description.observation
     golden = observation.golden if observation else None
+    golden_entry, reference = golden.entry if golden else None, observation.reference if observation else None
     complete = {**files, GOLDEN_FILE: golden.data} if golden else dict(files)
     inspection = inspect(files[MODEL_FILE])
     operators = sorted({(use.name, use.version) for use in inspection.operators})
@@ -130,8 +132,9 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
             observation.delegated_fraction if observation else None,
         ),
         verdict=description.verdict,
-        golden=golden.entry if golden else None,
-        reference=observation.reference if observation else None,
+        golden=golden_entry,
+        reference=reference,
+        schema_version=schema_version_for(description.verdict, golden_entry, reference),
     )
     return Draft(model, complete, manifest)
 

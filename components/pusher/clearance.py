@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from decimal import Decimal
 from hashlib import sha256
 from typing import TypeVar
 
-from edgeproof_edge.manifest import VerdictSummary
+from edgeproof_edge.manifest import ERROR_METRICS, TOP1, VerdictSummary
 
 from components.errors import ReleaseError
 
-_Fact = TypeVar("_Fact", bool, int, str)
+_Fact = TypeVar("_Fact", bool, int, float, str)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class GateRecord:
         candidate_sha256: SHA-256 of the judged model.tflite, lower-case hex.
         recipe: how the candidate was quantized, such as int8.
         stack: name of the TFX stack that judged.
-        verdict: the counts that let the candidate pass.
+        verdict: what let the candidate pass.
     """
 
     candidate_sha256: str
@@ -103,12 +104,48 @@ def _record(report: object) -> GateRecord:
         candidate_sha256=_fact(report, str, "candidate", "sha256"),
         recipe=_fact(report, str, "candidate", "name"),
         stack=_fact(report, str, "stack"),
-        verdict=VerdictSummary(
-            num_examples=_fact(report, int, "counts", "num_examples"),
-            num_correct_float=_fact(report, int, "counts", "num_correct_float"),
-            num_correct_candidate=_fact(report, int, "counts", "num_correct_candidate"),
-            minimum_ratio=_fact(report, str, "ratio", "minimum"),
-        ),
+        verdict=_verdict(report),
+    )
+
+
+def _verdict(report: object) -> VerdictSummary:
+    """What the manifest says was proved: right answers, and beside them the figure that decided where it is another."""
+    names_metric = isinstance(report, dict) and report.get("metric") is not None
+    metric = _fact(report, str, "metric", "name") if names_metric else TOP1
+    if metric in ERROR_METRICS:
+        return _errors(report, metric)
+    is_right_answers = metric.startswith("top")
+    return VerdictSummary(
+        num_examples=_fact(report, int, "counts", "num_examples"),
+        num_correct_float=_fact(report, int, "counts", "num_correct_float"),
+        num_correct_candidate=_fact(report, int, "counts", "num_correct_candidate"),
+        minimum_ratio=_fact(report, str, "ratio", "minimum"),
+        metric=metric,
+        float_value=None if is_right_answers else _fact(report, str, "metric", "float_value"),
+        candidate_value=None if is_right_answers else _fact(report, str, "metric", "candidate_value"),
+    )
+
+
+#: Where the report keeps the errors of the whole holdout, by metric.
+_ERROR_KEYS = {"mae": "mean_absolute_error", "rmse": "root_mean_squared_error"}
+
+
+def _errors(report: object, metric: str) -> VerdictSummary:
+    """Errors in the label's unit, nine significant digits as the report has them; the rule was decided on exact sums."""
+    records = report.get("errors") if isinstance(report, dict) else None
+    whole = records[0] if isinstance(records, list) and records else None
+    of_float, of_candidate = (
+        format(Decimal(repr(_fact(whole, float, f"{_ERROR_KEYS[metric]}_{of}"))), "f") for of in ("float", "candidate")
+    )
+    return VerdictSummary(
+        num_examples=_fact(whole, int, "num_examples"),
+        num_correct_float=None,
+        num_correct_candidate=None,
+        minimum_ratio=None,
+        metric=metric,
+        float_value=of_float,
+        candidate_value=of_candidate,
+        maximum_error_factor=_fact(report, str, "metric", "required"),
     )
 
 

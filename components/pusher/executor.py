@@ -147,7 +147,8 @@ def _observe(
             yield batch.inputs
 
     ranges = {name: meaning.value_range for name, meaning in _meanings(spec).items() if meaning.value_range}
-    return observe(model, batches(), ranges, exec_properties["decision_threshold"])
+    threshold = None if spec.has_real_label else exec_properties["decision_threshold"]
+    return observe(model, batches(), ranges, threshold)
 
 
 def _build(

@@ -4,7 +4,9 @@ Kernels of different families differ in the last bits: 22 % of int8 outputs by u
 answers (DS-CNN, XNNPACK against built-in kernels on three architectures). A self-test on any examples would fail a good
 model. Rules, in order: 1. Only rows whose answer leads by 32 steps and is the same under both kernel families are
 golden; where too few lead that far, those that lead furthest. 2. Golden rows are spread over the classes the model
-answers. 3. A device may differ by 24 steps. 4. Histograms have fixed edges, so that a fleet's windows add up.
+answers. 3. A device may differ by 24 steps. 4. Histograms have fixed edges, so that a fleet's windows add up. 5. A real
+value has no lead: rows on which both kernel families differ by no more than 24 steps are golden, spread from the lowest
+value to the highest.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from edgeproof_edge.bundle import GOLDEN_FILE
 from edgeproof_edge.manifest import GoldenVectors, Histogram, Reference
 from edgeproof_edge.tensors import TensorSpec
 from numpy.typing import NDArray
+
+from components.saved_model import as_column
 
 #: Lead of a golden row's answer, and the largest difference on a device, as shares of the output's range.
 SAFE_MARGIN = 32 / 256
@@ -68,7 +72,10 @@ class _Rows:
 
 
 def observe(
-    model: bytes, batches: Iterable[Rows], value_ranges: Mapping[str, tuple[float, float]], threshold: float = 0.5
+    model: bytes,
+    batches: Iterable[Rows],
+    value_ranges: Mapping[str, tuple[float, float]],
+    threshold: float | None = 0.5,
 ) -> Observation | None:
     """Runs the model on the first rows of the holdout.
 
@@ -76,10 +83,10 @@ def observe(
         model: the bytes of model.tflite.
         batches: inputs by name, batch first, in real-world units.
         value_ranges: known range of an input, by name; others are taken from the rows.
-        threshold: a one-unit output at or above it is class 1.
+        threshold: a one-unit output at or above it is class 1; None where the output is a real value.
 
     Returns:
-        What was seen; None where there are no rows, or the model has no output of class scores.
+        What was seen; None where there are no rows, or the model has no output of class scores (or one real value).
 
     Raises:
         InputError: the rows do not fit the model.
@@ -112,7 +119,7 @@ def observe(
 
 
 def choose_golden(
-    inputs: Rows, scores: Array, other: Array, output: TensorSpec, threshold: float = 0.5
+    inputs: Rows, scores: Array, other: Array, output: TensorSpec, threshold: float | None = 0.5
 ) -> Golden | None:
     """Chooses golden rows and packs them.
 
@@ -121,32 +128,47 @@ def choose_golden(
         scores: the output under XNNPACK, `[n, classes]`, in real-world units.
         other: the same under built-in kernels.
         output: the output.
-        threshold: of a one-unit output.
+        threshold: of a one-unit output; None where it is a real value.
 
     Returns:
         The golden vectors; None where no row has the same answer under both.
     """
     output_range = _output_range(scores, output)
+    close = np.abs(scores - other).max(axis=1) <= TOLERANCE * output_range
+    usable = close & np.isfinite(scores).all(axis=1)
+    if threshold is None:
+        rows = np.flatnonzero(usable)
+        return _packed(inputs, scores, output, _spread(rows, _tenths(scores, rows), NUM_GOLDEN), None)
     answers, margins = _answers(scores, threshold)
     other_answers, other_margins = _answers(other, threshold)
     margins = np.minimum(margins, other_margins)
-    difference = np.abs(scores - other).max(axis=1)
-    usable = (answers == other_answers) & (difference <= TOLERANCE * output_range) & np.isfinite(scores).all(axis=1)
+    usable &= answers == other_answers
     safe = np.flatnonzero(usable & (margins >= SAFE_MARGIN * output_range))
     if len(safe) < min(MIN_GOLDEN, len(scores)):
         safe = np.flatnonzero(usable & (margins > 0))
         safe = safe[np.argsort(-margins[safe], kind="stable")][:NUM_GOLDEN]
-    if not len(safe):
+    return _packed(inputs, scores, output, _spread(safe, answers, NUM_GOLDEN), margins)
+
+
+def _tenths(values: Array, rows: Array) -> Array:
+    """Position of every row's value `[n, 1]` among ten equal steps from the lowest to the highest of `rows`."""
+    if not len(rows):
+        return np.zeros(len(values), np.int64)
+    low, high = float(values[rows].min()), float(values[rows].max())
+    return np.searchsorted(np.linspace(low, high, 11)[1:-1], np.nan_to_num(values[:, 0]), side="right")
+
+
+def _packed(inputs: Rows, scores: Array, output: TensorSpec, chosen: Array, margins: Array | None) -> Golden | None:
+    if not len(chosen):
         return None
-    chosen = _spread(safe, answers, NUM_GOLDEN)
     arrays = {f"input:{name}": np.ascontiguousarray(values[chosen]) for name, values in inputs.items()}
     arrays[f"output:{output.name}"] = np.ascontiguousarray(scores[chosen])
     entry = GoldenVectors(
         file=GOLDEN_FILE,
         num_examples=len(chosen),
         output=output.name,
-        minimum_margin=float(margins[chosen].min()),
-        tolerance=float(TOLERANCE * output_range),
+        minimum_margin=None if margins is None else float(margins[chosen].min()),
+        tolerance=float(TOLERANCE * _output_range(scores, output)),
     )
     return Golden(entry, pack_arrays(arrays))
 
@@ -170,10 +192,10 @@ def histogram(name: str, statistic: str, values: Array, edges: tuple[float, ...]
 
 
 def _bound(batch: Rows, inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
-    """Rows under the model's own names; a single array fits a single input."""
+    """Rows under the model's own names; a single array fits a single input, and one number per row an input of one."""
     if len(batch) == len(inputs) == 1:
-        return {inputs[0].name: next(iter(batch.values()))}
-    return {spec.name: batch[spec.name] for spec in inputs if spec.name in batch}
+        return {inputs[0].name: as_column(next(iter(batch.values())), inputs[0])}
+    return {spec.name: as_column(batch[spec.name], spec) for spec in inputs if spec.name in batch}
 
 
 def _class_output(outputs: tuple[TensorSpec, ...]) -> TensorSpec | None:
@@ -215,14 +237,22 @@ def _spread(rows: Array, answers: Array, limit: int) -> Array:
 
 
 def _reference(
-    inputs: Rows, scores: Array, output: TensorSpec, value_ranges: Mapping[str, tuple[float, float]], threshold: float
+    inputs: Rows,
+    scores: Array,
+    output: TensorSpec,
+    value_ranges: Mapping[str, tuple[float, float]],
+    threshold: float | None,
 ) -> Reference:
-    answers, _ = _answers(scores, threshold)
-    num_classes = max(2, scores.shape[1])
     histograms: list[Histogram] = []
     only_range = next(iter(value_ranges.values())) if len(value_ranges) == len(inputs) == 1 else None
     for name, values in sorted(inputs.items()):
         histograms += _input_histograms(name, values, value_ranges.get(name, only_range))
+    if threshold is None:
+        edges = _edges(float(scores.min()), float(scores.max()))
+        answered = histogram(output.name, "value", scores[:, 0], edges)
+        return Reference(len(scores), tuple(histograms), (), None, answered)
+    answers, _ = _answers(scores, threshold)
+    num_classes = max(2, scores.shape[1])
     return Reference(
         num_examples=len(scores),
         inputs=tuple(histograms),

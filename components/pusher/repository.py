@@ -581,6 +581,9 @@ class Repository:
             num_examples=verdict.num_examples,
             num_correct_float=verdict.num_correct_float,
             num_correct_candidate=verdict.num_correct_candidate,
+            metric=verdict.metric,
+            float_value=verdict.float_value,
+            candidate_value=verdict.candidate_value,
         )
         self.store.create(release.file, data)
         return release

@@ -31,11 +31,12 @@ _EXECUTORS = {
 
 
 class RecordExampleGenSpec(types.ComponentSpec):
-    """The stock parameters and ``code_version``."""
+    """The stock parameters, ``code_version`` and ``real_label``."""
 
     PARAMETERS = {
         **standard_component_specs.FileBasedExampleGenSpec.PARAMETERS,
         "code_version": ExecutionParameter(type=str),
+        "real_label": ExecutionParameter(type=str),
     }
     INPUTS = standard_component_specs.FileBasedExampleGenSpec.INPUTS
     OUTPUTS = standard_component_specs.FileBasedExampleGenSpec.OUTPUTS
@@ -56,6 +57,7 @@ class RecordExampleGen(FileBasedExampleGen):
         output_config: example_gen_pb2.Output,
         code_version: str,
         range_config: range_config_pb2.RangeConfig | None = None,
+        real_label: str = "",
     ) -> None:
         """Describes the ingest.
 
@@ -66,6 +68,7 @@ class RecordExampleGen(FileBasedExampleGen):
             output_config: Hash buckets per split, or nothing where ``input_config`` holds the splits.
             code_version: Hash of the code and libraries behind the executor, for the cache.
             range_config: Which span to take; by default the newest.
+            real_label: Name of a label that is a real value: whole numbers in the files become floats. Empty for classes.
         """
         spec = RecordExampleGenSpec(
             input_base=input_base,
@@ -75,6 +78,7 @@ class RecordExampleGen(FileBasedExampleGen):
             output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
             output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
             code_version=code_version,
+            real_label=real_label,
             examples=types.Channel(type=standard_artifacts.Examples),
         )
         # The stock constructor builds the stock spec; its own base class takes ours.

@@ -1,8 +1,9 @@
-"""TFX's readers of TFRecord, CSV and Parquet, with three things they lack.
+"""TFX's readers of TFRecord, CSV and Parquet, with four things they lack.
 
 1. A record that cannot be read is a DataError that names the files, not a Beam traceback. 2. Each split's number of
 examples is counted and noted on the artifact; an empty split stops the run. 3. A Parquet value of 0, 0.0 or False stays
-what it is: TFX's reader (``example_gen.utils.dict_to_example``) takes it for missing, which loses class 0.
+what it is: TFX's reader (``example_gen.utils.dict_to_example``) takes it for missing, which loses class 0. 4. A
+real-valued label is a float even where a file holds whole numbers: prices without cents are no class numbers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -35,6 +37,13 @@ class _RecordExecutor(BaseExampleGenExecutor):
     """What the three formats share."""
 
     FORMAT = ""  # The format's name in messages.
+
+    def GetInputSourceToExamplePTransform(self) -> Any:
+        """The reader, and behind it the label as a float where it is a real value."""
+        return partial(_ReadExamples, self._reader())
+
+    def _reader(self) -> Any:
+        return super().GetInputSourceToExamplePTransform()
 
     def Do(
         self,
@@ -71,8 +80,34 @@ class ParquetExecutor(_RecordExecutor):
 
     FORMAT = "Parquet"
 
-    def GetInputSourceToExamplePTransform(self) -> beam.PTransform:
+    def _reader(self) -> Any:
         return _ParquetToExample
+
+
+class _ReadExamples(beam.PTransform):
+    """A reader of one split, followed by :func:`with_real_label` where the config names such a label."""
+
+    def __init__(self, reader: Any, exec_properties: dict[str, Any], split_pattern: str) -> None:
+        super().__init__()
+        self._reader = reader(exec_properties, split_pattern)
+        self._real_label = exec_properties.get("real_label", "")
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        examples = pipeline | "Read" >> self._reader
+        if not self._real_label:
+            return examples
+        return examples | "RealLabel" >> beam.Map(with_real_label, self._real_label)
+
+
+def with_real_label(example: tf.train.Example, label: str) -> tf.train.Example:
+    """The example with whole numbers of the feature ``label`` as floats; text and missing values stay for the schema to refuse."""
+    if label not in example.features.feature or example.features.feature[label].WhichOneof("kind") != "int64_list":
+        return example
+    changed = tf.train.Example()
+    changed.CopyFrom(example)
+    values = example.features.feature[label].int64_list.value
+    changed.features.feature[label].float_list.value[:] = [float(value) for value in values]
+    return changed
 
 
 @beam.ptransform_fn

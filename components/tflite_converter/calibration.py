@@ -29,6 +29,7 @@ from edgeproof_edge.errors import InputError
 from edgeproof_edge.tensors import TensorSpec
 from numpy.typing import NDArray
 
+from components.buckets import bucket_names, bucket_positions, quantile_edges
 from components.errors import CalibrationError
 from components.npz import read_arrays
 from components.saved_model import bind_inputs
@@ -44,6 +45,9 @@ RANGE_SHARE = Fraction(1, 2)
 #: Limits of a pool read from a split, so that memory stays bounded whatever the size of the split.
 MAX_POOL_ROWS = 5000
 MAX_POOL_BYTES = 256 * 2**20
+
+#: Strata of real-valued labels: tenths of 500 examples are as large as the strata of ten classes.
+NUM_LABEL_STRATA = 10
 
 LABELS_ARRAY = "y"
 ALL_ROWS = "all"
@@ -219,6 +223,21 @@ def _class_labels(labels: NDArray[Any] | None) -> tuple[NDArray[Any] | None, tup
     return None, (
         f"labels of shape {list(labels.shape)}, {labels.dtype}, are no class ids: rows were drawn without strata",
     )
+
+
+def stratified_by_value(pool: CalibrationPool, label: str) -> CalibrationPool:
+    """A pool whose real-valued labels stratify the draw by tenths: as class ids, every price would be a stratum of its own.
+
+    Args:
+        pool: A pool with labels ``[n]``.
+        label: Their name, for the strata in the report.
+    """
+    if pool.labels is None:
+        return pool
+    edges = quantile_edges(pool.labels, NUM_LABEL_STRATA)
+    names = np.array([*bucket_names(edges), "(missing)"])
+    buckets = names[bucket_positions(pool.labels, edges)]
+    return replace(pool, labels=None, groups={**pool.groups, label: buckets})
 
 
 def check_pool_size(pool: CalibrationPool, min_samples: int) -> None:

@@ -13,7 +13,7 @@ from tfx.types import artifact_utils
 from components.errors import CalibrationError
 from components.examples import ExampleSpec, read_batches, split_files
 from components.saved_model import qat_saved_model, saved_model_dir
-from components.tflite_converter.calibration import CalibrationPool, bounded_pool
+from components.tflite_converter.calibration import CalibrationPool, bounded_pool, stratified_by_value
 from components.tflite_converter.conversion import Conversion, ConversionRequest, convert, write_conversion
 from components.tflite_converter.recipes import IoType, Recipe, parse_recipe
 from components.tflite_converter.repair.settings import AutoSettings
@@ -82,7 +82,7 @@ def _read_pool(examples: types.Artifact, recipe: Recipe, exec_properties: dict[s
             f"convert.calibration.stratify_by names {unknown[0]!r}, which no example of split {split!r} has. "
             "Correct the name, or add the feature to the data."
         )
-    return pool
+    return stratified_by_value(pool, spec.label) if spec.has_real_label else pool
 
 
 def _rows(files: list[str], spec: ExampleSpec) -> Iterator[tuple[dict[str, Any], Any, dict[str, Any]]]:

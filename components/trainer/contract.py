@@ -1,7 +1,8 @@
 """The model contract: what a model module must give, checked before any hour is spent on training.
 
 ``build_model(hyperparameters) -> tf_keras.Model`` is required: Functional or Sequential, raw tensors in (an image as 0..255, its scaling
-a layer of the graph), class probabilities or logits out. ``parse_example``, ``augment``, ``loss`` and ``optimizer`` are optional.
+a layer of the graph), class probabilities or logits out; where labels are real values, one number in their own unit.
+``parse_example``, ``augment``, ``loss`` and ``optimizer`` are optional.
 """
 
 from __future__ import annotations
@@ -46,14 +47,25 @@ def check_model(model: Any, spec: ExampleSpec, num_classes: int, source: str) ->
     """
     if len(model.outputs) != 1:
         raise ModelError(
-            f"{source}: the model has {len(model.outputs)} outputs; the gate compares one output of class scores."
+            f"{source}: the model has {len(model.outputs)} outputs; the gate compares one output"
+            + (" of one unit." if spec.has_real_label else " of class scores.")
         )
-    units = tuple(model.outputs[0].shape[1:])
+    _check_units(tuple(model.outputs[0].shape[1:]), spec, num_classes, source)
+    if spec.parse_module is None and spec.image is not None:
+        _check_image_input(model, spec, source)
+
+
+def _check_units(units: tuple[int, ...], spec: ExampleSpec, num_classes: int, source: str) -> None:
+    if spec.has_real_label:
+        if units != (1,):
+            raise ModelError(
+                f"{source}: the model's output has shape {units}, but data.label_type is value: {spec.label!r} is one real number per "
+                "example. End the model with Dense(1)."
+            )
+        return
     is_binary = num_classes == 2 and units == (1,)
     if units != (num_classes,) and not is_binary:
         raise ModelError(f"{source}: the model's output has shape {units}, but the data has {num_classes} classes.")
-    if spec.parse_module is None and spec.image is not None:
-        _check_image_input(model, spec, source)
 
 
 def _check_image_input(model: Any, spec: ExampleSpec, source: str) -> None:
@@ -72,10 +84,12 @@ def gives_probabilities(model: Any) -> bool:
     return type(last).__name__ == "Softmax" or last.get_config().get("activation") in _PROBABILITY_ACTIVATIONS
 
 
-def default_loss(model: Any) -> Any:
-    """Cross-entropy that fits the output: sparse categorical, or binary for one unit."""
+def default_loss(model: Any, *, has_real_label: bool = False) -> Any:
+    """Mean squared error of real values; of classes the cross-entropy that fits: sparse categorical, or binary for one unit."""
     import tf_keras as keras
 
+    if has_real_label:
+        return keras.losses.MeanSquaredError()
     from_logits = not gives_probabilities(model)
     if model.outputs[0].shape[-1] == 1:
         return keras.losses.BinaryCrossentropy(from_logits=from_logits)

@@ -27,7 +27,7 @@ def train(spec: TrainingSpec, train_files: Sequence[str], validation_files: Sequ
     Args:
         spec: The model's source and the knobs of training.
         train_files: TFRecord files of the train split.
-        validation_files: TFRecord files that the accuracy per epoch is reported on; never the holdout.
+        validation_files: TFRecord files that the accuracy (or error) per epoch is reported on; never the holdout.
 
     Returns:
         The fitted ``tf_keras.Model``.
@@ -66,7 +66,9 @@ def _compile(model: Any, spec: TrainingSpec) -> None:
     module = load_module(spec.module)
     make_optimizer = function_of(module, "optimizer")
     optimizer = make_optimizer(spec.hyperparameters) if make_optimizer else keras.optimizers.Adam(spec.learning_rate)
-    model.compile(optimizer, loss=getattr(module, "loss", None) or default_loss(model), metrics=["accuracy"])
+    has_real_label = spec.examples.has_real_label
+    loss = getattr(module, "loss", None) or default_loss(model, has_real_label=has_real_label)
+    model.compile(optimizer, loss=loss, metrics=["mae" if has_real_label else "accuracy"])
 
 
 def dataset(spec: TrainingSpec, files: Sequence[str], model: Any, *, is_training: bool) -> Any:

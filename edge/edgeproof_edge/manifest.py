@@ -1,9 +1,10 @@
 """The manifest of a release, `manifest.json`: what a device must know about a model before it runs it.
 
 Rules, in order: 1. a schema version this code does not know is refused. 2. Every key must be there and no other: a key
-with a meaning of its own gets a new schema version. 3. A file name is a plain name, so that no release can write
-outside its folder. 4. Ratios are text ("97/100", "0.97"), never floats. The same contract, for other languages, is
-schemas/manifest.schema.json.
+with a meaning of its own gets a new schema version. 3. A manifest has the lowest version that can say it: version 2
+where right answers were counted, version 3 where another metric decided, so that devices of before go on reading what
+they can. 4. A file name is a plain name, so that no release can write outside its folder. 5. Ratios, factors and
+errors are text ("97/100", "0.97"), never floats. The same contract, for other languages, is schemas/manifest.schema.json.
 """
 
 from __future__ import annotations
@@ -20,11 +21,21 @@ from typing import Any, TypeVar
 from edgeproof_edge.errors import InputError
 from edgeproof_edge.tensors import TensorSpec
 
+#: Right answers of a classifier.
 SCHEMA_VERSION = 2
+#: Any metric; real-valued outputs.
+SCHEMA_VERSION_3 = 3
+SCHEMA_VERSIONS = (SCHEMA_VERSION, SCHEMA_VERSION_3)
+#: The metric of version 2, which does not name it.
+TOP1 = "top1"
+#: Metrics of real-valued labels, where less is better.
+ERROR_METRICS = ("mae", "rmse")
 
 _CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_METRIC = re.compile(r"top[1-9][0-9]*|f1|auc|mae|rmse")
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?")
 _RATIO = re.compile(r"[0-9]+/[0-9]+|[0-9]+(\.[0-9]+)?")
 
 _Value = TypeVar("_Value")
@@ -81,20 +92,34 @@ class RuntimeRequirements:
 
 @dataclass(frozen=True)
 class VerdictSummary:
-    """The counts on the holdout that let the model pass.
+    """What the holdout showed, and what let the model pass.
 
     Attributes:
         num_examples: Examples of the holdout.
-        num_correct_float: Right answers of the float model.
-        num_correct_candidate: Right answers of the bytes in this release.
-        minimum_ratio: The share of the float model's right answers that was required, as exact text: "97/100" or
-            "0.97".
+        num_correct_float: Right answers of the float model; None where labels are real values.
+        num_correct_candidate: Right answers of the bytes in this release; None likewise.
+        minimum_ratio: The share of the float model's figure that was required, as exact text: "97/100" or "0.97"; None
+            for errors.
+        metric: The figure that decided: "top1", "top5" and so on (right answers), "f1", "auc", or, for real-valued
+            labels, "mae" (mean absolute error) or "rmse" (root of the mean squared error).
+        float_value: The float model's figure as decimal text, errors in the label's unit; None where right answers say it.
+        candidate_value: The same of the bytes in this release.
+        maximum_error_factor: How many times the float model's error was allowed, as exact text; None where more is better.
     """
 
     num_examples: int
-    num_correct_float: int
-    num_correct_candidate: int
-    minimum_ratio: str
+    num_correct_float: int | None
+    num_correct_candidate: int | None
+    minimum_ratio: str | None
+    metric: str = TOP1
+    float_value: str | None = None
+    candidate_value: str | None = None
+    maximum_error_factor: str | None = None
+
+    @property
+    def judges_errors(self) -> bool:
+        """Whether labels are real values and less is better."""
+        return self.metric in ERROR_METRICS
 
 
 @dataclass(frozen=True)
@@ -104,15 +129,17 @@ class GoldenVectors:
     Attributes:
         file: Name of the .npz file: arrays `input:<name>` and `output:<name>`, real-world units, batch first.
         num_examples: Rows of each array.
-        output: The output whose largest entry is the answer; it must be the same on every device.
-        minimum_margin: Smallest distance between the answer and the runner-up among the rows, in the output's units.
+        output: The output whose largest entry is the answer; it must be the same on every device. Where it is a real
+            value, the tolerance alone decides.
+        minimum_margin: Smallest distance between the answer and the runner-up among the rows, in the output's units;
+            None where the output is a real value.
         tolerance: Largest difference that kernels of another family may make, in the output's units.
     """
 
     file: str
     num_examples: int
     output: str
-    minimum_margin: float
+    minimum_margin: float | None
     tolerance: float
 
 
@@ -122,7 +149,7 @@ class Histogram:
 
     Attributes:
         name: Name of the input or output.
-        statistic: What was counted: "mean" or "deviation" of one example, or "confidence" of one answer.
+        statistic: What was counted: "mean" or "deviation" of one example, "confidence" of one answer, or its "value".
         edges: Ascending; one more bin lies below the first and one above the last.
         counts: `counts[i]` examples have `edges[i - 1] <= number < edges[i]`.
     """
@@ -140,19 +167,21 @@ class Reference:
     Attributes:
         num_examples: Examples counted.
         inputs: Per input the mean and the deviation of an example.
-        predictions: Answers per class.
-        confidence: How sure the answers were.
+        predictions: Answers per class; empty where the output is a real value.
+        confidence: How sure the answers were; None where the output is a real value.
+        values: The answers themselves where they are real values; None for classes.
     """
 
     num_examples: int
     inputs: tuple[Histogram, ...]
     predictions: tuple[int, ...]
-    confidence: Histogram
+    confidence: Histogram | None
+    values: Histogram | None = None
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """One release of a model.
+    """One release of a model; see :func:`schema_version_for` for its version.
 
     Attributes:
         model_name: Name of the model, the same in every release.
@@ -190,8 +219,9 @@ class Manifest:
 
     def __post_init__(self) -> None:
         """Checks the rules that types do not express; raises InputError naming the key."""
-        if self.schema_version != SCHEMA_VERSION:
-            raise _wrong("schema_version", f"{SCHEMA_VERSION}", self.schema_version, "Update edgeproof-edge.")
+        _check_version(self.schema_version, "Update edgeproof-edge.")
+        needed = schema_version_for(self.verdict, self.golden, self.reference)
+        _require(self.schema_version >= needed, "schema_version", f"{needed} for this verdict", self.schema_version)
         for key in ("model_name", "version", "recipe", "stack"):
             _require(bool(getattr(self, key)), key, "a text that is not empty", getattr(self, key))
         _require(self.sequence >= 1, "sequence", "an integer from 1", self.sequence)
@@ -231,6 +261,8 @@ class Manifest:
     def to_json(self) -> str:
         """The text of `manifest.json`: sorted keys, so that equal manifests are equal bytes; ends with a newline."""
         content = asdict(self)
+        if self.schema_version == SCHEMA_VERSION:
+            _drop_keys_of_version_3(content)
         content["inputs"] = [_tensor_json(entry) for entry in self.inputs]
         content["outputs"] = [_tensor_json(entry) for entry in self.outputs]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
@@ -245,8 +277,8 @@ class Manifest:
         """
         content = _object(_load(text), "")
         version = content.get("schema_version")
-        if version != SCHEMA_VERSION or isinstance(version, bool):
-            raise _wrong("schema_version", f"{SCHEMA_VERSION}", version, "Update edgeproof-edge, or check the file.")
+        _check_version(version, "Update edgeproof-edge, or check the file.")
+        is_2 = version == SCHEMA_VERSION
         reader = _Reader(content, "")
         manifest = cls(
             schema_version=reader.integer("schema_version"),
@@ -261,12 +293,29 @@ class Manifest:
             recipe=reader.text("recipe"),
             stack=reader.text("stack"),
             runtime=reader.child("runtime", _read_runtime),
-            verdict=reader.child("verdict", _read_verdict),
-            golden=reader.optional_child("golden", _read_golden),
-            reference=reader.optional_child("reference", _read_reference),
+            verdict=reader.child("verdict", _read_verdict if is_2 else _read_verdict_3),
+            golden=reader.optional_child("golden", _read_golden if is_2 else _read_golden_3),
+            reference=reader.optional_child("reference", _read_reference if is_2 else _read_reference_3),
         )
         reader.finish()
         return manifest
+
+
+def schema_version_for(
+    verdict: VerdictSummary, golden: GoldenVectors | None = None, reference: Reference | None = None
+) -> int:
+    """The lowest schema version that can say this."""
+    is_2 = verdict.metric == TOP1 and verdict.float_value is None and verdict.candidate_value is None
+    is_2 = is_2 and (golden is None or golden.minimum_margin is not None)
+    is_2 = is_2 and (reference is None or (reference.confidence is not None and reference.values is None))
+    return SCHEMA_VERSION if is_2 else SCHEMA_VERSION_3
+
+
+def _drop_keys_of_version_3(content: dict[str, Any]) -> None:
+    for key in ("metric", "float_value", "candidate_value", "maximum_error_factor"):
+        del content["verdict"][key]
+    if content["reference"] is not None:
+        del content["reference"]["values"]
 
 
 # --- Checks -----------------------------------------------------------------------------------------------------------
@@ -281,6 +330,11 @@ def _wrong(key: str, wanted: str, found: object, remedy: str = "Publish the rele
 def _require(holds: bool, key: str, wanted: str, found: object) -> None:
     if not holds:
         raise _wrong(key, wanted, found)
+
+
+def _check_version(version: object, remedy: str) -> None:
+    if version not in SCHEMA_VERSIONS or isinstance(version, bool):
+        raise _wrong("schema_version", " or ".join(map(str, SCHEMA_VERSIONS)), version, remedy)
 
 
 def _is_utc_time(text: str) -> bool:
@@ -319,10 +373,34 @@ def _check_tensors(key: str, entries: Sequence[TensorEntry]) -> None:
 
 def _check_verdict(verdict: VerdictSummary) -> None:
     _require(verdict.num_examples >= 1, "verdict.num_examples", "an integer from 1", verdict.num_examples)
+    _require(_METRIC.fullmatch(verdict.metric) is not None, "verdict.metric", "a metric's name", verdict.metric)
+    if verdict.judges_errors:
+        _check_errors(verdict)
+        return
     for key in ("num_correct_float", "num_correct_candidate"):
         count = getattr(verdict, key)
-        _require(0 <= count <= verdict.num_examples, f"verdict.{key}", f"from 0 to {verdict.num_examples}", count)
+        holds = count is not None and 0 <= count <= verdict.num_examples
+        _require(holds, f"verdict.{key}", f"from 0 to {verdict.num_examples}", count)
     _require(_is_ratio(verdict.minimum_ratio), "verdict.minimum_ratio", 'text like "97/100"', verdict.minimum_ratio)
+    _require_absent(verdict, "maximum_error_factor")
+    for key in ("float_value", "candidate_value"):
+        value = getattr(verdict, key)
+        _require(value is None or _is_decimal(value), f"verdict.{key}", 'text like "0.97", or null', value)
+
+
+def _check_errors(verdict: VerdictSummary) -> None:
+    _require_absent(verdict, "num_correct_float", "num_correct_candidate", "minimum_ratio")
+    for key in ("float_value", "candidate_value"):
+        value = getattr(verdict, key)
+        _require(value is not None and _is_decimal(value), f"verdict.{key}", 'text like "12.5"', value)
+    factor = verdict.maximum_error_factor
+    _require(_is_ratio(factor), "verdict.maximum_error_factor", 'text like "103/100"', factor)
+
+
+def _require_absent(verdict: VerdictSummary, *keys: str) -> None:
+    for key in keys:
+        value = getattr(verdict, key)
+        _require(value is None, f"verdict.{key}", f"null for the metric {verdict.metric}", value)
 
 
 def _check_golden(golden: GoldenVectors, manifest: Manifest) -> None:
@@ -333,13 +411,15 @@ def _check_golden(golden: GoldenVectors, manifest: Manifest) -> None:
     _require(golden.output in outputs, "golden.output", f"one of {outputs}", golden.output)
     for key in ("minimum_margin", "tolerance"):
         value = getattr(golden, key)
-        _require(0.0 <= value < float("inf"), f"golden.{key}", "a number from 0", value)
+        _require(value is None or 0.0 <= value < float("inf"), f"golden.{key}", "a number from 0", value)
 
 
 def _check_reference(reference: Reference) -> None:
     _require(reference.num_examples >= 1, "reference.num_examples", "an integer from 1", reference.num_examples)
     histograms = {f"reference.inputs[{index}]": histogram for index, histogram in enumerate(reference.inputs)}
-    for place, histogram in {**histograms, "reference.confidence": reference.confidence}.items():
+    answers = {"reference.confidence": reference.confidence, "reference.values": reference.values}
+    histograms |= {place: histogram for place, histogram in answers.items() if histogram is not None}
+    for place, histogram in histograms.items():
         edges, counts = histogram.edges, histogram.counts
         _require(
             bool(histogram.name and histogram.statistic), f"{place}.name", "texts that are not empty", histogram.name
@@ -350,8 +430,12 @@ def _check_reference(reference: Reference) -> None:
     _require(all(count >= 0 for count in reference.predictions), "reference.predictions", "integers from 0", None)
 
 
-def _is_ratio(text: str) -> bool:
-    if _RATIO.fullmatch(text) is None:
+def _is_decimal(text: str) -> bool:
+    return _DECIMAL.fullmatch(text) is not None
+
+
+def _is_ratio(text: str | None) -> bool:
+    if text is None or _RATIO.fullmatch(text) is None:
         return False
     try:
         Fraction(text)
@@ -430,6 +514,10 @@ class _Reader:
     def integer(self, key: str) -> int:
         return _as_integer(self.take(key), self.at(key))
 
+    def optional_integer(self, key: str) -> int | None:
+        value = self.take(key)
+        return None if value is None else _as_integer(value, self.at(key))
+
     def number(self, key: str) -> float:
         return _as_number(self.take(key), self.at(key))
 
@@ -455,9 +543,7 @@ class _Reader:
     def finish(self) -> None:
         if self._content:
             unknown = ", ".join(self.at(key) for key in sorted(self._content))
-            raise InputError(
-                f"manifest: unknown key {unknown} in schema version {SCHEMA_VERSION}. Update edgeproof-edge."
-            )
+            raise InputError(f"manifest: unknown key {unknown} in this schema version. Update edgeproof-edge.")
 
 
 def _read_object(value: Any, place: str, read: Callable[[_Reader], _Value]) -> _Value:
@@ -508,6 +594,16 @@ def _read_golden(reader: _Reader) -> GoldenVectors:
     )
 
 
+def _read_golden_3(reader: _Reader) -> GoldenVectors:
+    return GoldenVectors(
+        file=reader.text("file"),
+        num_examples=reader.integer("num_examples"),
+        output=reader.text("output"),
+        minimum_margin=reader.optional_number("minimum_margin"),
+        tolerance=reader.number("tolerance"),
+    )
+
+
 def _read_histogram(reader: _Reader) -> Histogram:
     return Histogram(
         name=reader.text("name"),
@@ -526,12 +622,35 @@ def _read_reference(reader: _Reader) -> Reference:
     )
 
 
+def _read_reference_3(reader: _Reader) -> Reference:
+    return Reference(
+        num_examples=reader.integer("num_examples"),
+        inputs=reader.objects("inputs", _read_histogram),
+        predictions=reader.items("predictions", _as_integer),
+        confidence=reader.optional_child("confidence", _read_histogram),
+        values=reader.optional_child("values", _read_histogram),
+    )
+
+
 def _read_verdict(reader: _Reader) -> VerdictSummary:
     return VerdictSummary(
         num_examples=reader.integer("num_examples"),
         num_correct_float=reader.integer("num_correct_float"),
         num_correct_candidate=reader.integer("num_correct_candidate"),
         minimum_ratio=reader.text("minimum_ratio"),
+    )
+
+
+def _read_verdict_3(reader: _Reader) -> VerdictSummary:
+    return VerdictSummary(
+        num_examples=reader.integer("num_examples"),
+        num_correct_float=reader.optional_integer("num_correct_float"),
+        num_correct_candidate=reader.optional_integer("num_correct_candidate"),
+        minimum_ratio=reader.optional_text("minimum_ratio"),
+        metric=reader.text("metric"),
+        float_value=reader.optional_text("float_value"),
+        candidate_value=reader.optional_text("candidate_value"),
+        maximum_error_factor=reader.optional_text("maximum_error_factor"),
     )
 
 

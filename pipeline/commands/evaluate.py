@@ -48,9 +48,13 @@ _METRICS = ("top1", "topk", "f1", "auc", "mae", "rmse")
     "slices",
     multiple=True,
     metavar="NAME[:EDGE,EDGE]",
-    help="Cut by label, brightness, or an array of DATA, in buckets where edges are given. May be given again.",
+    help="Cut by label (real values: in quarters), brightness, or an array of DATA, in buckets where edges are given. May be given "
+    "again.",
 )
 @click.option("--slice-min-ratio", help="Ratio that every slice must keep.  [default: off]")
+@click.option(
+    "--slice-max-error-factor", help="For mae and rmse: error factor that every slice must keep.  [default: off]"
+)
 @click.option("--class-min-ratio", help="Ratio that every class must keep.  [default: off]")
 @click.option(
     "--champion", type=click.Path(path_type=Path), help="The .tflite file released now; the new one must be no worse."
@@ -127,6 +131,7 @@ def _rules(
     min_examples: int,
     confidence: str | None,
     slice_min_ratio: str | None,
+    slice_max_error_factor: str | None,
     class_min_ratio: str | None,
     max_size_ratio: str | None,
     max_latency_ratio: str | None,
@@ -142,6 +147,7 @@ def _rules(
         maximum_error_factor=max_error_factor,
         confidence=confidence,
         slice_minimum_ratio=slice_min_ratio,
+        slice_maximum_error_factor=slice_max_error_factor,
         class_minimum_ratio=class_min_ratio,
         champion_minimum_ratio="1" if champion else None,
         maximum_size_ratio=max_size_ratio,

@@ -534,6 +534,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _kept(release: Release) -> str:
+    if release.candidate_value is not None:
+        return f"{release.metric} {release.candidate_value}, float {release.float_value}, on {release.num_examples}"
     return f"keeps {release.num_correct_candidate} / {release.num_correct_float} right of {release.num_examples}"
 
 

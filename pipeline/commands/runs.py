@@ -30,7 +30,7 @@ MAX_VALUE = 60
 @json_option
 @click.pass_context
 def command(context: click.Context, config: str | None, as_json: bool) -> None:
-    """List past runs: when, why, on which data, float and int8 accuracy, their ratio, the verdict, the release."""
+    """List past runs: when, why, on which data, float and int8 accuracy (or error), their ratio, the verdict, the release."""
     context.obj = config
     if context.invoked_subcommand is not None:
         return
@@ -95,9 +95,9 @@ def runs_table(runs: list[Run]) -> str:
             str(run.number),
             f"{run.started:%Y-%m-%d %H:%M}",
             run.pipeline,
-            _percent(run.float_accuracy),
-            f"{_percent(run.candidate_accuracy)} {run.recipe or ''}".strip(),
-            _percent(run.ratio),
+            _figure(run, run.float_accuracy, run.float_error),
+            f"{_figure(run, run.candidate_accuracy, run.candidate_error)} {run.recipe or ''}".strip(),
+            _percent(run.ratio) if run.metric is None else _factor(run.ratio),
             run.verdict or run.state,
             run.release or "-",
             run.data or "-",
@@ -114,6 +114,15 @@ def differences_table(first: Run, second: Run, differences: tuple[Difference, ..
         return f"runs {first.number} and {second.number} are the same in every setting and result"
     header = ("", f"run {first.number}", f"run {second.number}")
     return _aligned([header, *((found.what, _short(found.first), _short(found.second)) for found in differences)])
+
+
+def _figure(run: Run, accuracy: float | None, error: float | None) -> str:
+    return _percent(accuracy) if error is None else f"{run.metric} {error:.6g}"
+
+
+def _factor(factor: float | None) -> str:
+    """Rounded up, as the gate does: 1.0301 is not 1.03."""
+    return "-" if factor is None else f"x{math.ceil(10_000 * factor - 1e-6) / 10_000:.4f}"
 
 
 def _percent(share: float | None) -> str:

@@ -59,6 +59,8 @@ AS_CLOSE = 1.25
 #: by itself, and may then grow by a tenth.
 MAX_ISLAND_SIZE = 0.5
 ISLAND_GROWTH = 1.1
+#: In models of a few kilobytes the names and tensors of an island's casts alone are more than a tenth: some 400 bytes each.
+ISLAND_BYTES = 2048
 #: Share of the operators that may compute in float: beyond it the model is a float model with int8 islands.
 MAX_FLOAT_SHARE = 0.5
 #: Rows that bias correction averages over.
@@ -581,7 +583,9 @@ class _Ladder:
         """Why a model with float islands is not worth having; "" where it is."""
         if not proposal.freed:
             return ""
-        allowed = max(MAX_ISLAND_SIZE * len(self._request.float_model), ISLAND_GROWTH * len(self._candidates[0].model))
+        int8_bytes = len(self._candidates[0].model)
+        growth = max(ISLAND_GROWTH * int8_bytes, int8_bytes + ISLAND_BYTES)
+        allowed = max(MAX_ISLAND_SIZE * len(self._request.float_model), growth)
         if inspection.size_bytes > allowed:
             return f"{inspection.size_bytes} bytes; float islands may take {allowed:.0f}"
         num_computing = sum(use.count for use in inspection.operators if use.name not in _CASTS)
