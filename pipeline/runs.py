@@ -183,7 +183,9 @@ def _settings(run: Run, name: str) -> Mapping[str, str]:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return None if value is None else str(value)
+    return f"{value:.6g}" if 0 < abs(value) < 1e-3 else f"{value:.6f}"  # errors have a unit of their own
 
 
 def _open(file: Path) -> Any:
@@ -215,8 +217,8 @@ def _read_run(store: Any, context: Any, number: int) -> Run:
         float_accuracy=_property(evaluation, "float_accuracy"),
         candidate_accuracy=_property(evaluation, "candidate_accuracy"),
         metric=_property(evaluation, "metric"),
-        float_error=_property(evaluation, "float_error"),
-        candidate_error=_property(evaluation, "candidate_error"),
+        float_error=_error(evaluation, "float"),
+        candidate_error=_error(evaluation, "candidate"),
         ratio=_ratio(evaluation),
         verdict=_verdict(outputs.get("ModelBlessing")),
         release=_property(pushed, "pushed_version") if _property(pushed, "pushed") else None,
@@ -322,9 +324,17 @@ def _ratio(evaluation: Any) -> float | None:
         ratio = json.loads(report.read_text(encoding="utf-8")).get("ratio")
         if ratio is not None:
             return float(ratio["decimal"])
-    kind = "accuracy" if _property(evaluation, "metric") is None else "error"
-    of_float, of_candidate = (_property(evaluation, f"{of}_{kind}") for of in ("float", "candidate"))
+    if _property(evaluation, "metric") is not None:
+        of_float, of_candidate = _error(evaluation, "float"), _error(evaluation, "candidate")
+    else:
+        of_float, of_candidate = _property(evaluation, "float_accuracy"), _property(evaluation, "candidate_accuracy")
     return of_candidate / of_float if of_float and of_candidate is not None else None
+
+
+def _error(evaluation: Any, of: str) -> float | None:
+    """An error in the label's unit; it is kept as text, because MLMD keeps six decimals of a number."""
+    text = _property(evaluation, f"{of}_error")
+    return None if text is None else float(text)
 
 
 def _verdict(blessing: Any) -> str | None:

@@ -210,7 +210,7 @@ def describe_evaluation(evaluation: Artifact, report: GateReport) -> None:
         of_float, of_candidate = report.errors[0].of(report.metric.name)
         for name, error in (("float_error", of_float), ("candidate_error", of_candidate)):
             if error is not None:
-                evaluation.set_float_custom_property(name, error)
+                evaluation.set_string_custom_property(name, repr(error))  # MLMD keeps six decimals of a float
     if counts is None or counts.num_examples <= 0:
         return
     evaluation.set_int_custom_property("num_examples", counts.num_examples)

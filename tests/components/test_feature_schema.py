@@ -121,3 +121,12 @@ def test_making_a_schema_imports_no_tensorflow() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_real_label_is_a_finite_float() -> None:
+    spec = ExampleSpec(label="price", label_dtype="float32", features=(TensorFeature("x"),))
+    label = _features(feature_schema(spec, num_classes=0))["price"]
+    assert label.type == schema_pb2.FLOAT
+    assert (label.float_domain.disallow_nan, label.float_domain.disallow_inf) == (True, True)
+    assert label.presence.min_fraction == 1
+    assert label.WhichOneof("domain_info") == "float_domain"

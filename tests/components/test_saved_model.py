@@ -112,3 +112,12 @@ def test_any_number_of_rows_is_predicted(save: Callable[..., Path], batch: int |
     model = FloatModel.load(save("edge", batch=batch))
     rows = np.arange(20, dtype=np.float32).reshape(10, 2)
     np.testing.assert_array_equal(model.predict({"x": rows})["y"], rows * 2)
+
+
+def test_a_column_of_a_table_fits_an_input_of_one_number() -> None:
+    column = np.arange(3.0, dtype=np.float32)
+    found = bind_inputs({"miles": column}, (TensorSpec("miles", (-1, 1), "float32"),))["miles"]
+    assert found.tolist() == [[0.0], [1.0], [2.0]]
+    assert bind_inputs({"miles": column}, (TensorSpec("miles", (-1,), "float32"),))["miles"].shape == (3,)
+    with pytest.raises(InputError, match="wants shape"):
+        bind_inputs({"miles": column}, (TensorSpec("miles", (-1, 2), "float32"),))

@@ -21,6 +21,7 @@ from edgeproof_edge.manifest import (
     RuntimeRequirements,
     TensorEntry,
     VerdictSummary,
+    schema_version_for,
 )
 from edgeproof_edge.tensors import TensorSpec
 
@@ -52,10 +53,19 @@ MANIFEST = Manifest(
         Histogram("scores", "confidence", (0.5,), (1, 9)),
     ),
 )
+ERRORS = VerdictSummary(1108, None, None, None, "mae", "1.10818062", "1.11493077", "103/100")
+OF_VALUES = dataclasses.replace(
+    MANIFEST,
+    labels=(),
+    verdict=ERRORS,
+    golden=GoldenVectors("golden.npz", 32, "scores", None, 0.09),
+    reference=Reference(10, (), (), None, Histogram("scores", "value", (0.5,), (1, 9))),
+    schema_version=3,
+)
 
 
-def changed(change: Callable[[dict[str, Any]], object]) -> str:
-    content = json.loads(MANIFEST.to_json())
+def changed(change: Callable[[dict[str, Any]], object], manifest: Manifest = MANIFEST) -> str:
+    content = json.loads(manifest.to_json())
     change(content)
     return json.dumps(content)
 
@@ -71,6 +81,13 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
             id="options-left-out",
         ),
         pytest.param(dataclasses.replace(MANIFEST, verdict=VerdictSummary(1, 1, 1, "0.97")), id="ratio-as-decimal"),
+        pytest.param(OF_VALUES, id="version-3-of-a-real-value"),
+        pytest.param(
+            dataclasses.replace(
+                MANIFEST, schema_version=3, verdict=VerdictSummary(9, 8, 8, "0.97", "f1", "0.9", "0.89")
+            ),
+            id="version-3-of-another-metric",
+        ),
     ],
 )
 def test_round_trip_and_schema(manifest: Manifest) -> None:
@@ -123,7 +140,7 @@ def test_a_missing_key_is_named(path: tuple[str | int, ...]) -> None:
 @pytest.mark.parametrize(
     ("change", "key"),
     [
-        pytest.param(lambda c: c.update(schema_version=3), "schema_version", id="schema-version-of-tomorrow"),
+        pytest.param(lambda c: c.update(schema_version=4), "schema_version", id="schema-version-of-tomorrow"),
         pytest.param(lambda c: c.update(schema_version=True), "schema_version", id="schema-version-true"),
         pytest.param(lambda c: c.update(rollout=10), "rollout", id="unknown-key"),
         pytest.param(lambda c: c["verdict"].update(p=1), r"verdict\.p", id="unknown-inner-key"),
@@ -223,3 +240,38 @@ def test_a_file_is_found_by_name() -> None:
     assert MANIFEST.file("model.tflite").size_bytes == 43512
     with pytest.raises(InputError, match="float"):
         MANIFEST.file("float.tflite")
+
+
+def test_what_version_2_can_say_stays_version_2() -> None:
+    assert schema_version_for(MANIFEST.verdict, MANIFEST.golden, MANIFEST.reference) == 2
+    assert schema_version_for(OF_VALUES.verdict) == 3
+    assert set(json.loads(MANIFEST.to_json())["verdict"]) == set(SCHEMA["$defs"]["verdict"]["required"])
+    for part in ("verdict", "golden", "reference"):
+        with pytest.raises(InputError, match="schema_version"):
+            dataclasses.replace(MANIFEST, **{part: getattr(OF_VALUES, part)})
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        pytest.param(lambda c: c["verdict"].update(num_correct_float=1), "num_correct_float", id="right-answers"),
+        pytest.param(lambda c: c["verdict"].update(minimum_ratio="0.97"), "minimum_ratio", id="ratio-of-errors"),
+        pytest.param(lambda c: c["verdict"].update(maximum_error_factor=None), "maximum_error_factor", id="no-factor"),
+        pytest.param(lambda c: c["verdict"].update(candidate_value=1.1), "candidate_value", id="error-as-float"),
+        pytest.param(lambda c: c["verdict"].update(float_value="1e-3"), "float_value", id="error-with-exponent"),
+        pytest.param(lambda c: c["verdict"].update(metric="mse"), "metric", id="unknown-metric"),
+        pytest.param(lambda c: c["verdict"].update(metric="top1"), "num_correct_float", id="no-right-answers"),
+        pytest.param(lambda c: c["verdict"].pop("metric"), "metric", id="no-metric"),
+        pytest.param(lambda c: c["golden"].update(minimum_margin=-1), "minimum_margin", id="negative-margin"),
+        pytest.param(lambda c: c["reference"]["values"].update(edges="a"), r"values\.edges", id="edges-as-text"),
+        pytest.param(lambda c: c["reference"].pop("values"), "values", id="no-values"),
+        pytest.param(lambda c: c.update(schema_version=2), "num_correct_float", id="version-2"),
+    ],
+)
+def test_a_wrong_value_of_version_3_is_named_and_refused_by_the_schema(
+    change: Callable[[dict[str, Any]], object], key: str
+) -> None:
+    text = changed(change, OF_VALUES)
+    with pytest.raises(InputError, match=key):
+        Manifest.from_json(text)
+    assert not VALIDATOR.is_valid(json.loads(text))

@@ -87,7 +87,11 @@ def test_every_path_key_is_found() -> None:
         ),
         pytest.param(["model.module=null"], "found none", id="no-model"),
         pytest.param(["data.image=null"], "needs image: {height, width, channels}", id="image-folder-without-size"),
-        pytest.param(["data.format=csv"], "csv data needs class_names, or num_classes", id="records-without-classes"),
+        pytest.param(
+            ["data.format=csv"],
+            "csv data needs class_names or num_classes, or label_type: value",
+            id="records-without-classes",
+        ),
         pytest.param(["data.group_by=("], "regular expression with one group", id="broken-group-by"),
         pytest.param(["name=My Model"], "name: String should match pattern", id="name-with-a-space"),
         pytest.param(["data.image.width.x=1"], "width is not a section", id="override-through-a-number"),
@@ -147,7 +151,13 @@ def test_the_examples_configs_are_valid(example: str) -> None:
 @pytest.mark.parametrize(
     ("gate", "reason"),
     [
-        pytest.param({"metric": "mae"}, "edgeproof evaluate --metric mae", id="regression"),
+        pytest.param(
+            {"metric": "mae"}, "mae is for real-valued labels, and data.label_type is class", id="error-of-classes"
+        ),
+        pytest.param({"max_error_factor": 2}, "metric top1 has no max_error_factor; remove it", id="factor-of-classes"),
+        pytest.param(
+            {"slices": [{"by": "label", "buckets": [3]}]}, "buckets of the label, which is", id="class-buckets"
+        ),
         pytest.param({"metric": "auc", "confidence": 0.95}, "no confidence bound for metric auc", id="bound-of-auc"),
         pytest.param({"slices": [{"by": "label", "feature": "site"}]}, "either by", id="two-sources"),
         pytest.param({"slices": [{"feature": "age", "buckets": [9, 3]}]}, "must rise", id="falling-edges"),
@@ -182,3 +192,60 @@ def test_the_gates_rules_reach_the_evaluator_exactly(tmp_path: Path) -> None:
     assert [str(value) for value in found] == ["197/200", "19/20", "9/10", "4/5"]
     assert [spec.name for spec in gate_slices(config)] == ["label", "age"]
     assert [spec.name for spec in gate_slices(load_config(write(tmp_path)))] == ["label", "brightness"]
+
+
+TABLE = {
+    "format": "csv",
+    "path": "rides",
+    "label": "fare",
+    "label_type": "value",
+    "features": {"miles": {}, "seconds": {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "others", "reason"),
+    [
+        pytest.param({}, {"gate": {}}, "label_type is value, and gate.metric top1 is for classes; set", id="no-metric"),
+        pytest.param({"num_classes": 3}, {}, "label_type value has no classes; remove num_classes", id="classes"),
+        pytest.param({"class_names": ["a", "b"]}, {}, "no classes; remove class_names", id="class-names"),
+        pytest.param({"label": "miles"}, {}, "the label 'miles' is among the features", id="label-among-features"),
+        pytest.param({"label_type": "number"}, {}, "label_type: Input should be 'class' or 'value'", id="unknown-type"),
+        pytest.param(
+            {}, {"gate": {"metric": "rmse", "min_ratio": 0.9}}, "rmse has no min_ratio; remove it", id="ratio"
+        ),
+        pytest.param(
+            {},
+            {"gate": {"metric": "mae", "class_min_ratio": 0.9, "slice_min_ratio": 0.9}},
+            "mae has no class_min_ratio, slice_min_ratio; remove them",
+            id="two-ratios",
+        ),
+        pytest.param(
+            {}, {"gate": {"metric": "mae", "max_error_factor": 0.9}}, "greater than or equal to 1", id="below-1"
+        ),
+        pytest.param({}, {"train": {"qat": "on"}}, "train.qat counts right answers", id="qat"),
+    ],
+)
+def test_a_value_is_no_class(tmp_path: Path, data: dict[str, object], others: dict[str, object], reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, data={**TABLE, **data}, **{"gate": {"metric": "mae"}, **others}))
+    assert reason in str(caught.value)
+
+
+def test_an_image_folder_has_classes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="labels are its folders, which are classes"):
+        load_config(write(tmp_path), ["data.label_type=value", "gate.metric=mae"])
+
+
+def test_real_values_reach_every_component(tmp_path: Path) -> None:
+    from pipeline.description import describe_data, gate_rules, gate_slices
+
+    gate = {"metric": "rmse", "max_error_factor": 1.05, "slice_max_error_factor": 1.25, "confidence": 0.95}
+    (tmp_path / "model.py").write_text("")
+    config = load_config(write(tmp_path, data=TABLE, gate=gate))
+    data, rules = describe_data(config), gate_rules(config.gate)
+    assert (data.examples.has_real_label, data.examples.label, data.num_classes) == (True, "fare", 0)
+    assert (str(rules.maximum_error_factor), str(rules.slice_maximum_error_factor)) == ("21/20", "5/4")
+    assert [spec.name for spec in gate_slices(config)] == ["label"]
+    default = gate_rules(load_config(write(tmp_path, data=TABLE, gate={"metric": "mae"})).gate)
+    assert str(default.maximum_error_factor) == "103/100"

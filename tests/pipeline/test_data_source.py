@@ -391,3 +391,38 @@ def test_kubeflow_resolves_spans_for_every_format(tmp_path: Path) -> None:
         component = example_gen(data, code_version="1")
         assert isinstance(component, FileBasedExampleGen)
         assert component.driver_class is FileBasedDriver
+
+
+# Real-valued labels
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        pytest.param("dear", "the label 'price' is 'dear' in line 3 of", id="text"),
+        pytest.param("", "the label 'price' is nothing in line 3 of", id="missing"),
+        pytest.param("nan", "the label 'price' is 'nan' in line 3 of", id="nan"),
+        pytest.param("inf", "the label 'price' is 'inf' in line 3 of", id="infinite"),
+    ],
+)
+def test_a_label_that_is_no_number_is_named_with_its_line(tmp_path: Path, cell: str, reason: str) -> None:
+    _touch(tmp_path / "a.csv", f"x, price\n1,2.5\n2,{cell}\n".encode())
+    config = _config(tmp_path, format="csv", label="price", label_type="value", num_classes=None)
+    with pytest.raises(DataError, match=reason):
+        preflight(config)
+    _touch(tmp_path / "a.csv", b"x, price\n1,2.5\n2,3\n")
+    preflight(config)
+
+
+def test_a_parquet_label_of_text_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    config = _config(tmp_path, format="parquet", label="price", label_type="value", num_classes=None)
+    for values, is_good in (["1.5", "2"], False), ([1, 2], True), ([1.5, 2.0], True):
+        pyarrow.parquet.write_table(pyarrow.table({"x": [0.1, 0.2], "price": values}), tmp_path / "a.parquet")
+        if is_good:
+            preflight(config)
+        else:
+            with pytest.raises(DataError, match="the label 'price' is a column of string"):
+                preflight(config)

@@ -168,3 +168,18 @@ def test_the_commands_print_tables_and_json(workspace: Path, monkeypatch: pytest
 def test_no_runs_say_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="edgeproof run CONFIG"):
         read_runs(tmp_path)
+
+
+def test_errors_stand_in_their_own_unit(tmp_path: Path) -> None:
+    from pipeline.commands.runs import runs_table
+
+    recorder = Recorder(tmp_path / "fares")
+    outputs = outputs_of(0)
+    errors = {"metric": "mae", "float_error": "1.5e-09", "candidate_error": "1.53001e-09", "num_examples": 1000}
+    recorder.run(settings_of(3), {**outputs, "Evaluator": ("ModelEvaluation", errors)})
+    (run,) = read_runs(recorder.workspace)
+    assert (run.metric, run.float_accuracy) == ("mae", None)
+    table = runs_table([run])
+    assert "mae 1.5e-09 " in table
+    assert "mae 1.53001e-09 int8" in table
+    assert "x1.0201" in table  # rounded up: what was kept is never overstated

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -140,8 +141,20 @@ class Bench:
         split.mkdir(parents=True)
         if self.expected is not None:
             record = statistics_pb2.DatasetFeatureStatisticsList()
-            record.datasets.add(num_examples=self.expected)
+            dataset = record.datasets.add(num_examples=self.expected)
+            if self.labels.dtype.kind == "f":
+                self.add_quantiles(dataset.features.add())
             (split / "FeatureStats.pb").write_bytes(record.SerializeToString())
+
+    def add_quantiles(self, feature: Any) -> None:
+        """Tenths of the labels, as StatisticsGen writes them."""
+        from tensorflow_metadata.proto.v0 import statistics_pb2
+
+        feature.path.step.append("label")
+        histogram = feature.num_stats.histograms.add(type=statistics_pb2.Histogram.QUANTILES)
+        edges = np.quantile(self.labels, np.linspace(0, 1, 11))
+        for low, high in pairwise(edges):
+            histogram.buckets.add(low_value=low, high_value=high, sample_count=len(self.labels) / 10)
 
     def artifact(self, kind: str, folder: str) -> Any:
         from tfx.types import standard_artifacts
@@ -738,9 +751,9 @@ def test_a_regression_is_judged_by_its_error(tmp_path: Path, models: Models, sha
     bench.features = {"site": [b"a" if n % 2 else b"b" for n in range(len(ROWS))]}
     bench.properties = {
         "rules": GateRules.from_text(metric="mae").to_json(),
-        "slices": slices_to_json((SliceSpec(SliceBy.FEATURE, "site"),)),
+        "slices": slices_to_json((SliceSpec(SliceBy.FEATURE, "site"), SliceSpec(SliceBy.LABEL))),
         "num_classes": 0,
-        "example_spec": ExampleSpec(features=SPEC.features).to_json(),
+        "example_spec": ExampleSpec(label_dtype="float32", features=SPEC.features).to_json(),
     }
     file = convert(saved_model, tmp_path / "int8.tflite", clouds(200, seed=6)[0] * share)
     outcome = bench.run(file)
@@ -749,5 +762,10 @@ def test_a_regression_is_judged_by_its_error(tmp_path: Path, models: Models, sha
     assert report.counts is None
     expected = np.abs(interpreted_by_hand(file, ROWS)[:, 0].astype(np.float64) - labels).mean()
     assert report.errors[0].mean_absolute_error_candidate == pytest.approx(expected, rel=1e-6)
-    assert [(part.value, part.num_examples) for part in report.errors] == [("", 600), ("a", 300), ("b", 300)]
+    of_label = [part.num_examples for part in report.errors if part.name == "label"]
+    assert sum(of_label) == 600
+    assert of_label == pytest.approx([150] * 4, abs=5)  # quarters, from the quantiles of the statistics
+    others = [part for part in report.errors if part.name != "label"]
+    assert [(part.value, part.num_examples) for part in others] == [("", 600), ("a", 300), ("b", 300)]
     assert outcome.evaluation.get_int_custom_property("num_examples") == 600
+    assert float(outcome.evaluation.get_string_custom_property("candidate_error")) == pytest.approx(expected, rel=1e-6)

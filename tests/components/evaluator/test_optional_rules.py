@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from edgeproof_edge.errors import InputError
 
 from components.evaluator.counts import Counts
+from components.evaluator.deviations import compare_numbers, slice_deviations
 from components.evaluator.gate import Setting, Verdict, judge
 from components.evaluator.kernel_check import KernelAgreement
 from components.evaluator.metric import Metric
@@ -221,3 +223,41 @@ def test_all_rules_survive_json() -> None:
     )
     assert GateRules.from_json(rules.to_json()) == rules
     assert rules.answers_ranked == 3
+
+
+def tally_of_errors(night_factor: float, num_nights: int = 200) -> Tally:
+    """1,000 examples: a float model that errs by 1 everywhere, and a candidate that errs more at night."""
+    random = np.random.default_rng(2)
+    labels, signs = np.rint(random.normal(0, 50, 1000)), random.choice([-1.0, 1.0], 1000)
+    is_night = np.arange(1000) < num_nights
+    outputs = (labels + signs)[:, None], (labels + signs * np.where(is_night, night_factor, 1.0))[:, None]
+    clipped = np.zeros(1000, np.bool_)
+    parts = slice_deviations(labels, *outputs, clipped, is_night.astype(np.int64), 2)
+    keys = (SliceKey("domain", "day"), SliceKey("domain", "night"))
+    return Tally(errors=compare_numbers(labels, *outputs, clipped), slice_errors=dict(zip(keys, parts, strict=True)))
+
+
+@pytest.mark.parametrize("metric", [Metric.MAE, Metric.RMSE])
+@pytest.mark.parametrize(
+    ("night_factor", "num_nights", "passes"),
+    [
+        pytest.param(1.125, 200, True, id="exactly-the-factor"),
+        pytest.param(1.25, 200, False, id="more"),
+        pytest.param(1.25, 90, True, id="too-few-to-judge"),
+    ],
+)
+def test_every_large_slice_keeps_the_error_factor(
+    metric: Metric, night_factor: float, num_nights: int, passes: bool
+) -> None:
+    rules = GateRules(metric=metric, maximum_error_factor=Fraction(2), slice_maximum_error_factor=Fraction("1.125"))
+    tally, slices = tally_of_errors(night_factor, num_nights), (SliceSpec(SliceBy.FEATURE, "domain"),)
+    verdict = judge(tally, rules, Setting(1000, "int8", slices))
+    assert broken(verdict) == (set() if passes else {"slice_errors_kept"})
+    if not passes:
+        assert "slice domain = night has 1.2500 times the float model's" in reason(verdict, "slice_errors_kept")
+        assert "(1.25 / 1 on 200); required at most 1.1250 times" in reason(verdict, "slice_errors_kept")
+
+
+def test_an_error_factor_per_slice_is_for_errors() -> None:
+    with pytest.raises(InputError, match="an error factor per slice is for mae and rmse"):
+        GateRules.from_text(slice_maximum_error_factor="1.1")

@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 
 from components.errors import DataError
-from components.evaluator.page import PAGE_FILE, confusion_difference, percent, render_page, size, write_page
+from components.evaluator.page import (
+    PAGE_FILE,
+    confusion_difference,
+    error_slices,
+    percent,
+    render_page,
+    size,
+    tiles,
+    write_page,
+)
 from components.evaluator.page_charts import axis_ticks
 from components.evaluator.page_flips import read_flipped
 
@@ -381,3 +390,34 @@ def test_a_browser_shows_the_page_without_a_message_a_request_or_sideways_scroll
     found = re.search(r"<title>(\d+) of (\d+)</title>", document)
     assert found is not None
     assert int(found[1]) <= int(found[2])
+
+
+def error_record(name: str, value: str, of_float: float, of_candidate: float) -> dict[str, Any]:
+    figures = {"mean_absolute_error": (9.0, 9.0), "root_mean_squared_error": (of_float, of_candidate)}
+    errors = {
+        f"{key}_{of}": v for key, pair in figures.items() for of, v in zip(("float", "candidate"), pair, strict=True)
+    }
+    return {"name": name, "value": value, "num_examples": 300, **errors}
+
+
+def test_errors_stand_by_slice_those_that_grew_most_first(tmp_path: Path) -> None:
+    metric = {"name": "rmse", "title": "root mean squared error", "float_value": "2", "candidate_value": "2.5"}
+    errors = [
+        error_record("", "", 2.0, 2.5),
+        error_record("label", "[-inf, 6)", 1.0, 1.1),
+        error_record("label", "[6, inf)", 2.0, 3.0),
+    ]
+    report = gate_report(**NOTHING_SCORED, confusion=None, changes=[]) | {
+        "metric": metric | {"ratio": "1.562500", "required": "103/100"},
+        "errors": errors,
+    }
+    assert [(row["label"], row["factor"]) for row in error_slices(report)] == [
+        ("label: 6 and above", "1.500"),
+        ("label: below 6", "1.100"),
+    ]
+    found = {tile["name"]: (tile["value"], tile["note"]) for tile in tiles(report)}
+    assert found["times float's error"] == ("1.250", "allowed up to 1.03")  # of rmse the report has the squares' ratio
+    assert found["root mean squared error, float"] == ("2", "of 300 examples")
+    text = render_page(report, {}, {}, tmp_path / "none.npz")
+    assert "Errors by slice" in text
+    assert "Root mean squared error per slice" in text

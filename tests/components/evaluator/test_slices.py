@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from edgeproof_edge.errors import InputError
 
+from components.buckets import bucket_names
 from components.errors import DataError
 from components.evaluator import slices
 from components.evaluator.slices import (
@@ -14,12 +15,13 @@ from components.evaluator.slices import (
     SliceBy,
     SliceKey,
     SliceSpec,
-    bucket_names,
+    check_label_slices,
     count_slices,
     group_rows,
     merge_slices,
     slices_from_json,
     slices_to_json,
+    with_label_buckets,
 )
 from components.examples import MISSING_INTEGER
 
@@ -131,11 +133,10 @@ def test_slices_survive_json() -> None:
         "nonsense",
         '[{"by": "moon", "feature": "", "buckets": []}]',
         '[{"by": "feature", "feature": "", "buckets": []}]',
-        '[{"by": "label", "feature": "", "buckets": [1]}]',
         '[{"by": "feature", "feature": "age", "buckets": [2, 1]}]',
         '[{"by": "feature", "feature": "age", "buckets": []}, {"by": "feature", "feature": "age", "buckets": [1]}]',
     ],
-    ids=["no-json", "unknown", "no-feature", "label-in-buckets", "falling-edges", "twice"],
+    ids=["no-json", "unknown", "no-feature", "falling-edges", "twice"],
 )
 def test_slices_that_cannot_be_meant_are_an_error(text: str) -> None:
     with pytest.raises(InputError):
@@ -145,3 +146,22 @@ def test_slices_that_cannot_be_meant_are_an_error(text: str) -> None:
 def test_declared_slices_are_the_explicit_buckets() -> None:
     assert by("age", 18).declared_values == bucket_names([18]) == ("[-inf, 18)", "[18, inf)")
     assert by("site").declared_values == BRIGHTNESS.declared_values == ()
+
+
+def test_buckets_of_the_label_are_for_real_values() -> None:
+    buckets = SliceSpec(SliceBy.LABEL, "", (2.5, 10.0))
+    check_label_slices((buckets, LABEL), has_real_label=True)
+    with pytest.raises(InputError, match="take no buckets where labels are classes"):
+        check_label_slices((buckets,), has_real_label=False)
+    labels = np.array([[1.0], [2.5], [99.0], [np.nan]], np.float32)
+    assert sizes(buckets, labels=labels) == {"[-inf, 2.5)": 1, "[2.5, 10)": 1, "[10, inf)": 1, MISSING: 1}
+
+
+def test_a_real_label_without_buckets_gets_the_edges_or_no_slices_at_all() -> None:
+    given = SliceSpec(SliceBy.LABEL, "", (7.0,))
+    assert with_label_buckets((LABEL, by("site")), (1.0, 2.0)) == (
+        SliceSpec(SliceBy.LABEL, "", (1.0, 2.0)),
+        by("site"),
+    )
+    assert with_label_buckets((given,), (1.0, 2.0)) == (given,)
+    assert with_label_buckets((LABEL, by("site")), ()) == (by("site"),)

@@ -144,3 +144,48 @@ def test_the_evaluators_own_report_holds_every_fact() -> None:
     verdict = VerdictSummary(10_000, 9400, 9300, "97/100")
     clearance = clear(_BLESSED, report.model_dump_json().encode(), _MODEL, 7)
     assert clearance.record == GateRecord(_SHA256, "int8", "tfx116", verdict)
+
+
+_METRIC = {"required": "103/100", "float_value": "1.5", "candidate_value": "1.6"}
+_ERRORS = {
+    "num_examples": 600,
+    "mean_absolute_error_float": 1.5e-05,
+    "mean_absolute_error_candidate": 1.52e-05,
+    "root_mean_squared_error_float": 2.0,
+    "root_mean_squared_error_candidate": 2.0100000001,
+}
+
+
+@pytest.mark.parametrize(
+    ("metric", "of_float", "of_candidate"),
+    [
+        pytest.param("mae", "0.000015", "0.0000152", id="mae"),
+        pytest.param("rmse", "2.0", "2.0100000001", id="rmse"),
+    ],
+)
+def test_errors_are_cleared_in_plain_decimals(metric: str, of_float: str, of_candidate: str) -> None:
+    report = _report(metric={"name": metric, **_METRIC}, counts=None, ratio=None, errors=[_ERRORS])
+    record = clear(_BLESSED, report, _MODEL, 7).record
+    assert record is not None
+    assert record.verdict == VerdictSummary(600, None, None, None, metric, of_float, of_candidate, "103/100")
+
+
+@pytest.mark.parametrize(
+    ("metric", "values"),
+    [
+        pytest.param("top1", (None, None), id="right-answers"),
+        pytest.param("top5", (None, None), id="right-among-five"),
+        pytest.param("f1", ("1.5", "1.6"), id="another-figure"),
+    ],
+)
+def test_the_figure_that_decided_is_named(metric: str, values: tuple[str | None, str | None]) -> None:
+    record = clear(_BLESSED, _report(metric={"name": metric, **_METRIC}), _MODEL, 7).record
+    assert record is not None
+    assert record.verdict == VerdictSummary(10_000, 9400, 9300, "97/100", metric, *values)
+
+
+@pytest.mark.parametrize("errors", [None, [], [{**_ERRORS, "mean_absolute_error_candidate": None}]], ids=str)
+def test_an_accepting_report_without_its_errors_is_an_error(errors: object) -> None:
+    report = _report(metric={"name": "mae", **_METRIC}, errors=errors)
+    with pytest.raises(ReleaseError, match=r"mean_absolute_error_\w+ must be of type float"):
+        clear(_BLESSED, report, _MODEL, 7)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from edgeproof_edge.manifest import Manifest, VerdictSummary
 
 from components.errors import ReleaseError
 from components.examples import ExampleSpec
@@ -146,7 +147,27 @@ def test_the_holdout_gives_golden_vectors_and_histograms(node: _Node, tmp_path: 
     assert manifest["runtime"]["delegated_fraction"] is not None
 
 
-def _with_examples(node: _Node, tmp_path: Path) -> dict[str, Any]:
+def test_a_model_of_real_values_says_its_errors(node: _Node, tmp_path: Path) -> None:
+    arguments = _with_examples(node, tmp_path, label_dtype="float32")
+    keys = ("mean_absolute_error", "root_mean_squared_error")
+    errors = {f"{key}_{of}": 1.25 for key in keys for of in ("float", "candidate")}
+    node.report["counts"] = node.report["ratio"] = None  # type: ignore[assignment]
+    node.report["metric"] = {"name": "rmse", "required": "103/100"}
+    node.report["errors"] = [{"num_examples": 600, **errors}]  # type: ignore[assignment]
+    pushed = node.run(**arguments, class_names="[]")
+    manifest = Manifest.from_json((Path(pushed.uri) / "manifest.json").read_bytes())
+    assert manifest.schema_version == 3
+    assert manifest.verdict == VerdictSummary(600, None, None, None, "rmse", "1.25", "1.25", "103/100")
+    assert manifest.reference is not None
+    assert manifest.reference.values is not None
+    assert manifest.golden is not None
+    assert manifest.golden.minimum_margin is None
+    release = node.repository.find("dev")
+    assert (release.metric, release.candidate_value, release.num_correct_float) == ("rmse", "1.25", None)
+    assert verify(node.repository.store, node.repository.anchor).problems == ()
+
+
+def _with_examples(node: _Node, tmp_path: Path, label_dtype: str = "int64") -> dict[str, Any]:
     """Gives the node a holdout of 40 examples that fit the model."""
     import numpy as np
     import tensorflow as tf
@@ -165,12 +186,15 @@ def _with_examples(node: _Node, tmp_path: Path) -> dict[str, Any]:
                 "x": tf.train.Feature(float_list=tf.train.FloatList(value=row.ravel())),
                 "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
             }
+            if label_dtype == "float32":
+                feature["label"] = tf.train.Feature(float_list=tf.train.FloatList(value=[0.5]))
             writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
     examples = standard_artifacts.Examples()
     examples.uri, examples.id = str(tmp_path / "examples"), 11
     examples.split_names = artifact_utils.encode_split_names(["eval"])
     node.examples = [examples]
-    return {"example_spec": ExampleSpec(features=(TensorFeature("x", "float32", tuple(shape)),)).to_json()}
+    features = (TensorFeature("x", "float32", tuple(shape)),)
+    return {"example_spec": ExampleSpec(label_dtype=label_dtype, features=features).to_json()}
 
 
 def test_a_retry_publishes_nothing_new(node: _Node) -> None:

@@ -128,3 +128,32 @@ def test_equal_arrays_are_equal_bytes() -> None:
     arrays = {"b": np.arange(3), "a": np.eye(2, dtype=np.float32)}
     assert pack_arrays(arrays) == pack_arrays(dict(reversed(arrays.items())))
     assert _arrays(pack_arrays(arrays))["a"].tolist() == [[1, 0], [0, 1]]
+
+
+def test_golden_rows_of_a_real_value_are_spread_from_the_lowest_to_the_highest() -> None:
+    values = np.concatenate([np.linspace(0, 1, 300), [50.0, 100.0]])[:, None].astype(np.float32)
+    other = values.copy()
+    other[7] += 12  # beyond 24 of 256 steps
+    golden = choose_golden(
+        {"x": np.arange(302.0)[:, None]}, values, other, TensorSpec("price", (-1, 1), "float32"), None
+    )
+    assert golden is not None
+    chosen = _arrays(golden.data)["input:x"][:, 0]
+    assert len(chosen) == NUM_GOLDEN
+    assert {300, 301} <= set(chosen)
+    assert 7 not in chosen
+    assert golden.entry.minimum_margin is None
+    assert golden.entry.tolerance == pytest.approx(100 * 24 / 256)
+    assert choose_golden({"x": np.zeros((2, 1))}, values[:2], values[:2] * np.nan, OUTPUT, None) is None
+
+
+def test_a_real_value_has_a_histogram_of_its_own_and_no_classes() -> None:
+    data = (MODELS / "float32.tflite").read_bytes()
+    spec = TFLiteModel.load(data).inputs[0]
+    rows = np.random.default_rng(7).uniform(-3, 3, (300, *spec.shape[1:])).astype(np.float32)
+    observation = observe(data, [{"anything": rows}], {}, None)
+    assert observation is not None
+    reference = observation.reference
+    assert (reference.predictions, reference.confidence) == ((), None)
+    assert reference.values is not None
+    assert (reference.values.statistic, sum(reference.values.counts)) == ("value", 300)

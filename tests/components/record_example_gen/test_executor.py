@@ -62,3 +62,17 @@ def test_a_readers_failure_is_one_sentence_without_beams_traceback(text: str) ->
     assert unreadable_message(RuntimeError(text), "CSV", properties) == (
         "the files *.csv under /data cannot be read as CSV: bad row"
     )
+
+
+def test_whole_numbers_of_a_real_label_become_floats() -> None:
+    from components.record_example_gen.executor import row_to_example, with_real_label
+
+    example = row_to_example({"price": 3, "rooms": 2, "name": "a"})
+    changed = with_real_label(example, "price").features.feature
+    assert list(changed["price"].float_list.value) == [3.0]
+    assert changed["rooms"].WhichOneof("kind") == "int64_list"
+    assert (
+        example.features.feature["price"].WhichOneof("kind") == "int64_list"
+    )  # Beam forbids changing what it hands over
+    for label in ("name", "absent"):
+        assert with_real_label(example, label) is example

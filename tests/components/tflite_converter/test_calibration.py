@@ -20,6 +20,7 @@ from components.tflite_converter.calibration import (
     fit_pool,
     load_npz_pool,
     row_digests,
+    stratified_by_value,
 )
 
 IMAGE = (TensorSpec("image", (-1, 2, 2), "float32"),)
@@ -339,3 +340,12 @@ def test_groups_of_a_stream_stay_with_their_rows() -> None:
     groups = {"number": np.arange(50)}
     read = bounded_pool([(pool.inputs, None, groups)], "the stream")
     np.testing.assert_array_equal(pool.inputs["image"][read.groups["number"]], read.inputs["image"])
+
+
+def test_real_valued_labels_stratify_by_tenths_and_never_as_classes() -> None:
+    prices = np.arange(1000.0, dtype=np.float32)  # whole numbers, as class ids are
+    pool = fit_pool(stratified_by_value(make_pool(1000, prices), "price"), IMAGE)
+    assert pool.labels is None
+    strata = draw(pool, 100, seed=1).strata
+    assert [(stratum.num_distinct, stratum.num_drawn) for stratum in strata] == [(100, 10)] * 10
+    assert "price [-inf, 99.9)" in {stratum.label for stratum in strata}

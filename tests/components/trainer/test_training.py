@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -241,3 +242,50 @@ def test_a_teams_run_fn_is_held_to_its_result(tmp_path: Path, records: list[str]
     spec = TrainingSpec(EXAMPLES, 2, "v", run_fn=f"{tmp_path}/team.py:{function}", hyperparameters={"gain": 3})
     with pytest.raises(ModelError, match=message):
         run_fn(arguments(spec, records, tmp_path))
+
+
+VALUE = """
+import tf_keras as keras
+def build_model(hyperparameters):
+    return keras.Sequential([
+        keras.Input((4, 4, 1), name="image"), keras.layers.Rescaling(1 / 255),
+        keras.layers.Flatten(), keras.layers.Dense(hyperparameters.get("units", 1), name="ink")])
+"""
+
+
+def value_spec(tmp_path: Path, **changes: Any) -> TrainingSpec:
+    spec = spec_of(tmp_path, VALUE, **changes)
+    return replace(spec, examples=ExampleSpec(label_dtype="float32", image=ImageSpec(4, 4, 1)), num_classes=0)
+
+
+@pytest.mark.tfx
+def test_a_real_value_is_trained_by_its_squared_error(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from components.saved_model import FloatModel
+    from components.trainer.run_fn import run_fn
+
+    path, generator = tmp_path / "r.gz", np.random.default_rng(0)
+    images = generator.integers(0, 256, (128, 4, 4, 1)).astype(np.uint8)
+    truth = images.reshape(128, -1).mean(axis=1) / 10 - 5
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for pixels, value in zip(images, truth, strict=True):
+            features = {
+                "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[tf.io.encode_png(pixels).numpy()])),
+                "label": tf.train.Feature(float_list=tf.train.FloatList(value=[value])),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    run_fn(arguments(value_spec(tmp_path, epochs=40), [str(path)], tmp_path))
+    found = FloatModel.load(tmp_path / "served").predict({"image": images.astype(np.float32)})["ink"]
+    assert found.shape == (128, 1)
+    assert np.abs(found[:, 0] - truth).mean() < 0.5 * truth.std()
+
+
+@pytest.mark.tfx
+def test_a_real_value_needs_one_unit(tmp_path: Path) -> None:
+    from components.trainer.contract import build_model, check_model
+
+    spec = value_spec(tmp_path, hyperparameters={"units": 2})
+    assert spec.module is not None
+    with pytest.raises(ModelError, match=r"'label' is one real number per example\. End the model with Dense\(1\)"):
+        check_model(build_model(spec.module, spec.hyperparameters), spec.examples, 0, spec.module)
