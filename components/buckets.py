@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -34,7 +35,8 @@ def quantile_edges(
         cumulative_shares: For every histogram edge the share of the numbers below it, rising from 0 to 1.
 
     Returns:
-        Rising edges above the lowest number, rounded to the six digits that names of buckets show.
+        Rising edges above the lowest number and not above the highest, rounded to a hundredth of the range's magnitude: people
+        read them.
     """
     numbers = np.asarray(values, np.float64).reshape(-1)
     numbers = numbers[np.isfinite(numbers)]
@@ -42,4 +44,9 @@ def quantile_edges(
         return ()
     shares = np.arange(1, num_buckets) / num_buckets
     edges = np.quantile(numbers, shares) if cumulative_shares is None else np.interp(shares, cumulative_shares, numbers)
-    return tuple(sorted({float(f"{edge:g}") for edge in edges if edge > numbers.min()}))
+    low, high = float(numbers.min()), float(numbers.max())
+    if low == high:
+        return ()
+    decimals = 2 - math.floor(math.log10(high - low))
+    rounded = {float(f"{round(float(edge), decimals):g}") for edge in edges}  # names of buckets show six digits
+    return tuple(sorted(edge for edge in rounded if low < edge <= high))

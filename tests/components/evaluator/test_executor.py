@@ -764,7 +764,7 @@ def test_a_regression_is_judged_by_its_error(tmp_path: Path, models: Models, sha
     assert report.errors[0].mean_absolute_error_candidate == pytest.approx(expected, rel=1e-6)
     of_label = [part.num_examples for part in report.errors if part.name == "label"]
     assert sum(of_label) == 600
-    assert of_label == pytest.approx([150] * 4, abs=5)  # quarters, from the quantiles of the statistics
+    assert of_label == pytest.approx([150] * 4, abs=15)  # quarters, from the quantiles of the statistics
     others = [part for part in report.errors if part.name != "label"]
     assert [(part.value, part.num_examples) for part in others] == [("", 600), ("a", 300), ("b", 300)]
     assert outcome.evaluation.get_int_custom_property("num_examples") == 600

@@ -347,5 +347,6 @@ def test_real_valued_labels_stratify_by_tenths_and_never_as_classes() -> None:
     pool = fit_pool(stratified_by_value(make_pool(1000, prices), "price"), IMAGE)
     assert pool.labels is None
     strata = draw(pool, 100, seed=1).strata
-    assert [(stratum.num_distinct, stratum.num_drawn) for stratum in strata] == [(100, 10)] * 10
-    assert "price [-inf, 99.9)" in {stratum.label for stratum in strata}
+    assert len(strata) == 10
+    assert {stratum.num_drawn for stratum in strata} == {10}
+    assert "price [-inf, 100)" in {stratum.label for stratum in strata}
