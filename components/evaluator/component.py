@@ -47,8 +47,8 @@ class Evaluator(base_beam_component.BaseBeamComponent):
 
     ``evaluation`` holds ``gate_report.json``, what ``tfma.load_eval_result`` and ``tfma.load_validation_result`` read
     (models ``candidate`` and ``baseline``), ``flipped.npz`` with a few examples that changed their answer, and the
-    properties ``verdict``, ``num_examples``, ``float_accuracy`` and ``candidate_accuracy``; ``blessing`` is what TFX's own
-    Evaluator writes, for the .tflite model.
+    properties ``verdict``, ``num_examples``, ``float_accuracy`` and ``candidate_accuracy`` (of real-valued labels ``metric``,
+    ``float_error`` and ``candidate_error``, as text); ``blessing`` is what TFX's own Evaluator writes, for the .tflite model.
     """
 
     SPEC_CLASS = EvaluatorSpec

@@ -18,7 +18,8 @@ _ADVICE: Mapping[str, str] = {
     "FEATURE_TYPE_LOW_FRACTION_PRESENT": "fill in or remove the examples that lack it",
     "FEATURE_TYPE_LOW_NUMBER_PRESENT": "fill in or remove the examples that lack it",
     "UNEXPECTED_DATA_TYPE": (
-        "set data.features.<name>.dtype to the type the data has, or convert the data (labels are class numbers)"
+        "set data.features.<name>.dtype to the type the data has, or convert the data (labels are class numbers, or with "
+        "data.label_type: value real numbers)"
     ),
     "INVALID_FEATURE_SHAPE": "set data.features.<name>.shape to the number of values each example has",
     "FLOAT_TYPE_HAS_NAN": "replace or remove the examples with NaN",
