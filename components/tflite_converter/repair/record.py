@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 
+from components.tflite_converter.repair.candidates import Candidate, SearchResult
 from components.tflite_converter.repair.goal import Goal, Score
-from components.tflite_converter.repair.ladder import Candidate, SearchResult
 from components.tflite_converter.report import (
     CandidateFacts,
     ChangeFacts,
