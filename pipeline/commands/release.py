@@ -93,7 +93,7 @@ def init(
     from components.pusher.location import open_store
     from components.pusher.making import DEFAULT_CHANNELS, DEFAULT_OWN_KEYS, initialize
 
-    found = _target(target, keys)
+    found = find_target(target, keys)
     ring = KeyRing.create(found.keys, _ask)
     repository = initialize(
         open_store(found.location),
@@ -122,7 +122,7 @@ def init(
 @json_option
 def list_command(target: str, keys: Path | None, root_file: Path | None, model: str | None, as_json: bool) -> None:
     """List releases, and what each channel offers."""
-    found = _target(target, keys)
+    found = find_target(target, keys)
     listing = _reader(found, root_file).listing()
     model = model or found.model
     releases = [release for release in listing.releases if model in (None, release.model)]
@@ -173,7 +173,7 @@ def show(
     """Show one RELEASE: its manifest, checked against its signed hash."""
     from edgeproof_edge.bundle import open_bundle
 
-    found = _target(target, keys)
+    found = find_target(target, keys)
     repository = _reader(found, root_file)
     entry = repository.find(release, model or found.model)
     bundle = open_bundle(repository.read_bundle(entry))
@@ -232,7 +232,7 @@ def promote(
     as_json: bool,
 ) -> None:
     """Point CHANNEL at RELEASE."""
-    found = _target(target, keys)
+    found = find_target(target, keys)
     repository = _writer(found)
     entry = repository.find(release, model or found.model)
     share = "all devices" if rollout == 100 else f"{rollout} % of the devices"
@@ -263,7 +263,7 @@ def rollback(
 
     Without --to it undoes the last promotion; run again, it changes nothing.
     """
-    found = _target(target, keys)
+    found = find_target(target, keys)
     model = model or found.model
     repository = _writer(found)
     entry = repository.find(to, model) if to else repository.way_back(channel, model)
@@ -308,7 +308,7 @@ def retire(
     as_json: bool,
 ) -> None:
     """Mark RELEASE so that no channel can offer it again."""
-    found = _target(target, keys)
+    found = find_target(target, keys)
     repository = _writer(found)
     entry = repository.find(release, model or found.model)
     _confirm(yes, f"Retire {entry.model} {entry.version} for good?")
@@ -329,7 +329,7 @@ def verify(target: str, keys: Path | None, root_file: Path | None, as_json: bool
     from components.pusher.audit import verify as verify_repository
     from components.pusher.location import open_store
 
-    found = _target(target, keys)
+    found = find_target(target, keys)
     store = open_store(found.location)
     verification = verify_repository(store, _anchor(found, store, root_file))
     if as_json:
@@ -353,7 +353,7 @@ def verify(target: str, keys: Path | None, root_file: Path | None, as_json: bool
 @json_option
 def refresh(target: str, keys: Path | None, as_json: bool) -> None:
     """Renew the proof of freshness; for cron, daily. Needs the key `online` only."""
-    refreshed = _writer(_target(target, keys)).refresh()
+    refreshed = _writer(find_target(target, keys)).refresh()
     if as_json:
         print_json({**dataclasses.asdict(refreshed), "fresh_until": refreshed.fresh_until.isoformat()})
         return
@@ -378,7 +378,7 @@ def rotate(target: str, name: str, keys: Path | None, uri: str | None, yes: bool
     """Replace the key NAME (root, targets, online, or a channel with a key of its own); devices follow by themselves."""
     from components.pusher.rotation import rotate as rotate_key
 
-    repository = _writer(_target(target, keys))
+    repository = _writer(find_target(target, keys))
     _confirm(
         yes, f"Replace the key {name!r} of {repository.store.location}? Publishers with the old key are locked out."
     )
@@ -400,7 +400,7 @@ def audit(target: str, keys: Path | None, root_file: Path | None, channel: str |
     from components.pusher.audit import audit as audit_repository
     from components.pusher.location import open_store
 
-    found = _target(target, keys)
+    found = find_target(target, keys)
     store = open_store(found.location)
     events = audit_repository(store, _anchor(found, store, root_file))
     events = tuple(event for event in events if channel in (None, event.subject))
@@ -422,7 +422,7 @@ def audit(target: str, keys: Path | None, root_file: Path | None, channel: str |
 @json_option
 def prune(target: str, keep: int, keys: Path | None, yes: bool, as_json: bool) -> None:
     """Remove old releases; the newest and those that a channel offers stay."""
-    repository = _writer(_target(target, keys))
+    repository = _writer(find_target(target, keys))
     removed = repository.prunable(keep)
     if removed:
         names = ", ".join(release.version for release in removed[:3]) + (", ..." if len(removed) > 3 else "")
@@ -446,7 +446,7 @@ def serve(target: str, host: str, port: int) -> None:
     from components.pusher.server import make_server
     from pipeline.errors import ConfigError
 
-    found = _target(target, None)
+    found = find_target(target, None)
     if is_address(found.location):
         raise ConfigError(f"{found.location} is served by its cloud; serve is for directories.")
     if not exists(open_store(found.location)):
@@ -459,7 +459,7 @@ def serve(target: str, host: str, port: int) -> None:
 # --- What the commands share ------------------------------------------------------------------------------------------
 
 
-def _target(target: str, keys: Path | None) -> Target:
+def find_target(target: str, keys: Path | None = None) -> Target:
     """Reads TARGET: a config file by its ending, a repository otherwise."""
     if target.endswith((".yaml", ".yml")):
         from pipeline.config_file import load_config
@@ -497,11 +497,9 @@ def _reader(target: Target, root_file: Path | None) -> Repository:
 
 def _anchor(target: Target, store: Store, root_file: Path | None) -> bytes:
     """The root to trust: the given one, the keys', or the repository's own first."""
-    from components.pusher.audit import first_root
-    from components.pusher.keys import ANCHOR_FILE
+    from components.pusher.audit import trusted_root
 
-    file = root_file or target.keys / ANCHOR_FILE
-    return file.read_bytes() if file.is_file() else first_root(store)
+    return root_file.read_bytes() if root_file else trusted_root(store, target.keys)
 
 
 def _ask(name: str) -> str:
