@@ -27,7 +27,7 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
     validator = nodes.validator(statistics, schema)
     model = nodes.float_model(config, data, examples)
     converter = nodes.converter(config, data, examples, model)
-    champion = nodes.champion(config)
+    champion = nodes.champion(config, converter)
     evaluator = nodes.evaluator(config, data, examples, statistics, model, converter, champion)
     pusher = nodes.pusher(config, data, examples, converter, evaluator)
     for node in (model, converter):
