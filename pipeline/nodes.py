@@ -101,7 +101,7 @@ def converter(config: PipelineConfig, data: DataDescription, examples: BaseNode,
     )
 
 
-def champion(config: PipelineConfig, converter: BaseNode) -> BaseNode | None:
+def champion(config: PipelineConfig, converter: BaseNode, for_one_run: bool) -> BaseNode | None:
     """The model that the gate compares with: what a channel offers now, or the last blessed one; there may be none yet."""
     if config.gate.champion_min_ratio is None:
         return None
@@ -112,7 +112,7 @@ def champion(config: PipelineConfig, converter: BaseNode) -> BaseNode | None:
             keys=str(place[1]),
             channel=place[2],
             model_name=config.name,
-            channel_state=channel_state(*place),
+            channel_state=channel_state(*place) if for_one_run else None,
             code_version="-".join(code_version(room) for room in ("release_importer", "pusher")),
         ).with_id("Champion")
         released.add_upstream_node(converter)  # looks as late as it can: a release may change while a model is trained

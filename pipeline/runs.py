@@ -128,7 +128,7 @@ def read_runs(workspace: Path) -> tuple[Run, ...]:
 
 
 def find_run(runs: Sequence[Run], wanted: str) -> Run:
-    """The run of a number (``3``; ``-1`` is the last) or of the beginning of an id.
+    """The run of a number (``3``; ``-1`` is the last), of the beginning of an id, or the first that published a release.
 
     Raises:
         ConfigError: None, or several.
@@ -137,7 +137,8 @@ def find_run(runs: Sequence[Run], wanted: str) -> Run:
         number = int(wanted) if int(wanted) > 0 else len(runs) + 1 + int(wanted)
         found = [run for run in runs if run.number == number]
     else:
-        found = [run for run in runs if run.run_id.startswith(wanted)]
+        published = [run for run in runs if run.release == wanted]
+        found = published[:1] or [run for run in runs if run.run_id.startswith(wanted)]
     if len(found) == 1:
         return found[0]
     known = f"runs 1 to {len(runs)}" if runs else "no run"

@@ -54,6 +54,7 @@ class Evidence:
         split: Name of the holdout.
         diagnosis: What the converter knows.
         in_pipeline: Whether a config made the candidate; otherwise `edgeproof convert` did, or somebody else.
+        champion_version: Of the release that was compared with; None for the last blessed model.
     """
 
     verdict: Verdict
@@ -63,6 +64,7 @@ class Evidence:
     split: str
     diagnosis: Diagnosis
     in_pipeline: bool
+    champion_version: str | None = None
 
     @property
     def broken(self) -> frozenset[str]:
@@ -110,7 +112,9 @@ def advise(evidence: Evidence) -> Advice:
     if broken & {"minimum_examples", "confidence_bound"}:
         return _more_examples(evidence)
     if "size_ratio" in broken and evidence.diagnosis.recipe == SEARCHING_RECIPE:
-        return Advice("what auto repaired made the file larger", evidence.diagnosis.tried, _retry("recipe", "int8"))
+        return Advice(
+            "what auto repaired made the file larger", evidence.diagnosis.tried, _again(evidence, "recipe", "int8")
+        )
     return Advice()
 
 
@@ -176,7 +180,7 @@ def _against_a_part(evidence: Evidence, key: SliceKey, part: PairedCounts) -> Ad
     spec = next((spec for spec in evidence.setting.slices if spec.name == key.name), None)
     is_plain = spec is not None and spec.by is SliceBy.FEATURE and not spec.buckets
     is_drawn = any(f"{key.name} " in stratum for stratum in diagnosis.strata)
-    if evidence.in_pipeline and is_plain and not is_drawn:
+    if is_plain and not is_drawn:
         return Advice(cause, diagnosis.tried, _again(evidence, "calibration.stratify_by", f"[{key.name}]"))
     if 0 < diagnosis.num_range < diagnosis.num_distinct:
         number = str(min(2 * diagnosis.num_range, diagnosis.num_distinct))
@@ -203,11 +207,17 @@ def _against_the_champion(evidence: Evidence) -> Advice:
     champion, counts = evidence.tally.champion, evidence.tally.counts
     minimum, title = evidence.rules.champion_minimum_ratio, evidence.setting.champion_title
     if champion is None or champion.problem or minimum is None:
-        return Advice(f"{title} and this holdout do not fit", None, f"{RUN} without gate.champion_min_ratio")
+        without = (
+            f"{RUN} without gate.champion_min_ratio"
+            if evidence.in_pipeline
+            else "edgeproof evaluate without --champion"
+        )
+        return Advice(f"{title} and this holdout do not fit", None, without)
     found = f"float {counts.num_correct_float}, {evidence.setting.candidate_name} {counts.num_correct_candidate}"
     found += f", {title} {champion.num_correct_champion} right"
     if counts.num_correct_float < minimum * champion.num_correct_champion:
-        step = f"edgeproof runs compare -2 -1 --config {CONFIG} (what changed)" if evidence.in_pipeline else None
+        since = evidence.champion_version or "-2"
+        step = f"edgeproof runs compare {since} -1 --config {CONFIG} (what changed)" if evidence.in_pipeline else None
         return Advice(f"training, not quantization: {found}", None, step)
     return Advice(
         f"quantization lost what the float model is ahead: {found}",

@@ -88,11 +88,12 @@ def _tried(record: dict[str, Any]) -> str | None:
         for loss in _records(chosen.get("losses"))
         if loss.get("output") in limits and _are_numbers(loss.get("loss"))
     ]
-    sentence = f"{SEARCHING_RECIPE} made {len(made)} model{'s' * (len(made) != 1)} and chose {chosen.get('name')!r}"
+    sentence = f"{SEARCHING_RECIPE} made {len(made)} model{'s' * (len(made) != 1)}; {chosen.get('name')!r}"
     if not losses:
-        return sentence
+        return f"{sentence} was chosen"
     _, loss, limit = max(losses)
-    return f"{sentence}, which lost {loss:.2%} of calibration examples that set no range (goal: at most {limit:.2%})"
+    ended = "met" if record.get("met_goal") is True else "came closest to"
+    return f"{sentence} {ended} its goal on calibration examples ({100 * loss:.2f} % lost, {100 * limit:.2f} % allowed)"
 
 
 def _records(values: object) -> list[dict[str, Any]]:

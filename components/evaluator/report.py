@@ -275,7 +275,7 @@ def build_report(
     counts = tally.counts if tally is not None and not rules.metric.is_regression else None
     advice = Advice()
     if sound is not None and not verdict.accepted:
-        known = (subjects.split, subjects.diagnosis, subjects.in_pipeline)
+        known = (subjects.split, subjects.diagnosis, subjects.in_pipeline, subjects.champion_version)
         advice = advise(Evidence(verdict, sound, rules, setting, *known))
     return GateReport(
         cause=advice.cause,

@@ -54,7 +54,9 @@ def command(context: click.Context, config: str | None, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def compare_command(context: click.Context, first: str, second: str, config: str | None, as_json: bool) -> None:
-    """Show what changed between runs FIRST and SECOND: numbers of the list (-1 is the last), or beginnings of run ids."""
+    """Show what changed between runs FIRST and SECOND: numbers of the list (-1 is the last), versions of releases, or
+    beginnings of run ids.
+    """
     from pipeline.errors import ConfigError
     from pipeline.runs import compare, find_run, read_runs
 

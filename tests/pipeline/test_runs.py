@@ -141,6 +141,7 @@ def test_compare_names_settings_and_results_that_differ(workspace: Path) -> None
         pytest.param("2", 2, id="number"),
         pytest.param("-1", 4, id="from-the-end"),
         pytest.param("2026-03", 3, id="beginning-of-an-id"),
+        pytest.param("000001-ab", 1, id="the-first-that-published-a-release"),
     ],
 )
 def test_a_run_is_found_by_number_or_id(workspace: Path, wanted: str, number: int) -> None:

@@ -46,7 +46,7 @@ def advice_for(
     setting = Setting(tally.num_examples, "int8", slices, ("cat", "dog"), tally.champion is not None, title)
     verdict = judge(tally, gate, setting, findings)
     assert not verdict.accepted
-    return advise(Evidence(verdict, tally, gate, setting, "eval", diagnosis, in_pipeline))
+    return advise(Evidence(verdict, tally, gate, setting, "eval", diagnosis, in_pipeline, "000012-ab"))
 
 
 def clipped(part: PairedCounts, num_clipped: int) -> PairedCounts:
@@ -166,7 +166,7 @@ def test_a_weak_float_model_is_not_quantizations_fault() -> None:
         pytest.param(
             ChampionCounts(1000, 950, 80, 10),
             "training, not quantization: float 900, int8 880, release 000012-ab on channel stable 950 right",
-            "edgeproof runs compare -2 -1 --config CONFIG",
+            "edgeproof runs compare 000012-ab -1 --config CONFIG",
             id="the-float-model-is-worse-too",
         ),
         pytest.param(
