@@ -123,12 +123,12 @@ def _against_quantization(evidence: Evidence) -> Advice:
     clipped = _clipped(evidence)
     if clipped is not None:
         return Advice(clipped, diagnosis.tried, _better_calibration(evidence, "like these"))
+    if diagnosis.recipe != SEARCHING_RECIPE:
+        return Advice(diagnosis.cause, None, _again(evidence, "recipe", SEARCHING_RECIPE))
     if evidence.broken & {"slices_kept", "classes_kept"} and not evidence.broken & _LOST_AS_A_WHOLE:
         part = _worst_part(evidence)
         if part is not None:
             return _against_a_part(evidence, *part)
-    if diagnosis.recipe != SEARCHING_RECIPE:
-        return Advice(diagnosis.cause, None, _again(evidence, "recipe", SEARCHING_RECIPE))
     if diagnosis.met_goal:
         cause = "the holdout is unlike the calibration examples, on which the model met its goal"
         return Advice(cause, diagnosis.tried, _better_calibration(evidence, "as varied as the holdout"))

@@ -497,6 +497,7 @@ def explain(report: GateReport, invocation: Invocation | None = None) -> str:
         _worst_line(report),
         _worst_slice_line(report),
         _kernels_line(report),
+        _champion_line(report),
         *_broken_lines(report),
     ]
     lines.append(f"likely cause: {report.cause}" if report.cause else "")
@@ -562,6 +563,17 @@ def _kernels_line(report: GateReport) -> str:
     return (
         f"built-in kernels: same answer on {kernels.num_same_answer} of {kernels.num_examples} sampled{ratio}, "
         f"outputs at most {kernels.worst_difference:.3g} apart"
+    )
+
+
+def _champion_line(report: GateReport) -> str:
+    champion = report.champion
+    if champion is None or champion.num_correct is None:
+        return ""
+    title = f"release {champion.version} on channel {champion.channel}" if champion.version else "the current release"
+    return (
+        f"{title}: {champion.num_correct} right, {champion.num_only_champion_correct} of them only there; "
+        f"{champion.num_only_candidate_correct} only with the new model"
     )
 
 

@@ -133,10 +133,13 @@ def _champion(text: str, out: Path) -> Champion | str:
     target, separator, channel = text.rpartition("#")
     if not separator or Path(text).is_file():
         return Champion(0, Path(text))
+    from components.pusher.audit import first_root
+    from components.pusher.location import open_store
     from components.pusher.offering import NothingOffered, read_offered
     from pipeline.commands.release import find_target
 
     found = find_target(target)
+    first_root(open_store(found.location))  # a mistyped place must not pass for an empty one
     offered = read_offered(found.location, found.keys, channel, found.model)
     if isinstance(offered, NothingOffered):
         return offered.reason
