@@ -386,7 +386,14 @@ class GateConfig(Section):
         None,
         gt=0,
         le=2,
-        description="Right answers over those of the last model that was blessed, on this holdout; 1 means no worse.",
+        description="Right answers over those of the last model that was blessed (or of champion_channel's), on this holdout; 1 means no "
+        "worse.",
+    )
+    champion_channel: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9-]{0,62}$",
+        description="Channel of release.path whose release champion_min_ratio compares with, as most of its devices run it when the gate "
+        "looks. Default: the last model of this workspace that was blessed, released or not.",
     )
     max_size_ratio: Decimal | None = Field(None, gt=0, description="Bytes of the edge model / bytes of its float twin.")
     max_latency_ratio: Decimal | None = Field(
@@ -410,6 +417,10 @@ class GateConfig(Section):
             )
         if self.confidence is not None and self.metric in ("f1", "auc"):
             raise ValueError(f"there is no confidence bound for metric {self.metric}")
+        if self.champion_channel is not None and self.champion_min_ratio is None:
+            raise ValueError(
+                "champion_channel says what champion_min_ratio compares with; give both, as in champion_min_ratio: 1"
+            )
         return self
 
 

@@ -26,6 +26,8 @@ from components.example_validator.component import ExampleValidator
 from components.feature_schema import feature_names, feature_schema, write_schema
 from components.pusher.component import Pusher
 from components.pusher.location import published_state
+from components.pusher.offering import channel_state
+from components.release_importer.component import ReleaseImporter
 from components.tflite_converter.component import TFLiteConverter
 from components.tflite_converter.recipes import parse_fallbacks
 from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
@@ -99,10 +101,22 @@ def converter(config: PipelineConfig, data: DataDescription, examples: BaseNode,
     )
 
 
-def champion(config: PipelineConfig) -> BaseNode | None:
-    """The last blessed edge model, where the gate compares with it; it resolves to nothing before the first blessing."""
+def champion(config: PipelineConfig, converter: BaseNode, for_one_run: bool) -> BaseNode | None:
+    """The model that the gate compares with: what a channel offers now, or the last blessed one; there may be none yet."""
     if config.gate.champion_min_ratio is None:
         return None
+    if config.gate.champion_channel is not None:
+        place = (config.release_location, config.keys_dir, config.gate.champion_channel)
+        released: BaseNode = ReleaseImporter(
+            location=place[0],
+            keys=str(place[1]),
+            channel=place[2],
+            model_name=config.name,
+            channel_state=channel_state(*place) if for_one_run else None,
+            code_version="-".join(code_version(room) for room in ("release_importer", "pusher")),
+        ).with_id("Champion")
+        released.add_upstream_node(converter)  # looks as late as it can: a release may change while a model is trained
+        return released
     return Resolver(
         strategy_class=LatestBlessedModelStrategy,
         model=Channel(type=standard_artifacts.Model),

@@ -9,6 +9,7 @@ from pathlib import Path
 from components.errors import ModelError
 from components.examples import ExampleSpec
 from components.pusher.location import check_publishing
+from components.pusher.offering import check_offered
 from components.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
 from components.trainer.run_fn import resolve_run_fn
@@ -42,8 +43,16 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
         f"data: {config.data.format.value} under {config.data.path}, {data.num_classes} classes",
         _check_model(config, data),
         check_publishing(config.release_location, config.keys_dir, config.release.channel, config.makes_repository),
+        *_check_champion(config),
         f"workspace: {config.workspace_dir}",
     )
+
+
+def _check_champion(config: PipelineConfig) -> tuple[str, ...]:
+    """Reads the release that the gate will compare with: before a day of training, not after."""
+    if config.gate.champion_channel is None:
+        return ()
+    return (check_offered(config.release_location, config.keys_dir, config.gate.champion_channel, config.name),)
 
 
 def _check_writable(directory: Path) -> None:

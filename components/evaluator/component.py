@@ -85,7 +85,8 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             decision_threshold: For models with one output unit; above it is class 1.
             slices: :func:`slices_to_json`.
             kernel_sample_size: Examples that a second kernel family scores too; 0 switches that off.
-            champion: Model channel of a resolver, the last blessed model, for the rule that compares with it; may be empty.
+            champion: Model channel for the rule that compares with the model released now: a resolver of the last blessed model, which
+                may be empty, or a ReleaseImporter.
 
         Raises:
             InputError: The rules, the slices or the class names cannot be meant.

@@ -20,6 +20,7 @@ from components.errors import DataError
 from components.evaluator.evidence import Case, Champion, judge_case
 from components.evaluator.flips import write_flips
 from components.evaluator.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, write_page
+from components.evaluator.release_rules import NOTHING_BLESSED
 from components.evaluator.report import GateReport, LineageRecord, write_report
 from components.evaluator.scoring import Candidate
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
@@ -120,17 +121,27 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
         slices=slices_from_json(exec_properties["slices"]),
         kernel_sample_size=exec_properties["kernel_sample_size"],
         champion=read_champion(input_dict),
+        no_champion=read_no_champion(input_dict),
         lineage=read_lineage(input_dict),
     )
 
 
 def read_champion(input_dict: Mapping[str, list[Artifact]]) -> Champion | None:
-    """The model released now, where the resolver found one; a missing file is the rule's to refuse."""
+    """The model released now, where a node before found one; a missing file is the rule's to refuse."""
     found = input_dict.get("champion") or []
     if not found:
         return None
     model = artifact_utils.get_single_instance(found)
-    return Champion(model.id, Path(model.uri) / TFLITE_FILE)
+    if model.get_string_custom_property("reason"):
+        return None
+    version, channel = (model.get_string_custom_property(name) for name in ("release_version", "channel"))
+    return Champion(model.id, Path(model.uri) / TFLITE_FILE, version, channel)
+
+
+def read_no_champion(input_dict: Mapping[str, list[Artifact]]) -> str:
+    """Why there is no model to compare with: what the ReleaseImporter notes, or that nothing was blessed."""
+    reasons = (model.get_string_custom_property("reason") for model in input_dict.get("champion") or [])
+    return next((reason for reason in reasons if reason), NOTHING_BLESSED)
 
 
 def read_lineage(input_dict: Mapping[str, list[Artifact]]) -> tuple[LineageRecord, ...]:

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
     """A project that was run with quantization-aware training."""
     project = make_project(tmp_path_factory.mktemp("tuned"))
-    exit_code, record = project.run("--set", "train.qat=on")
+    exit_code, record = project.run("--set", "train.qat=on", "--reason", "a new model")
     assert exit_code == 0
     return project, record
 
@@ -49,7 +49,7 @@ def test_the_page_lies_beside_the_verdict(tuned: tuple[Project, dict[str, Any]])
 def test_the_run_is_listed(tuned: tuple[Project, dict[str, Any]]) -> None:
     project, record = tuned
     runs = json.loads(project.edgeproof("runs", "--json").stdout)
-    assert [(run["run_id"], run["verdict"], run["why"]) for run in runs] == [
-        (record["run_id"], "accepted", "first run")
+    assert [(run["run_id"], run["verdict"], run["why"], run["changed"]) for run in runs] == [
+        (record["run_id"], "accepted", "a new model", "first run")
     ]
     assert runs[0]["release"] == record["release"]["version"]

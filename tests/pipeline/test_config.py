@@ -152,6 +152,7 @@ def test_the_examples_configs_are_valid(example: str) -> None:
         pytest.param({"slices": [{"by": "label", "feature": "site"}]}, "either by", id="two-sources"),
         pytest.param({"slices": [{"feature": "age", "buckets": [9, 3]}]}, "must rise", id="falling-edges"),
         pytest.param({"confidence": 95}, "confidence", id="percent"),
+        pytest.param({"champion_channel": "stable"}, "champion_min_ratio: 1", id="a-champion-without-its-rule"),
         pytest.param({"slice_min_ratio": 0}, "slice_min_ratio", id="nothing-to-keep"),
     ],
 )

@@ -12,8 +12,8 @@ from pipeline.commands.release.shared import (
     ask_passphrase,
     confirm,
     day,
+    find_target,
     keys_option,
-    resolve,
     target_argument,
     writer,
     yes_option,
@@ -53,7 +53,7 @@ def init(
     from components.pusher.location import open_store
     from components.pusher.making import DEFAULT_CHANNELS, DEFAULT_OWN_KEYS, initialize
 
-    found = resolve(target, keys)
+    found = find_target(target, keys)
     ring = KeyRing.create(found.keys, ask_passphrase)
     repository = initialize(
         open_store(found.location),
@@ -87,7 +87,7 @@ def _pair(text: str) -> tuple[str, str]:
 @json_option
 def refresh(target: str, keys: Path | None, as_json: bool) -> None:
     """Renew the proof of freshness; for cron, daily. Needs the key `online` only."""
-    refreshed = writer(resolve(target, keys)).refresh()
+    refreshed = writer(find_target(target, keys)).refresh()
     if as_json:
         print_json({**dataclasses.asdict(refreshed), "fresh_until": refreshed.fresh_until.isoformat()})
         return
@@ -112,7 +112,7 @@ def rotate(target: str, name: str, keys: Path | None, uri: str | None, yes: bool
     """Replace the key NAME (root, targets, online, or a channel with a key of its own); devices follow by themselves."""
     from components.pusher.rotation import rotate as rotate_key
 
-    repository = writer(resolve(target, keys))
+    repository = writer(find_target(target, keys))
     confirm(
         yes, f"Replace the key {name!r} of {repository.store.location}? Publishers with the old key are locked out."
     )
@@ -135,7 +135,7 @@ def serve(target: str, host: str, port: int) -> None:
     from components.pusher.server import make_server
     from pipeline.errors import ConfigError
 
-    found = resolve(target, None)
+    found = find_target(target, None)
     if is_address(found.location):
         raise ConfigError(f"{found.location} is served by its cloud; serve is for directories.")
     if not exists(open_store(found.location)):

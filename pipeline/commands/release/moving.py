@@ -13,11 +13,11 @@ from pipeline.commands.release.shared import (
     actor,
     by_option,
     confirm,
+    find_target,
     kept,
     keys_option,
     model_option,
     print_channel,
-    resolve,
     target_argument,
     writer,
     yes_option,
@@ -55,7 +55,7 @@ def promote(
     as_json: bool,
 ) -> None:
     """Point CHANNEL at RELEASE."""
-    found = resolve(target, keys)
+    found = find_target(target, keys)
     repository = writer(found)
     entry = repository.find(release, model or found.model)
     share = "all devices" if rollout == 100 else f"{rollout} % of the devices"
@@ -86,7 +86,7 @@ def rollback(
 
     Without --to it undoes the last promotion; run again, it changes nothing.
     """
-    found = resolve(target, keys)
+    found = find_target(target, keys)
     model = model or found.model
     repository = writer(found)
     entry = repository.find(to, model) if to else repository.way_back(channel, model)
@@ -126,7 +126,7 @@ def retire(
     as_json: bool,
 ) -> None:
     """Mark RELEASE so that no channel can offer it again."""
-    found = resolve(target, keys)
+    found = find_target(target, keys)
     repository = writer(found)
     entry = repository.find(release, model or found.model)
     confirm(yes, f"Retire {entry.model} {entry.version} for good?")
@@ -147,7 +147,7 @@ def retire(
 @json_option
 def prune(target: str, keep: int, keys: Path | None, yes: bool, as_json: bool) -> None:
     """Remove old releases; the newest and those that a channel offers stay."""
-    repository = writer(resolve(target, keys))
+    repository = writer(find_target(target, keys))
     removed = repository.prunable(keep)
     if removed:
         names = ", ".join(release.version for release in removed[:3]) + (", ..." if len(removed) > 3 else "")

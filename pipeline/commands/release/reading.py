@@ -13,11 +13,11 @@ from pipeline.commands.options import json_option, print_json
 from pipeline.commands.release.shared import (
     anchor,
     day,
+    find_target,
     kept,
     keys_option,
     model_option,
     reader,
-    resolve,
     root_option,
     target_argument,
 )
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @json_option
 def list_command(target: str, keys: Path | None, root_file: Path | None, model: str | None, as_json: bool) -> None:
     """List releases, and what each channel offers."""
-    found = resolve(target, keys)
+    found = find_target(target, keys)
     listing = reader(found, root_file).listing()
     model = model or found.model
     releases = [release for release in listing.releases if model in (None, release.model)]
@@ -85,7 +85,7 @@ def show(
     """Show one RELEASE: its manifest, checked against its signed hash."""
     from edgeproof_edge.bundle import open_bundle
 
-    found = resolve(target, keys)
+    found = find_target(target, keys)
     repository = reader(found, root_file)
     entry = repository.find(release, model or found.model)
     bundle = open_bundle(repository.read_bundle(entry))
@@ -126,7 +126,7 @@ def verify(target: str, keys: Path | None, root_file: Path | None, as_json: bool
     from components.pusher.audit import verify as verify_repository
     from components.pusher.location import open_store
 
-    found = resolve(target, keys)
+    found = find_target(target, keys)
     store = open_store(found.location)
     verification = verify_repository(store, anchor(found, store, root_file))
     if as_json:
@@ -155,7 +155,7 @@ def audit(target: str, keys: Path | None, root_file: Path | None, channel: str |
     from components.pusher.audit import audit as audit_repository
     from components.pusher.location import open_store
 
-    found = resolve(target, keys)
+    found = find_target(target, keys)
     store = open_store(found.location)
     events = audit_repository(store, anchor(found, store, root_file))
     events = tuple(event for event in events if channel in (None, event.subject))

@@ -49,7 +49,7 @@ class Target:
     channel: str | None = None
 
 
-def resolve(target: str, keys: Path | None) -> Target:
+def find_target(target: str, keys: Path | None = None) -> Target:
     """Reads TARGET: a config file by its ending, a repository otherwise."""
     if target.endswith((".yaml", ".yml")):
         from pipeline.config_file import load_config
@@ -93,11 +93,9 @@ def reader(target: Target, root_file: Path | None) -> Repository:
 
 def anchor(target: Target, store: Store, root_file: Path | None) -> bytes:
     """The root to trust: the given one, the keys', or the repository's own first."""
-    from components.pusher.audit import first_root
-    from components.pusher.keys import ANCHOR_FILE
+    from components.pusher.audit import trusted_root
 
-    file = root_file or target.keys / ANCHOR_FILE
-    return file.read_bytes() if file.is_file() else first_root(store)
+    return root_file.read_bytes() if root_file else trusted_root(store, target.keys)
 
 
 def ask_passphrase(name: str) -> str:

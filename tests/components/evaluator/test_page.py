@@ -88,6 +88,9 @@ def gate_report(**changes: Any) -> dict[str, Any]:
             "num_only_champion_correct": 4,
             "num_only_candidate_correct": 2,
             "problem": None,
+            "version": "000012-4b8aa8afd22f",
+            "channel": "stable",
+            "sha256": "e" * 64,
         },
         "latency": [
             {"name": "float", "median_ms": 0.5, "p90_ms": 0.6, "num_runs": 50},
@@ -201,6 +204,7 @@ def page(tmp_path: Path) -> Path:
         pytest.param("float island", id="islands"),
         pytest.param("the same answer on 49 of 50", id="other-kernels"),
         pytest.param("70 right on the same examples", id="champion"),
+        pytest.param("Release 000012-4b8aa8afd22f on channel stable", id="champions-release"),
         pytest.param("f" * 64, id="lineage"),
     ],
 )
