@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from components.compat import stack_name
 from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
@@ -61,6 +62,7 @@ class Case:
         kernel_sample_size: Examples that a second kernel family scores too; 0 switches that off.
         champion: The model released now, where there is one and it is compared.
         lineage: Artifacts that went in, for the report.
+        eval_config: What TFMA computes beside the counts (``config_pb2.EvalConfig``), or None.
     """
 
     saved_model: Path
@@ -78,6 +80,7 @@ class Case:
     kernel_sample_size: int = DEFAULT_SAMPLE_SIZE
     champion: Champion | None = None
     lineage: tuple[LineageRecord, ...] = ()
+    eval_config: Any = None
 
     def __post_init__(self) -> None:
         check_slices(self.slices)
