@@ -407,6 +407,10 @@ class GateConfig(Section):
     kernel_sample: int = Field(
         1000, ge=0, description="Examples that built-in kernels score too, for the report; 0 switches that off."
     )
+    eval_config: ConfigPath | None = Field(
+        None,
+        description="A TFMA EvalConfig (.pbtxt): metrics and plots that TFMA computes on the same predictions. No rule reads them.",
+    )
 
     @model_validator(mode="after")
     def _rules_fit_the_metric(self) -> GateConfig:

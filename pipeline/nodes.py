@@ -20,6 +20,7 @@ from tfx.types import Channel, standard_artifacts
 
 from components.code_version import code_version
 from components.evaluator.component import Evaluator
+from components.evaluator.eval_config import metric_modules
 from components.evaluator.scoring import sha256_of_directory
 from components.evaluator.slices import slices_to_json
 from components.example_validator.component import ExampleValidator
@@ -34,7 +35,7 @@ from components.tflite_converter.repair.settings import AutoSettings, Caps, Goal
 from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
 from pipeline.config import ConvertConfig, PipelineConfig, QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
-from pipeline.description import DataDescription, gate_rules, gate_slices
+from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices
 
 #: Fine-tuning starts at a tenth of the float rate; see train.qat.learning_rate.
 QAT_RATE_DIVISOR = 10
@@ -134,6 +135,8 @@ def evaluator(
     champion: BaseNode | None,
 ) -> BaseNode:
     """Both models on the whole holdout, and the verdict."""
+    eval_config = gate_eval_config(config.gate)
+    modules = metric_modules(eval_config) if eval_config else ()
     return Evaluator(
         examples=examples.outputs["examples"],
         float_model=model.outputs[_model_key(config)],
@@ -146,7 +149,8 @@ def evaluator(
         slices=slices_to_json(gate_slices(config)),
         kernel_sample_size=config.gate.kernel_sample,
         champion=champion.outputs["model"] if champion else None,
-        code_version=code_version("evaluator", data.parse_sources),
+        eval_config=eval_config,
+        code_version=code_version("evaluator", (*data.parse_sources, *modules)),
     )
 
 

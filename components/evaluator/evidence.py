@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from components.compat import stack_name
 from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
@@ -69,6 +70,7 @@ class Case:
         champion: The model released now, where there is one and it is compared.
         no_champion: Why there is none, as a sentence.
         lineage: Artifacts that went in, for the report.
+        eval_config: What TFMA computes beside the counts (``config_pb2.EvalConfig``), or None.
     """
 
     saved_model: Path
@@ -87,6 +89,7 @@ class Case:
     champion: Champion | None = None
     no_champion: str = NOTHING_BLESSED
     lineage: tuple[LineageRecord, ...] = ()
+    eval_config: Any = None
 
     def __post_init__(self) -> None:
         check_slices(self.slices)

@@ -101,6 +101,7 @@ def render_page(gate: Json, conversion: Json, qat: Json, flips: Path) -> str:
         "qat_scores": qat_scores(qat),
         "kernels": gate.get("kernel_agreement"),
         "champion": gate.get("champion"),
+        "extra_metrics": gate.get("extra_metrics") or [],
         "lineage": lineage(gate, conversion),
     }
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)

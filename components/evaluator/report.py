@@ -19,6 +19,7 @@ from components.evaluator.advice import Advice, Evidence, Invocation, advise
 from components.evaluator.counts import ClassResult, Counts, worst_classes
 from components.evaluator.deviations import Deviations
 from components.evaluator.diagnosis import Diagnosis
+from components.evaluator.extra_figures import ExtraFigure, overall_figures
 from components.evaluator.figure import figure_of
 from components.evaluator.gate import RATIO_RULES, Setting, Verdict
 from components.evaluator.intervals import paired_ratio_interval
@@ -236,6 +237,9 @@ class GateReport(_Record):
         (), description="Measured on the host that ran the gate; empty where it is off."
     )
     lineage: tuple[LineageRecord, ...] = Field((), description="What went in; empty outside a pipeline.")
+    extra_metrics: tuple[ExtraFigure, ...] = Field(
+        (), description="What TFMA computed on the whole holdout for gate.eval_config; no rule reads them."
+    )
 
 
 @dataclass(frozen=True)
@@ -309,7 +313,12 @@ def build_report(
         champion=_champion(tally, subjects) if rules.champion_minimum_ratio is not None else None,
         latency=subjects.latency,
         lineage=subjects.lineage,
+        extra_metrics=_extra_metrics(tally) if tally else (),
     )
+
+
+def _extra_metrics(tally: Tally) -> tuple[ExtraFigure, ...]:
+    return overall_figures(tally.extra) if tally.extra is not None else ()
 
 
 def _metric(tally: Tally, rules: GateRules) -> MetricRecord:

@@ -84,7 +84,10 @@ def command(
     as_json: bool,
     **rule_options: Any,
 ) -> None:
-    """Score both models on the whole of DATA and judge. Exit code 0: accepted; 1: refused."""
+    """Score both models on the whole of DATA and judge. Exit code 0: accepted; 1: refused.
+
+    TFMA's metrics (gate.eval_config) are computed by `edgeproof run` only.
+    """
     from components.compat import quiet_libraries
     from pipeline.console import quiet_libraries_output
 

@@ -12,13 +12,17 @@ from components.saved_model import qat_saved_model
 from tests.e2e.projects import Project, make_project
 
 pytestmark = pytest.mark.e2e
+EVAL_CONFIG = 'metrics_specs { metrics { class_name: "AUC" } binarize { class_ids { values: 3 } } }'
 
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
-    """A project that was run with quantization-aware training."""
+    """A project that was run with quantization-aware training, and with a metric of TFMA."""
     project = make_project(tmp_path_factory.mktemp("tuned"))
-    exit_code, record = project.run("--set", "train.qat=on", "--reason", "a new model")
+    (project.directory / "more.pbtxt").write_text(EVAL_CONFIG, encoding="utf-8")
+    exit_code, record = project.run(
+        "--set", "train.qat=on", "--set", "gate.eval_config=more.pbtxt", "--reason", "a new model"
+    )
     assert exit_code == 0
     return project, record
 
@@ -44,6 +48,15 @@ def test_the_page_lies_beside_the_verdict(tuned: tuple[Project, dict[str, Any]])
     text = Path(tuned[1]["gate_report"]).with_name("report.html").read_text(encoding="utf-8")
     assert "✓ Accepted" in text
     assert "fake-quantized, in Keras" in text
+
+
+def test_tfmas_metric_is_in_the_report_and_on_the_page(tuned: tuple[Project, dict[str, Any]]) -> None:
+    report = Path(tuned[1]["gate_report"])
+    (figure,) = json.loads(report.read_text(encoding="utf-8"))["extra_metrics"]
+    assert figure["name"] == "auc, class 3"
+    assert 0.95 < figure["float_value"] <= 1
+    assert figure["candidate_value"] == pytest.approx(figure["float_value"], abs=0.02)
+    assert "auc, class 3" in report.with_name("report.html").read_text(encoding="utf-8")
 
 
 def test_the_run_is_listed(tuned: tuple[Project, dict[str, Any]]) -> None:
