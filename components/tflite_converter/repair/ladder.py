@@ -33,7 +33,7 @@ from components.tflite_converter.recipes import IoType, Recipe
 from components.tflite_converter.repair import diagnosis, sensitivity
 from components.tflite_converter.repair.bias_correction import correct_biases
 from components.tflite_converter.repair.diagnosis import Finding
-from components.tflite_converter.repair.equalization import Change, equalize, largest_difference
+from components.tflite_converter.repair.equalization import MAX_FLOAT_DIFFERENCE, Change, equalize, largest_difference
 from components.tflite_converter.repair.goal import Goal, Score, find_goal, is_better, ordinary_rows
 from components.tflite_converter.repair.graph import FloatGraph
 from components.tflite_converter.repair.range_statistics import RangeMethod, Statistics, measure
@@ -47,8 +47,6 @@ _log = logging.getLogger(__name__)
 Array = NDArray[Any]
 Rows = Mapping[str, Array]
 
-#: Equalization moves factors between layers, which float32 rounds: up to 1e-3 of the outputs' spread was measured.
-MAX_FLOAT_DIFFERENCE = 2e-3
 #: Tensors freed at most, each with its producer and consumers.
 MAX_ISLANDS = 6
 #: Items that moved the outputs by less than this share of the worst are not the cause.
