@@ -34,7 +34,7 @@ def spec_of(tmp_path: Path, source: str = GOOD, **changes: Any) -> TrainingSpec:
 def test_the_spec_survives_json(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, hyperparameters={"units": 2, "widths": [1, 2]})
     assert TrainingSpec.from_json(spec.to_json()) == spec
-    with_qat = spec_of(tmp_path, qat=QatSpec(epochs=2, learning_rate=1e-4))
+    with_qat = spec_of(tmp_path, qat=QatSpec(epochs=2, learning_rate=1e-4, equalize=True))
     assert TrainingSpec.from_json(with_qat.to_json()) == with_qat
 
 
@@ -100,7 +100,7 @@ def test_qat_lies_beside_the_float_model_which_stays_the_baseline(tmp_path: Path
     from components.trainer.run_fn import run_fn
 
     plain, tuned = tmp_path / "plain", tmp_path / "tuned"
-    for directory, qat in ((plain, None), (tuned, QatSpec(epochs=2, learning_rate=0.005))):
+    for directory, qat in ((plain, None), (tuned, QatSpec(epochs=2, learning_rate=0.005, equalize=True))):
         given = arguments(spec_of(tmp_path, qat=qat), records, directory)
         given.serving_model_dir = str(directory / "Format-Serving")
         run_fn(given)
