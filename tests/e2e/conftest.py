@@ -31,6 +31,16 @@ def trained_model(first_run: dict[str, Any], project: Project) -> Path:
     return next((project.workspace / "artifacts" / "Trainer" / "model").glob("*/Format-Serving"))
 
 
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, Any]]:
+    """A project that was run once, with quantization-aware training, and its record."""
+    project = make_project(tmp_path_factory.mktemp("tuned"))
+    settings = ("train.epochs=8", "train.qat.mode=on", "train.qat.epochs=1", "convert.recipe=int8-qat")
+    exit_code, record = project.run(*(argument for setting in settings for argument in ("--set", setting)))
+    assert exit_code == 0
+    return project, record
+
+
 @pytest.fixture
 def states() -> Callable[[dict[str, Any]], dict[str, str]]:
     """Node -> state of a record."""
