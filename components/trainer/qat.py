@@ -154,7 +154,7 @@ def _report(
     seconds: float,
     equalization: EqualizationFacts | None,
 ) -> QatReport:
-    runnable, problem = _load(tflite)
+    runnable, problem = load_if_it_runs(tflite)
     scores = _scores(model, quantized, runnable, spec, validation_files)
     inspection = inspect(tflite)
     return QatReport(
@@ -173,7 +173,7 @@ def _report(
     )
 
 
-def _load(tflite: bytes) -> tuple[TFLiteModel | None, str]:
+def load_if_it_runs(tflite: bytes) -> tuple[TFLiteModel | None, str]:
     """The model, or why it does not run: channels that differ a thousandfold can ask for scales that no kernel has.
 
     The float model is sound then, and the converter may find another way.

@@ -123,6 +123,30 @@ def test_qat_lies_beside_the_float_model_which_stays_the_baseline(tmp_path: Path
     assert report.tflite.num_correct >= 60
 
 
+def test_a_tflite_that_does_not_run_is_told_and_not_raised() -> None:
+    from components.trainer.qat import load_if_it_runs
+    from components.trainer.qat_report import QatReport, Score
+
+    model, problem = load_if_it_runs(b"no model")
+    assert model is None
+    report = QatReport(
+        float_model=Score(num_examples=10, num_correct=9),
+        fake_quantized=Score(num_examples=10, num_correct=2),
+        tflite=None,
+        tflite_problem=problem,
+        tflite_sha256="",
+        tflite_size_bytes=8,
+        float_operators=(),
+        epochs=1,
+        learning_rate=1e-4,
+        seed=7,
+        seconds=1.0,
+    )
+    assert problem
+    assert report.sentence == f"qat: right of 10: float 9, fake-quantized 2, int8-qat .tflite does not run ({problem})"
+    assert QatReport.model_validate_json(report.model_dump_json()) == report
+
+
 @pytest.mark.tfx
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path, records: list[str]) -> None:
     from components.trainer.training import train
