@@ -205,6 +205,10 @@ class QatMode(str, Enum):
     ON = "on"
 
 
+#: Sections for which one word may stand, and the key that it is the value of.
+SHORT_FORMS = {"train.qat": "mode"}
+
+
 class QatConfig(Section):
     """Quantization-aware training: fine-tunes the trained float model, which stays the baseline of the gate."""
 
@@ -220,13 +224,17 @@ class QatConfig(Section):
         description="Of Adam, falling along train.learning_rate_decay. Default: a tenth of train.learning_rate, so that the weights "
         "settle beside where float training left them.",
     )
+    equalize: bool = Field(
+        True,
+        description="Channels of very different range are brought to one range first, where that leaves the function as it is.",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _from_short_form(cls, values: Any) -> Any:
         """Takes ``on`` for ``{mode: on}``; YAML 1.1 reads on and off as true and false."""
         if isinstance(values, (bool, str)):
-            values = {"mode": values}
+            values = {SHORT_FORMS["train.qat"]: values}
         if isinstance(values, dict) and isinstance(values.get("mode"), bool):
             return {**values, "mode": "on" if values["mode"] else "off"}
         return values

@@ -215,4 +215,5 @@ def _trainer_rooms(train: TrainConfig) -> tuple[str, ...]:
 def _qat(train: TrainConfig) -> QatSpec | None:
     if train.qat.mode is QatMode.OFF:
         return None
-    return QatSpec(train.qat.epochs, train.qat.learning_rate or train.learning_rate / QAT_RATE_DIVISOR)
+    rate = train.qat.learning_rate or train.learning_rate / QAT_RATE_DIVISOR
+    return QatSpec(train.qat.epochs, rate, train.qat.equalize)

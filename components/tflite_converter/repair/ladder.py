@@ -28,7 +28,7 @@ from components.tflite_converter.repair import diagnosis, sensitivity
 from components.tflite_converter.repair.bias_correction import correct_biases
 from components.tflite_converter.repair.candidates import Array, Rows, SearchRequest, SearchResult, choose
 from components.tflite_converter.repair.diagnosis import Finding
-from components.tflite_converter.repair.equalization import Change, equalize, largest_difference
+from components.tflite_converter.repair.equalization import MAX_FLOAT_DIFFERENCE, Change, equalize, largest_difference
 from components.tflite_converter.repair.goal import find_goal, ordinary_rows
 from components.tflite_converter.repair.graph import FloatGraph
 from components.tflite_converter.repair.range_statistics import RangeMethod, Statistics, measure
@@ -37,8 +37,6 @@ from components.tflite_converter.repair.trials import BIAS_CORRECTION, Proposal,
 
 _log = logging.getLogger(__name__)
 
-#: Equalization moves factors between layers, which float32 rounds: up to 1e-3 of the outputs' spread was measured.
-MAX_FLOAT_DIFFERENCE = 2e-3
 #: Tensors freed at most, each with its producer and consumers.
 MAX_ISLANDS = 6
 #: Items that moved the outputs by less than this share of the worst are not the cause.
