@@ -4,6 +4,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ALL_TIERS := not exhaustive
+# TensorFlow takes about 1.5 GB per process, so more is not always faster.
+WORKERS ?= 2
 
 .PHONY: help venv demo test test-exhaustive test-fast lint test-newest constraints clean
 
@@ -17,7 +19,7 @@ demo: venv  ## the whole chain on the embedded digits, to a published release
 	@$(BIN)/edgeproof demo
 
 test: venv  ## every test: default tier, one executor each (tfx), whole runs (e2e)
-	$(BIN)/python -m pytest -m "$(ALL_TIERS)"
+	$(BIN)/python -m pytest -m "$(ALL_TIERS)" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 test-exhaustive: venv  ## a kill at every operation of every change to releases; minutes
 	$(BIN)/python -m pytest -m exhaustive

@@ -235,6 +235,10 @@ class QatMode(str, Enum):
     ON = "on"
 
 
+#: Sections for which one word may stand, and the key that it is the value of.
+SHORT_FORMS = {"train.qat": "mode"}
+
+
 class QatConfig(Section):
     """Quantization-aware training: fine-tunes the trained float model, which stays the baseline of the gate."""
 
@@ -250,13 +254,17 @@ class QatConfig(Section):
         description="Of Adam, falling along train.learning_rate_decay. Default: a tenth of train.learning_rate, so that the weights "
         "settle beside where float training left them.",
     )
+    equalize: bool = Field(
+        True,
+        description="Channels of very different range are brought to one range first, where that leaves the function as it is.",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _from_short_form(cls, values: Any) -> Any:
         """Takes ``on`` for ``{mode: on}``; YAML 1.1 reads on and off as true and false."""
         if isinstance(values, (bool, str)):
-            values = {"mode": values}
+            values = {SHORT_FORMS["train.qat"]: values}
         if isinstance(values, dict) and isinstance(values.get("mode"), bool):
             return {**values, "mode": "on" if values["mode"] else "off"}
         return values
@@ -379,6 +387,7 @@ _RULES_FOR_CLASSES = {
     "slice_min_ratio",
     "class_min_ratio",
     "class_min_examples",
+    "champion_channel",
     "champion_min_ratio",
     "min_kernel_agreement",
 }
@@ -446,7 +455,14 @@ class GateConfig(Section):
         None,
         gt=0,
         le=2,
-        description="Right answers over those of the last model that was blessed, on this holdout; 1 means no worse.",
+        description="Right answers over those of the last model that was blessed (or of champion_channel's), on this holdout; 1 means no "
+        "worse.",
+    )
+    champion_channel: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9-]{0,62}$",
+        description="Channel of release.path whose release champion_min_ratio compares with, as most of its devices run it when the gate "
+        "looks. Default: the last model of this workspace that was blessed, released or not.",
     )
     max_size_ratio: Decimal | None = Field(None, gt=0, description="Bytes of the edge model / bytes of its float twin.")
     max_latency_ratio: Decimal | None = Field(
@@ -460,6 +476,10 @@ class GateConfig(Section):
     kernel_sample: int = Field(
         1000, ge=0, description="Examples that built-in kernels score too, for the report; 0 switches that off."
     )
+    eval_config: ConfigPath | None = Field(
+        None,
+        description="A TFMA EvalConfig (.pbtxt): metrics and plots that TFMA computes on the same predictions. No rule reads them.",
+    )
 
     @model_validator(mode="after")
     def _rules_fit_the_metric(self) -> GateConfig:
@@ -469,6 +489,10 @@ class GateConfig(Section):
             raise ValueError(f"metric {self.metric} has no {', '.join(meaningless)}; remove {_them(meaningless)}")
         if self.confidence is not None and self.metric in ("f1", "auc"):
             raise ValueError(f"there is no confidence bound for metric {self.metric}")
+        if self.champion_channel is not None and self.champion_min_ratio is None:
+            raise ValueError(
+                "champion_channel says what champion_min_ratio compares with; give both, as in champion_min_ratio: 1"
+            )
         return self
 
     @property

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.config import PipelineConfig, allowed_keys, path_keys, validated
+from pipeline.config import SHORT_FORMS, PipelineConfig, allowed_keys, path_keys, validated
 from pipeline.errors import ConfigError
 
 #: Keys that name a file or a dotted module.
@@ -55,12 +55,19 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"--set {override!r} must look like a.b=value, for example --set train.epochs=3.")
     *sections, last = key.split(".")
-    for section in sections:
+    for depth, section in enumerate(sections, start=1):
         child = values.setdefault(section, {})
+        short = SHORT_FORMS.get(".".join(sections[:depth]))
+        if short is not None and not isinstance(child, dict):
+            child = values[section] = {short: child}
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override!r}: {section} is not a section of the config.")
         values = child
-    values[last] = _override_value(key, text)
+    value = _override_value(key, text)
+    if key in SHORT_FORMS and isinstance(values.get(last), dict) and not isinstance(value, dict):
+        values[last][SHORT_FORMS[key]] = value  # the section's other keys stay
+    else:
+        values[last] = value
 
 
 def _override_value(key: str, text: str) -> Any:

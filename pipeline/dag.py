@@ -17,8 +17,14 @@ from pipeline.description import describe_data
 LOCAL_BEAM_ARGS = ("--runner=FnApiRunner", "--sdk_container_image=local")
 
 
-def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
-    """The pipeline of ``config`` for a local run; its nodes are fresh objects, as TFX's cache wants them."""
+def build_pipeline(config: PipelineConfig, *, for_one_run: bool = True) -> pipeline.Pipeline:
+    """The pipeline of ``config``; its nodes are fresh objects, as TFX's cache wants them.
+
+    Args:
+        config: A config that passed the preflight.
+        for_one_run: Whether it is built anew for each run. What the world looks like may then be written into it; a pipeline that is
+            compiled once and runs often must look for itself.
+    """
     data = describe_data(config)
 
     examples = nodes.examples(config)
@@ -27,7 +33,7 @@ def build_pipeline(config: PipelineConfig) -> pipeline.Pipeline:
     validator = nodes.validator(statistics, schema)
     model = nodes.float_model(config, data, examples)
     converter = nodes.converter(config, data, examples, model)
-    champion = nodes.champion(config)
+    champion = nodes.champion(config, converter, for_one_run)
     evaluator = nodes.evaluator(config, data, examples, statistics, model, converter, champion)
     pusher = nodes.pusher(config, data, examples, converter, evaluator)
     for node in (model, converter):

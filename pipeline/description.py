@@ -12,6 +12,7 @@ from components.image_example_gen.folders import class_folder_pattern
 from components.user_module import function_of, load_module
 from pipeline.config import DataConfig, DataFormat, GateConfig, LabelType, PipelineConfig, SliceConfig
 from pipeline.data_source import matched_files, split_patterns
+from pipeline.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,23 @@ def gate_rules(gate: GateConfig) -> GateRules:
         maximum_latency_ratio=text(gate.max_latency_ratio),
         minimum_kernel_agreement=text(gate.min_kernel_agreement),
     )
+
+
+def gate_eval_config(gate: GateConfig) -> str | None:
+    """The text of the user's EvalConfig; None where there is none.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    if gate.eval_config is None:
+        return None
+    try:
+        return gate.eval_config.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(
+            f"gate.eval_config: {gate.eval_config} cannot be read: {reason}. It takes a TFMA EvalConfig as a text proto."
+        ) from error
 
 
 def gate_slices(config: PipelineConfig) -> tuple[SliceSpec, ...]:

@@ -25,19 +25,20 @@ from pipeline.config import PipelineConfig
 from pipeline.console import PROGRESS_LOGGER
 from pipeline.dag import build_pipeline, metadata_file
 from pipeline.errors import RunError
-from pipeline.run_record import NodeRecord, ReleaseRecord, RunRecord
+from pipeline.run_record import BY_HAND, REASON_PROPERTY, NodeRecord, ReleaseRecord, RunRecord
 
 progress = logging.getLogger(PROGRESS_LOGGER)
 
 _DONE_STATES = ("complete", "cached")
 
 
-def execute(config: PipelineConfig, log_file: Path) -> RunRecord:
+def execute(config: PipelineConfig, log_file: Path, reason: str = BY_HAND) -> RunRecord:
     """Builds and runs the pipeline.
 
     Args:
         config: A config that passed the preflight.
         log_file: Named where an error needs more than a line.
+        reason: Why it is run; MLMD keeps it with the run, however that ends.
 
     Raises:
         EdgeproofError: A node explained why it cannot go on.
@@ -46,9 +47,13 @@ def execute(config: PipelineConfig, log_file: Path) -> RunRecord:
     pipeline = build_pipeline(config)
     with _store(config) as store:
         earlier_runs = {context.id for context in store.get_contexts_by_type("pipeline_run")}
-    _launch(pipeline, log_file)
+    try:
+        _launch(pipeline, log_file)
+    finally:
+        with _store(config) as store:
+            _note_reason(store, earlier_runs, reason)
     with _store(config) as store:
-        return _read_run(store, earlier_runs, config, log_file)
+        return _read_run(store, earlier_runs, config, log_file).model_copy(update={"reason": reason})
 
 
 @contextlib.contextmanager
@@ -57,6 +62,14 @@ def _store(config: PipelineConfig) -> Iterator[metadata_store.MetadataStore]:
     connection.sqlite.filename_uri = str(metadata_file(config))
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
     yield metadata_store.MetadataStore(connection)
+
+
+def _note_reason(store: metadata_store.MetadataStore, earlier_runs: set[int], reason: str) -> None:
+    """Writes why a run was started on its context, which TFX made."""
+    for context in store.get_contexts_by_type("pipeline_run"):
+        if context.id not in earlier_runs:
+            context.custom_properties[REASON_PROPERTY].string_value = reason
+            store.put_contexts([context])
 
 
 class _NodeProgress(logging.Handler):

@@ -16,17 +16,18 @@ from pathlib import Path
 from pipeline.config import PipelineConfig
 from pipeline.console import PROGRESS_LOGGER, captured_output
 from pipeline.errors import RunError
-from pipeline.run_record import RunRecord, write_record
+from pipeline.run_record import BY_HAND, RunRecord, write_record
 
 progress = logging.getLogger(PROGRESS_LOGGER)
 
 
-def run(config: PipelineConfig, log_level: str | None = None) -> RunRecord:
+def run(config: PipelineConfig, log_level: str | None = None, reason: str = BY_HAND) -> RunRecord:
     """Runs the whole chain; a refusal by the gate is a finished run.
 
     Args:
         config: The pipeline's config.
         log_level: Shows everybody's log lines from this level on; None shows progress only.
+        reason: Why it is run, for `edgeproof runs`.
 
     Raises:
         InputError: The config, the data or the model cannot be used.
@@ -42,7 +43,7 @@ def run(config: PipelineConfig, log_level: str | None = None) -> RunRecord:
         from pipeline.preflight import check
 
         check(config)
-        outcome = execute(config, log_file)
+        outcome = execute(config, log_file, reason)
         record = outcome.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
         write_record(record, workspace)
         return record

@@ -20,19 +20,22 @@ from tfx.types import Channel, standard_artifacts
 
 from components.code_version import code_version
 from components.evaluator.component import Evaluator
+from components.evaluator.eval_config import metric_modules
 from components.evaluator.scoring import sha256_of_directory
 from components.evaluator.slices import slices_to_json
 from components.example_validator.component import ExampleValidator
 from components.feature_schema import feature_names, feature_schema, write_schema
 from components.pusher.component import Pusher
 from components.pusher.location import published_state
+from components.pusher.offering import channel_state
+from components.release_importer.component import ReleaseImporter
 from components.tflite_converter.component import TFLiteConverter
 from components.tflite_converter.recipes import parse_fallbacks
 from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
 from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
 from pipeline.config import ConvertConfig, PipelineConfig, QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
-from pipeline.description import DataDescription, gate_rules, gate_slices
+from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices
 
 #: Fine-tuning starts at a tenth of the float rate; see train.qat.learning_rate.
 QAT_RATE_DIVISOR = 10
@@ -99,10 +102,22 @@ def converter(config: PipelineConfig, data: DataDescription, examples: BaseNode,
     )
 
 
-def champion(config: PipelineConfig) -> BaseNode | None:
-    """The last blessed edge model, where the gate compares with it; it resolves to nothing before the first blessing."""
+def champion(config: PipelineConfig, converter: BaseNode, for_one_run: bool) -> BaseNode | None:
+    """The model that the gate compares with: what a channel offers now, or the last blessed one; there may be none yet."""
     if config.gate.champion_min_ratio is None:
         return None
+    if config.gate.champion_channel is not None:
+        place = (config.release_location, config.keys_dir, config.gate.champion_channel)
+        released: BaseNode = ReleaseImporter(
+            location=place[0],
+            keys=str(place[1]),
+            channel=place[2],
+            model_name=config.name,
+            channel_state=channel_state(*place) if for_one_run else None,
+            code_version="-".join(code_version(room) for room in ("release_importer", "pusher")),
+        ).with_id("Champion")
+        released.add_upstream_node(converter)  # looks as late as it can: a release may change while a model is trained
+        return released
     return Resolver(
         strategy_class=LatestBlessedModelStrategy,
         model=Channel(type=standard_artifacts.Model),
@@ -120,6 +135,8 @@ def evaluator(
     champion: BaseNode | None,
 ) -> BaseNode:
     """Both models on the whole holdout, and the verdict."""
+    eval_config = gate_eval_config(config.gate)
+    modules = metric_modules(eval_config) if eval_config else ()
     return Evaluator(
         examples=examples.outputs["examples"],
         float_model=model.outputs[_model_key(config)],
@@ -132,7 +149,8 @@ def evaluator(
         slices=slices_to_json(gate_slices(config)),
         kernel_sample_size=config.gate.kernel_sample,
         champion=champion.outputs["model"] if champion else None,
-        code_version=code_version("evaluator", data.parse_sources),
+        eval_config=eval_config,
+        code_version=code_version("evaluator", (*data.parse_sources, *modules)),
     )
 
 
@@ -197,4 +215,5 @@ def _trainer_rooms(train: TrainConfig) -> tuple[str, ...]:
 def _qat(train: TrainConfig) -> QatSpec | None:
     if train.qat.mode is QatMode.OFF:
         return None
-    return QatSpec(train.qat.epochs, train.qat.learning_rate or train.learning_rate / QAT_RATE_DIVISOR)
+    rate = train.qat.learning_rate or train.learning_rate / QAT_RATE_DIVISOR
+    return QatSpec(train.qat.epochs, rate, train.qat.equalize)

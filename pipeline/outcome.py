@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from components.evaluator.advice import Invocation
 from components.evaluator.page import PAGE_FILE
 from components.evaluator.report import GateReport, explain, read_report
 from components.tflite_converter.description import describe_search
@@ -12,9 +13,9 @@ from components.tflite_converter.report import ConversionReport
 from pipeline.run_record import RunRecord
 
 
-def describe_run(record: RunRecord) -> str:
+def describe_run(record: RunRecord, invocation: Invocation) -> str:
     """The nodes of a run with state and seconds, the verdict in one sentence, and what to do next."""
-    return "\n\n".join([_node_table(record), explain(read_gate_report(record)), _way_on(record)])
+    return "\n\n".join([_node_table(record), explain(read_gate_report(record), invocation), _way_on(record)])
 
 
 def read_gate_report(record: RunRecord) -> GateReport:

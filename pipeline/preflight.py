@@ -9,12 +9,13 @@ from pathlib import Path
 from components.errors import ModelError
 from components.examples import ExampleSpec
 from components.pusher.location import check_publishing
+from components.pusher.offering import check_offered
 from components.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
 from components.trainer.run_fn import resolve_run_fn
 from pipeline import data_source
 from pipeline.config import PipelineConfig, QatMode, RecipeName
-from pipeline.description import DataDescription, describe_data
+from pipeline.description import DataDescription, describe_data, gate_eval_config, gate_slices
 from pipeline.errors import ConfigError, RunError
 
 #: Free disk that a run needs at least: artifacts are copies of the data, and a full disk ends a run half-way.
@@ -38,10 +39,13 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
     _check_train_split(config)
     _check_recipe(config)
     data = describe_data(config)
+    extra = _check_eval_config(config, data)
     return (
         f"data: {config.data.format.value} under {config.data.path}, {_labels(data)}",
         _check_model(config, data),
+        *extra,
         check_publishing(config.release_location, config.keys_dir, config.release.channel, config.makes_repository),
+        *_check_champion(config),
         f"workspace: {config.workspace_dir}",
     )
 
@@ -50,6 +54,13 @@ def _labels(data: DataDescription) -> str:
     if data.examples.has_real_label:
         return f"real-valued label {data.examples.label!r}"
     return f"{data.num_classes} classes"
+
+
+def _check_champion(config: PipelineConfig) -> tuple[str, ...]:
+    """Reads the release that the gate will compare with: before a day of training, not after."""
+    if config.gate.champion_channel is None:
+        return ()
+    return (check_offered(config.release_location, config.keys_dir, config.gate.champion_channel, config.name),)
 
 
 def _check_writable(directory: Path) -> None:
@@ -79,6 +90,22 @@ def _check_recipe(config: PipelineConfig) -> None:
         raise ConfigError(
             "convert.recipe is int8-qat, which needs train.qat.mode: on; turn it on, or choose recipe auto."
         )
+
+
+def _check_eval_config(config: PipelineConfig, data: DataDescription) -> tuple[str, ...]:
+    """Makes the metrics of gate.eval_config; TFMA is imported only where the key is given, which takes seconds."""
+    text = gate_eval_config(config.gate)
+    if text is None:
+        return ()
+    from components.evaluator.eval_config import check_fit, check_metrics, read_eval_config
+
+    where = f"gate.eval_config {config.gate.eval_config}"
+    eval_config = read_eval_config(text, gate_slices(config), data.examples.label, where)
+    check_metrics(eval_config, where)
+    if data.num_classes > 1:
+        check_fit(eval_config, data.num_classes, where)
+    num_metrics = sum(len(spec.metrics) for spec in eval_config.metrics_specs)
+    return (f"gate.eval_config: {num_metrics} metric{'s' * (num_metrics != 1)} for TFMA; no rule reads them",)
 
 
 def _check_model(config: PipelineConfig, data: DataDescription) -> str:

@@ -15,6 +15,10 @@ from pipeline.errors import ConfigError
 
 #: The record of the last finished run, under the workspace.
 LAST_RUN = "last_run.json"
+#: Why a run was started, unless whoever starts it says so.
+BY_HAND = "by hand"
+#: Under this name MLMD keeps the reason with the run.
+REASON_PROPERTY = "reason"
 
 
 class NodeRecord(BaseModel):
@@ -49,6 +53,7 @@ class RunRecord(BaseModel):
 
     pipeline: str
     run_id: str
+    reason: str = BY_HAND
     nodes: tuple[NodeRecord, ...]
     is_accepted: bool
     examples: str

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
+from pipeline.run_record import REASON_PROPERTY
 
 #: The SQLite file that TFX records runs in, under a workspace.
 METADATA_FILE = "metadata.sqlite"
@@ -22,10 +23,12 @@ _DONE_STATES = ("complete", "cached")
 _LOOKED_UP = ("input_fingerprint", "span", "version")
 #: Nodes whose settings follow from those of others.
 _DERIVED_NODES = ("StatisticsGen", "ImportSchemaGen", "ExampleValidator", "Pusher")
+_CHAMPION = "Champion"
 #: What a changed setting means to a person, where its name does not say it.
 _MEANINGS = {
     "content_sha256": "another model",
     "published_state": "the release directory changed",
+    "channel_state": "the champion's channel moved",
 }
 
 
@@ -49,7 +52,8 @@ class Run:
         pipeline: Name of the pipeline.
         started: In UTC.
         state: ``complete``, or how and where it ended otherwise, such as ``failed at Trainer``.
-        why: What differs from the run before.
+        why: Why it was started, as whoever started it said; None where that was not kept (killed, or on another machine).
+        changed: What differs from the run before.
         data: The data's span and version, and how many examples the holdout holds.
         data_fingerprint: Of the data's files; None where the ExampleGen records none.
         recipe: How the edge model was made.
@@ -71,7 +75,8 @@ class Run:
     pipeline: str
     started: datetime
     state: str
-    why: str
+    why: str | None
+    changed: str
     data: str
     data_fingerprint: str | None
     recipe: str | None
@@ -124,12 +129,12 @@ def read_runs(workspace: Path) -> tuple[Run, ...]:
     runs: list[Run] = []
     for number, context in enumerate(contexts, start=1):
         run = _read_run(store, context, number)
-        runs.append(replace(run, why=_why(run, runs[-1] if runs else None)))
+        runs.append(replace(run, changed=_changes(run, runs[-1] if runs else None)))
     return tuple(runs)
 
 
 def find_run(runs: Sequence[Run], wanted: str) -> Run:
-    """The run of a number (``3``; ``-1`` is the last) or of the beginning of an id.
+    """The run of a number (``3``; ``-1`` is the last), of the beginning of an id, or the first that published a release.
 
     Raises:
         ConfigError: None, or several.
@@ -138,7 +143,8 @@ def find_run(runs: Sequence[Run], wanted: str) -> Run:
         number = int(wanted) if int(wanted) > 0 else len(runs) + 1 + int(wanted)
         found = [run for run in runs if run.number == number]
     else:
-        found = [run for run in runs if run.run_id.startswith(wanted)]
+        published = [run for run in runs if run.release == wanted]
+        found = published[:1] or [run for run in runs if run.run_id.startswith(wanted)]
     if len(found) == 1:
         return found[0]
     known = f"runs 1 to {len(runs)}" if runs else "no run"
@@ -210,7 +216,8 @@ def _read_run(store: Any, context: Any, number: int) -> Run:
         pipeline=_pipeline_name(store, executions),
         started=datetime.fromtimestamp(context.create_time_since_epoch / 1000, timezone.utc),
         state=_state(nodes),
-        why="",
+        why=_reason(context),
+        changed="",
         data=_data(outputs.get("Examples"), evaluation),
         data_fingerprint=_fingerprint(outputs.get("Examples")),
         recipe=_property(model, "recipe"),
@@ -342,18 +349,21 @@ def _verdict(blessing: Any) -> str | None:
     return None if blessed is None else "accepted" if blessed == 1 else "refused"
 
 
-def _why(run: Run, before: Run | None) -> str:
-    """What made this run more than a repetition of the one before: the settings of the nodes that worked anew."""
+def _reason(context: Any) -> str | None:
+    found = context.custom_properties.get(REASON_PROPERTY)
+    return None if found is None else str(found.string_value)
+
+
+def _changes(run: Run, before: Run | None) -> str:
+    """What made this run more than a repetition of the one before: settings, data, another model to compare with."""
     if before is None:
         return "first run"
-    anew = [node for node in run.nodes if node.state != "cached"]
-    if not anew:
-        return "nothing changed"
+    anew = [node.name for node in run.nodes if node.state != "cached"]
     if run.data_fingerprint != before.data_fingerprint:
         return "new data"
     changed = {
         node.name: _changed(_settings(before, node.name), node.settings)
-        for node in anew
+        for node in run.nodes
         if _settings(before, node.name)
     }
     named = {name: _named_changes(name, keys) for name, keys in changed.items() if keys}
@@ -362,7 +372,9 @@ def _why(run: Run, before: Run | None) -> str:
         return "; ".join((own or list(named.values()))[:2])
     if before.state != "complete":
         return f"after run {before.number} {before.state.partition(' at ')[0]}"
-    return f"{anew[0].name} ran anew"
+    if anew in ([], [_CHAMPION]):  # a resolver looks in every run, and may find the same
+        return "nothing changed"
+    return "another model to compare with" if anew[0] == _CHAMPION else f"{anew[0]} ran anew"
 
 
 def _named_changes(node: str, changed: Sequence[str]) -> str:

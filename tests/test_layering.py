@@ -27,7 +27,7 @@ HEAVY = {
     "tensorflow_data_validation",
 }
 #: Files of a component that TFX or Beam itself loads; everything else beside them is a core.
-TFX_FILES = {"component.py", "executor.py", "scoring_pipeline.py"}
+TFX_FILES = {"component.py", "executor.py", "scoring_pipeline.py", "tfma_pipeline.py"}
 
 
 def imported_packages(file: Path, *, at_module_level: bool = False) -> set[str]:

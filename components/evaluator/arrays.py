@@ -15,6 +15,7 @@ from components.errors import DataError
 from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
 from components.evaluator.evidence import Case, Champion, Judgement, judge_case
 from components.evaluator.kernel_check import DEFAULT_SAMPLE_SIZE
+from components.evaluator.release_rules import NOTHING_BLESSED
 from components.evaluator.scoring import BATCH_SIZE, Candidate, Scorer
 from components.evaluator.slices import NUM_LABEL_BUCKETS, SliceSpec, with_label_buckets
 from components.evaluator.tally import Tally
@@ -38,7 +39,8 @@ def evaluate_arrays(
     slices: tuple[SliceSpec, ...] = (),
     slice_features: Mapping[str, NDArray[Any]] | None = None,
     kernel_sample_size: int = DEFAULT_SAMPLE_SIZE,
-    champion: Path | None = None,
+    champion: Champion | None = None,
+    no_champion: str = NOTHING_BLESSED,
 ) -> Judgement:
     """Scores a float SavedModel and a .tflite file on the same rows and judges.
 
@@ -55,7 +57,8 @@ def evaluate_arrays(
         slices: How the rows are cut.
         slice_features: Values ``[n]`` by name, for slices by feature.
         kernel_sample_size: Rows that a second kernel family scores too; 0 switches that off.
-        champion: File of the model released now, for ``rules.champion_minimum_ratio``.
+        champion: The model released now, for ``rules.champion_minimum_ratio``.
+        no_champion: Why there is none, as a sentence.
 
     Raises:
         InputError: The SavedModel cannot be used, or the rows do not fit it.
@@ -72,11 +75,12 @@ def evaluate_arrays(
         decision_threshold=decision_threshold,
         slices=_with_quarters(slices, labels) if rules.metric.is_regression else slices,
         kernel_sample_size=kernel_sample_size,
-        champion=None if champion is None else Champion(0, champion),
+        champion=champion,
+        no_champion=no_champion,
     )
 
     def score(candidate: Candidate) -> Tally:
-        scorer = Scorer(case.saved_model, candidate, case.measurement, champion=champion)
+        scorer = Scorer(case.saved_model, candidate, case.measurement, champion=champion.tflite if champion else None)
         total = Tally()
         for start in range(0, len(labels), BATCH_SIZE):
             rows = slice(start, start + BATCH_SIZE)

@@ -27,6 +27,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         "rules": component_spec.ExecutionParameter(type=str),
         "slices": component_spec.ExecutionParameter(type=str),
         "kernel_sample_size": component_spec.ExecutionParameter(type=int),
+        "eval_config": component_spec.ExecutionParameter(type=str, optional=True),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {
@@ -69,6 +70,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         slices: str = "[]",
         kernel_sample_size: int = DEFAULT_SAMPLE_SIZE,
         champion: BaseChannel | None = None,
+        eval_config: str | None = None,
     ) -> None:
         """Builds the node.
 
@@ -85,7 +87,9 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             decision_threshold: For models with one output unit; above it is class 1.
             slices: :func:`slices_to_json`.
             kernel_sample_size: Examples that a second kernel family scores too; 0 switches that off.
-            champion: Model channel of a resolver, the last blessed model, for the rule that compares with it; may be empty.
+            champion: Model channel for the rule that compares with the model released now: a resolver of the last blessed model, which
+                may be empty, or a ReleaseImporter.
+            eval_config: Text of a TFMA EvalConfig whose metrics and plots TFMA computes beside the counts; None for none.
 
         Raises:
             InputError: The rules, the slices or the class names cannot be meant.
@@ -114,6 +118,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 slices=slices,
                 kernel_sample_size=kernel_sample_size,
                 champion=champion,
+                eval_config=eval_config,
                 code_version=code_version,
                 evaluation=channel_utils.as_channel([standard_artifacts.ModelEvaluation()]),
                 blessing=channel_utils.as_channel([standard_artifacts.ModelBlessing()]),

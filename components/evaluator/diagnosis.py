@@ -1,4 +1,4 @@
-"""What the converter found out about the model before anybody judged it: the likely cause of a refusal.
+"""What the converter found out about the model before anybody judged it, and what it tried against it.
 
 The conversion report is read leniently: it explains a refusal and decides nothing, so a report that is absent or of
 another version is no reason to fail.
@@ -17,25 +17,53 @@ SEARCHING_RECIPE = "auto"
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The likely cause and what to do; None where the converter knows none."""
+    """What the converter knows.
 
-    cause: str | None
-    remedy: str | None
+    Attributes:
+        recipe: The recipe that was asked for; empty where the report does not say.
+        cause: Its first finding, with the figures; None where it found none, or was not to look for any.
+        finding: Name of that finding, such as ``outliers``.
+        tried: What the search made and what its choice lost, as a sentence; None where nothing was searched.
+        recipes_tried: Recipes of all candidates.
+        met_goal: Whether the choice met the goal on calibration examples; None where nothing was searched.
+        num_range: Examples that set ranges; 0 where that is unknown.
+        num_distinct: Distinct examples in the calibration pool.
+        strata: What the draw was stratified by, such as ``7, site=night``.
+    """
+
+    recipe: str = ""
+    cause: str | None = None
+    finding: str | None = None
+    tried: str | None = None
+    recipes_tried: frozenset[str] = frozenset()
+    met_goal: bool | None = None
+    num_range: int = 0
+    num_distinct: int = 0
+    strata: tuple[str, ...] = ()
 
 
 def read_diagnosis(conversion_report: Path) -> Diagnosis | None:
-    """The converter's first finding, or the advice to let it look for one; None without a readable report."""
+    """What a conversion report tells; None without a readable one."""
     try:
         record = json.loads(conversion_report.read_bytes())
     except (OSError, ValueError):
         return None
     if not isinstance(record, dict):
         return None
-    findings = record.get("findings")
-    first = findings[0] if isinstance(findings, list) and findings else None
-    if isinstance(first, dict) and isinstance(first.get("name"), str):
-        return Diagnosis(_cause(first), _remedy(first, record))
-    return Diagnosis(None, _remedy({}, record))
+    first = next(iter(_records(record.get("findings"))), {})
+    name = first.get("name")
+    calibration = record.get("calibration") or {}
+    return Diagnosis(
+        recipe=str(record.get("recipe") or ""),
+        cause=_cause(first) if isinstance(name, str) else None,
+        finding=name if isinstance(name, str) else None,
+        tried=_tried(record),
+        recipes_tried=frozenset(str(made.get("recipe")) for made in _records(record.get("candidates"))),
+        met_goal=record.get("met_goal") if isinstance(record.get("met_goal"), bool) else None,
+        num_range=_count(calibration, "num_range"),
+        num_distinct=_count(calibration, "num_distinct"),
+        strata=tuple(str(stratum.get("label")) for stratum in _records(_get(calibration, "strata"))),
+    )
 
 
 def _cause(finding: dict[str, Any]) -> str:
@@ -45,12 +73,41 @@ def _cause(finding: dict[str, Any]) -> str:
     return f"{finding['name']}{where}{measured}"
 
 
+def _tried(record: dict[str, Any]) -> str | None:
+    """How many candidates a search made, and what the chosen one lost where it lost the most."""
+    made = _records(record.get("candidates"))
+    chosen = next((candidate for candidate in made if candidate.get("chosen") is True), None)
+    if record.get("recipe") != SEARCHING_RECIPE or chosen is None:
+        return None
+    goals = _records(_get(record.get("goal"), "outputs"))
+    limits = {
+        goal.get("output"): goal["limit"] for goal in goals if _are_numbers(goal.get("limit")) and goal["limit"] > 0
+    }
+    losses = [
+        (loss["loss"] / limits[loss.get("output")], loss["loss"], limits[loss.get("output")])
+        for loss in _records(chosen.get("losses"))
+        if loss.get("output") in limits and _are_numbers(loss.get("loss"))
+    ]
+    sentence = f"{SEARCHING_RECIPE} made {len(made)} model{'s' * (len(made) != 1)}; {chosen.get('name')!r}"
+    if not losses:
+        return f"{sentence} was chosen"
+    _, loss, limit = max(losses)
+    ended = "met" if record.get("met_goal") is True else "came closest to"
+    return f"{sentence} {ended} its goal on calibration examples ({100 * loss:.2f} % lost, {100 * limit:.2f} % allowed)"
+
+
+def _records(values: object) -> list[dict[str, Any]]:
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+
+
+def _get(record: object, key: str) -> object:
+    return record.get(key) if isinstance(record, dict) else None
+
+
+def _count(record: object, key: str) -> int:
+    value = _get(record, key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
 def _are_numbers(*values: object) -> bool:
     return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-
-
-def _remedy(finding: dict[str, Any], record: dict[str, Any]) -> str | None:
-    if record.get("recipe") != SEARCHING_RECIPE:
-        return f"edgeproof run CONFIG --set convert.recipe={SEARCHING_RECIPE}"
-    remedy = finding.get("remedy")
-    return remedy if isinstance(remedy, str) else None

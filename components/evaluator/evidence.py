@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from components.compat import stack_name
 from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
@@ -12,7 +13,7 @@ from components.evaluator.diagnosis import Diagnosis, read_diagnosis
 from components.evaluator.gate import Setting, candidate_unchanged, candidate_usable, judge
 from components.evaluator.kernel_check import DEFAULT_SAMPLE_SIZE
 from components.evaluator.latency import measure_latencies
-from components.evaluator.release_rules import Latency, latency_kept, size_kept
+from components.evaluator.release_rules import CURRENT_RELEASE, NOTHING_BLESSED, Latency, latency_kept, size_kept
 from components.evaluator.report import (
     BaselineRecord,
     CandidateRecord,
@@ -35,10 +36,17 @@ CONVERSION_REPORT_FILE = "conversion_report.json"
 
 @dataclass(frozen=True)
 class Champion:
-    """The model released now: the id of its artifact and its file."""
+    """The model released now: the id of its artifact and its file; which release of which channel, where it is one."""
 
     model_id: int
     tflite: Path
+    version: str = ""
+    channel: str = ""
+
+    @property
+    def title(self) -> str:
+        """How a sentence names it."""
+        return f"release {self.version} on channel {self.channel}" if self.version else CURRENT_RELEASE
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,9 @@ class Case:
         slices: How the holdout is cut.
         kernel_sample_size: Examples that a second kernel family scores too; 0 switches that off.
         champion: The model released now, where there is one and it is compared.
+        no_champion: Why there is none, as a sentence.
         lineage: Artifacts that went in, for the report.
+        eval_config: What TFMA computes beside the counts (``config_pb2.EvalConfig``), or None.
     """
 
     saved_model: Path
@@ -77,7 +87,9 @@ class Case:
     slices: tuple[SliceSpec, ...] = ()
     kernel_sample_size: int = DEFAULT_SAMPLE_SIZE
     champion: Champion | None = None
+    no_champion: str = NOTHING_BLESSED
     lineage: tuple[LineageRecord, ...] = ()
+    eval_config: Any = None
 
     def __post_init__(self) -> None:
         check_slices(self.slices)
@@ -101,7 +113,13 @@ class Case:
     def setting(self) -> Setting:
         """What the rules need to know beside the counts."""
         return Setting(
-            self.expected_num_examples, self.candidate_name, self.slices, self.class_names, self.champion is not None
+            self.expected_num_examples,
+            self.candidate_name,
+            self.slices,
+            self.class_names,
+            self.champion is not None,
+            self.champion.title if self.champion else CURRENT_RELEASE,
+            self.no_champion,
         )
 
 
@@ -175,7 +193,6 @@ def _latency(case: Case) -> tuple[Latency, ...]:
 
 
 def _subjects(case: Case, candidate: Candidate | None, latency: tuple[Latency, ...]) -> Subjects:
-    diagnosis = read_diagnosis(case.tflite.parent / CONVERSION_REPORT_FILE) or Diagnosis(None, None)
     subjects = Subjects(
         split=case.split,
         decision_threshold=case.decision_threshold,
@@ -185,12 +202,18 @@ def _subjects(case: Case, candidate: Candidate | None, latency: tuple[Latency, .
         stack=stack_name(),
         latency=latency,
         lineage=case.lineage,
-        cause=diagnosis.cause,
-        remedy=diagnosis.remedy,
+        diagnosis=read_diagnosis(case.tflite.parent / CONVERSION_REPORT_FILE) or Diagnosis(),
+        in_pipeline=case.checks_recorded_sha256,
     )
     if case.champion is None:
         return subjects
-    return replace(subjects, champion_id=case.champion.model_id, champion_sha256=_sha256_of(case.champion.tflite))
+    return replace(
+        subjects,
+        champion_id=case.champion.model_id,
+        champion_sha256=_sha256_of(case.champion.tflite),
+        champion_version=case.champion.version or None,
+        champion_channel=case.champion.channel or None,
+    )
 
 
 def _sha256_of(tflite: Path) -> str | None:

@@ -6,7 +6,7 @@ A refusal is a finished execution: raising would make TFX delete the evidence. W
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ from tfx.types import Artifact, artifact_utils
 
 from components.buckets import quantile_edges
 from components.errors import DataError
+from components.evaluator.eval_config import check_metrics, read_eval_config, slicing_features
 from components.evaluator.evidence import Case, Champion, judge_case
+from components.evaluator.extra_figures import features_without_slices
 from components.evaluator.flips import write_flips
 from components.evaluator.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, write_page
+from components.evaluator.release_rules import NOTHING_BLESSED
 from components.evaluator.report import GateReport, LineageRecord, write_report
 from components.evaluator.scoring import Candidate
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
@@ -69,9 +72,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 saved_model=case.saved_model,
                 tflite=case.tflite,
                 sha256=candidate.sha256,
-                example_spec=read_example_spec(exec_properties),
+                example_spec=read_example_spec(exec_properties, case.eval_config),
                 measurement=case.measurement,
                 champion=case.champion.tflite if case.champion else None,
+                eval_config=case.eval_config,
             )
             return score_files(self._make_beam_pipeline, files, job, directory)
 
@@ -80,6 +84,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if judgement.tally is not None:
             write_flips(judgement.tally.flips, directory)
             write_tfma_results(directory, judgement.tally, judgement.report, case)
+            if judgement.tally.extra is not None:
+                warn_of_empty_slices(features_without_slices(case.eval_config, judgement.tally.extra))
         float_model = artifact_utils.get_single_instance(input_dict["float_model"])
         write_page(directory, case.tflite.parent / CONVERSION_REPORT_FILE, Path(float_model.uri) / QAT_REPORT_FILE)
         describe_evaluation(evaluation, judgement.report)
@@ -89,11 +95,20 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         progress.info("evaluator: %d examples of split %s scored with both models", num_scored, case.split)
 
 
-def read_example_spec(exec_properties: Mapping[str, Any]) -> ExampleSpec:
+def warn_of_empty_slices(features: Sequence[str]) -> None:
+    """Tells of features of an EvalConfig that cut nothing."""
+    for name in features:
+        progress.warning("gate.eval_config cuts by %r, and no example is in such a slice; check slicing_specs", name)
+
+
+def read_example_spec(exec_properties: Mapping[str, Any], eval_config: Any = None) -> ExampleSpec:
     """How examples are read: with the features that slices are cut by, and labels that fit the metric."""
     spec = ExampleSpec.from_json(exec_properties["example_spec"])
     slices = slices_from_json(exec_properties["slices"])
     features = tuple(part.feature for part in slices if part.by is SliceBy.FEATURE)
+    if eval_config is not None:
+        names = {part.name for part in slices}
+        features += tuple(name for name in slicing_features(eval_config) if name not in names)
     is_regression = GateRules.from_json(exec_properties["rules"]).metric.is_regression
     return replace(spec, slice_features=features, label_dtype="float32" if is_regression else spec.label_dtype)
 
@@ -127,17 +142,43 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
         slices=slices,
         kernel_sample_size=exec_properties["kernel_sample_size"],
         champion=read_champion(input_dict),
+        no_champion=read_no_champion(input_dict),
         lineage=read_lineage(input_dict),
+        eval_config=read_extra_metrics(exec_properties),
     )
 
 
+def read_extra_metrics(exec_properties: Mapping[str, Any]) -> Any:
+    """The EvalConfig of metrics that TFMA computes beside the counts, or None.
+
+    Raises:
+        InputError: It cannot be meant.
+    """
+    text = exec_properties.get("eval_config")
+    if not text:
+        return None
+    label = ExampleSpec.from_json(exec_properties["example_spec"]).label
+    config = read_eval_config(text, slices_from_json(exec_properties["slices"]), label)
+    check_metrics(config)
+    return config
+
+
 def read_champion(input_dict: Mapping[str, list[Artifact]]) -> Champion | None:
-    """The model released now, where the resolver found one; a missing file is the rule's to refuse."""
+    """The model released now, where a node before found one; a missing file is the rule's to refuse."""
     found = input_dict.get("champion") or []
     if not found:
         return None
     model = artifact_utils.get_single_instance(found)
-    return Champion(model.id, Path(model.uri) / TFLITE_FILE)
+    if model.get_string_custom_property("reason"):
+        return None
+    version, channel = (model.get_string_custom_property(name) for name in ("release_version", "channel"))
+    return Champion(model.id, Path(model.uri) / TFLITE_FILE, version, channel)
+
+
+def read_no_champion(input_dict: Mapping[str, list[Artifact]]) -> str:
+    """Why there is no model to compare with: what the ReleaseImporter notes, or that nothing was blessed."""
+    reasons = (model.get_string_custom_property("reason") for model in input_dict.get("champion") or [])
+    return next((reason for reason in reasons if reason), NOTHING_BLESSED)
 
 
 def read_lineage(input_dict: Mapping[str, list[Artifact]]) -> tuple[LineageRecord, ...]:

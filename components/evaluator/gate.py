@@ -37,7 +37,12 @@ from components.evaluator.figure_rules import (
     numbers_not_collapsed,
 )
 from components.evaluator.intervals import chance_of_passing
-from components.evaluator.release_rules import kernels_agree, no_worse_than_champion
+from components.evaluator.release_rules import (
+    CURRENT_RELEASE,
+    NOTHING_BLESSED,
+    kernels_agree,
+    no_worse_than_champion,
+)
 from components.evaluator.rule import (
     SOURCE_ARITHMETIC,
     SOURCE_BYTES,
@@ -97,6 +102,8 @@ class Setting:
         slices: How the holdout was cut.
         class_names: By label; empty where the data does not name them.
         has_champion: Whether a model is released now.
+        champion_title: What it is called, such as ``release 000012-4b8aa8afd22f on channel stable``.
+        no_champion: Why there is none, as a sentence.
     """
 
     expected_num_examples: int | None
@@ -104,6 +111,8 @@ class Setting:
     slices: tuple[SliceSpec, ...] = ()
     class_names: tuple[str, ...] = ()
     has_champion: bool = False
+    champion_title: str = CURRENT_RELEASE
+    no_champion: str = NOTHING_BLESSED
 
 
 def judge(tally: Tally | None, rules: GateRules, setting: Setting, findings: Sequence[RuleResult] = ()) -> Verdict:
@@ -160,7 +169,8 @@ def _optional_rules(tally: Tally, rules: GateRules, setting: Setting) -> list[Ru
         minimum = (rules.class_minimum_ratio, rules.class_minimum_examples)
         results.append(classes_kept(tally.counts, setting.class_names, *minimum))
     if rules.champion_minimum_ratio is not None:
-        results.append(no_worse_than_champion(tally, rules.champion_minimum_ratio, setting.has_champion))
+        champion = (setting.has_champion, setting.champion_title, setting.no_champion)
+        results.append(no_worse_than_champion(tally, rules.champion_minimum_ratio, *champion))
     if rules.minimum_kernel_agreement is not None:
         results.append(kernels_agree(tally.kernels, rules.minimum_kernel_agreement))
     return results

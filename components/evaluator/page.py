@@ -100,10 +100,11 @@ def render_page(gate: Json, conversion: Json, qat: Json, flips: Path) -> str:
         "latency": _latency(gate),
         "latency_chart": _latency_chart(gate),
         "inspection": conversion.get("inspection"),
-        "qat": qat,
         "qat_scores": qat_scores(qat),
+        "qat_notes": qat_notes(qat),
         "kernels": gate.get("kernel_agreement"),
         "champion": gate.get("champion"),
+        "extra_metrics": gate.get("extra_metrics") or [],
         "lineage": lineage(gate, conversion),
     }
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)
@@ -410,13 +411,51 @@ def _latency_chart(gate: Json) -> Chart | None:
 
 
 def qat_scores(qat: Json) -> list[dict[str, Any]]:
-    """Float, fake-quantized and .tflite on the same examples."""
+    """Float, fake-quantized and .tflite on the same examples, and how far each is from float."""
     titles = {
-        "float_model": "float (the baseline)",
-        "fake_quantized": "fake-quantized, in Keras",
-        "tflite": "int8-qat .tflite",
+        "float_model": ("float", "the gate's baseline"),
+        "fake_quantized": ("fake-quantized", "in Keras, while it was trained"),
+        "tflite": ("int8-qat .tflite", "what a device runs"),
     }
-    return [{"title": title, **qat[key]} for key, title in titles.items() if qat.get(key)]
+    of_float = _path(qat, "float_model", "num_correct")
+    return [
+        {"title": title, "note": note, "difference": qat[key]["num_correct"] - of_float, **qat[key]}
+        for key, (title, note) in titles.items()
+        if qat.get(key) and of_float is not None
+    ]
+
+
+def qat_notes(qat: Json) -> list[str]:
+    """How the fine-tuned model was made, in sentences."""
+    if not qat:
+        return []
+    plural = "" if qat["epochs"] == 1 else "s"
+    notes = [
+        f"Right of {qat['float_model']['num_examples']:,} examples of the calibration split; the verdict comes from the holdout. "
+        f"Fine-tuned for {qat['epochs']} epoch{plural} from a learning rate of {qat['learning_rate']:.3g}, seed {qat['seed']}."
+    ]
+    if qat.get("tflite_problem"):
+        notes.append(f"The int8-qat .tflite does not run: {qat['tflite_problem']}")
+    if qat.get("equalization"):
+        notes.extend(_equalization_notes(qat["equalization"]))
+    return notes
+
+
+def _equalization_notes(equalization: Json) -> list[str]:
+    before, after = equalization.get("worst_before"), equalization.get("worst_after")
+    notes = []
+    if equalization.get("skipped"):
+        notes.append(f"Channels were not equalized first: {equalization['skipped']}.")
+    elif before and after:
+        notes.append(
+            f"{equalization['num_layers']} layers were equalized first; the function stayed. The most uneven output was "
+            f"{before['figure']:.3g} times as wide as its median channel ({before['layer']}), then {after['figure']:.3g} "
+            f"({after['layer']})."
+        )
+    if equalization.get("left"):
+        left = ", ".join(f"{entry['layer']} ({entry['figure']:.3g})" for entry in equalization["left"])
+        notes.append(f"Still uneven, because no gain passes the layers around them: {left}.")
+    return notes
 
 
 def lineage(gate: Json, conversion: Json) -> list[tuple[str, str]]:

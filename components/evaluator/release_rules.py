@@ -27,20 +27,39 @@ class Latency:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
 
-def no_worse_than_champion(tally: Tally, minimum: Fraction, has_champion: bool) -> RuleResult:
-    """Right answers over those of the model released now, on the same examples; nothing released yet passes."""
-    name, threshold = "no_worse_than_release", f"{percent(minimum)} of the current release's right answers"
+#: What the model is called that a candidate is compared with, and why there may be none, unless a channel tells more.
+CURRENT_RELEASE = "the current release"
+NOTHING_BLESSED = "nothing was blessed before this model."
+
+
+def no_worse_than_champion(
+    tally: Tally,
+    minimum: Fraction,
+    has_champion: bool,
+    title: str = CURRENT_RELEASE,
+    no_champion: str = NOTHING_BLESSED,
+) -> RuleResult:
+    """Right answers over those of the model released now, on the same examples; nothing released yet passes.
+
+    Args:
+        tally: What was counted.
+        minimum: Share of its right answers to reach.
+        has_champion: Whether there is one.
+        title: What it is called.
+        no_champion: Why there is none, as a sentence.
+    """
+    name, threshold = "no_worse_than_release", f"{percent(minimum)} of the right answers of {title}"
     champion = tally.champion
     if not has_champion:
-        return RuleResult(name, threshold, "no release", True, "nothing was blessed before this model.", SOURCE_CONFIG)
+        return RuleResult(name, threshold, "no release", True, no_champion, SOURCE_CONFIG)
     if champion is None or champion.problem or champion.num_correct_champion <= 0:
         found = champion.problem if champion is not None and champion.problem else "it got nothing right"
-        reason = f"the current release could not be compared with: {found} Remove gate.champion_min_ratio for this run."
+        reason = f"{title} could not be compared with: {found} Remove gate.champion_min_ratio for this run."
         return RuleResult(name, threshold, "no comparison", False, reason, SOURCE_CLOSED)
     right = champion.num_correct_champion + champion.num_only_candidate_correct - champion.num_only_champion_correct
     kept = Fraction(right, champion.num_correct_champion)
     reason = (
-        f"the candidate got {right} right where the current release got {champion.num_correct_champion} "
+        f"the candidate got {right} right where {title} got {champion.num_correct_champion} "
         f"({percent_down(kept)}); required {percent(minimum)}."
     )
     observed = f"{right} / {champion.num_correct_champion}"

@@ -7,7 +7,7 @@ The report holds no time: judging the same artifacts again gives the same bytes.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -15,8 +15,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.errors import DataError
+from components.evaluator.advice import Advice, Evidence, Invocation, advise
 from components.evaluator.counts import ClassResult, Counts, worst_classes
 from components.evaluator.deviations import Deviations
+from components.evaluator.diagnosis import Diagnosis
+from components.evaluator.extra_figures import ExtraFigure, overall_figures
 from components.evaluator.figure import figure_of
 from components.evaluator.gate import RATIO_RULES, Setting, Verdict
 from components.evaluator.intervals import paired_ratio_interval
@@ -29,8 +32,6 @@ from components.evaluator.thresholds import DEFAULT_SLICE_MINIMUM_EXAMPLES, Gate
 
 REPORT_FILE = "gate_report.json"
 SCHEMA_VERSION = 1
-#: Share of clipped examples above which calibration is the likely cause of a refusal.
-CLIPPED_EXAMPLES_SHARE = 0.05
 #: Changes of an answer that the report lists.
 MAX_CHANGES = 50
 #: Left margin of the lines under the verdict, as wide as "REFUSED  ".
@@ -164,6 +165,8 @@ class ChampionRecord(_Record):
 
     model_id: int | None
     sha256: str | None = None
+    version: str | None = Field(None, description="Of the release; None for the last blessed model of the workspace.")
+    channel: str | None = Field(None, description="The channel that offered the release when the gate looked.")
     num_correct: int | None
     num_only_champion_correct: int | None
     num_only_candidate_correct: int | None
@@ -210,8 +213,11 @@ class GateReport(_Record):
 
     schema_version: Literal[1] = 1
     verdict: VerdictRecord
-    cause: str | None = Field(default=None, description="Likely cause of a refusal, from the converter's diagnosis.")
-    next_command: str | None = Field(default=None, description="What to run next.")
+    cause: str | None = Field(default=None, description="Likely cause of a refusal.")
+    tried: str | None = Field(default=None, description="What the converter tried against it.")
+    next_command: str | None = Field(
+        default=None, description="What to do or run next; CONFIG stands for the config's path."
+    )
     split: str = Field(description="Which examples were scored: a split's name, or a file's.")
     expected_num_examples: int | None = Field(description="Examples the split holds, counted by another component.")
     counts: Counts | None = Field(description="None where nothing could be scored.")
@@ -237,6 +243,9 @@ class GateReport(_Record):
         (), description="Measured on the host that ran the gate; empty where it is off."
     )
     lineage: tuple[LineageRecord, ...] = Field((), description="What went in; empty outside a pipeline.")
+    extra_metrics: tuple[ExtraFigure, ...] = Field(
+        (), description="What TFMA computed on the whole holdout for gate.eval_config; no rule reads them."
+    )
 
 
 @dataclass(frozen=True)
@@ -251,10 +260,12 @@ class Subjects:
     stack: str
     champion_id: int | None = None
     champion_sha256: str | None = None
+    champion_version: str | None = None
+    champion_channel: str | None = None
     latency: tuple[Latency, ...] = ()
     lineage: tuple[LineageRecord, ...] = ()
-    cause: str | None = None
-    remedy: str | None = None
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
+    in_pipeline: bool = True
 
 
 def build_report(
@@ -267,15 +278,19 @@ def build_report(
         tally: What was counted; None when nothing could be scored.
         rules: The thresholds.
         setting: What else the rules knew.
-        subjects: What was judged; its cause of a refusal is told where the counts tell none themselves.
+        subjects: What was judged, and what the converter knows of it.
     """
     sound = tally if tally is not None and not tally.inconsistencies() else None
     usable = sound.counts if sound is not None and not rules.metric.is_regression else None
     counts = tally.counts if tally is not None and not rules.metric.is_regression else None
-    cause, next_command = (None, None) if verdict.accepted else _likely_cause(sound, subjects)
+    advice = Advice()
+    if sound is not None and not verdict.accepted:
+        known = (subjects.split, subjects.diagnosis, subjects.in_pipeline, subjects.champion_version)
+        advice = advise(Evidence(verdict, sound, rules, setting, *known))
     return GateReport(
-        cause=cause,
-        next_command=next_command,
+        cause=advice.cause,
+        tried=advice.tried,
+        next_command=advice.next_step,
         verdict=VerdictRecord(
             accepted=verdict.accepted,
             sentence=verdict.sentence,
@@ -304,7 +319,12 @@ def build_report(
         champion=_champion(tally, subjects) if rules.champion_minimum_ratio is not None else None,
         latency=subjects.latency,
         lineage=subjects.lineage,
+        extra_metrics=_extra_metrics(tally) if tally else (),
     )
+
+
+def _extra_metrics(tally: Tally) -> tuple[ExtraFigure, ...]:
+    return overall_figures(tally.extra) if tally.extra is not None else ()
 
 
 def _metric(tally: Tally, rules: GateRules) -> MetricRecord:
@@ -409,23 +429,13 @@ def _champion(tally: Tally | None, subjects: Subjects) -> ChampionRecord | None:
     return ChampionRecord(
         model_id=subjects.champion_id,
         sha256=subjects.champion_sha256,
+        version=subjects.champion_version,
+        channel=subjects.champion_channel,
         num_correct=scored.num_correct_champion if scored else None,
         num_only_champion_correct=scored.num_only_champion_correct if scored else None,
         num_only_candidate_correct=scored.num_only_candidate_correct if scored else None,
         problem=found.problem or None if found else "nothing was scored.",
     )
-
-
-def _likely_cause(tally: Tally | None, subjects: Subjects) -> tuple[str | None, str | None]:
-    """What the counts themselves say about a refusal, or else the converter's diagnosis; and what to do about it."""
-    if tally is not None:
-        clipped = tally.errors.num_clipped if tally.errors else tally.counts.num_clipped
-        if clipped > CLIPPED_EXAMPLES_SHARE * tally.num_examples:
-            return (
-                f"calibration domain: {clipped} of {tally.num_examples} examples have values beyond the range that calibration saw",
-                "calibrate on examples like these (data.patterns.calibration, or edgeproof convert --calibration FILE)",
-            )
-    return subjects.cause, subjects.remedy
 
 
 def _ratio(counts: Counts, rules: GateRules) -> RatioRecord | None:
@@ -489,8 +499,13 @@ def schema_text() -> str:
     return json.dumps(GateReport.model_json_schema(mode="serialization"), sort_keys=True, indent=2) + "\n"
 
 
-def explain(report: GateReport) -> str:
-    """The verdict on one screen: what was kept, the worst class, broken rules, the likely cause, the next command."""
+def explain(report: GateReport, invocation: Invocation | None = None) -> str:
+    """The verdict on one screen: what was kept, the worst class, broken rules, the likely cause, the next command.
+
+    Args:
+        report: What is explained.
+        invocation: What was run, for a command that can be typed as it stands.
+    """
     lines = [
         _measured(report),
         _mistakes_line(report),
@@ -498,10 +513,12 @@ def explain(report: GateReport) -> str:
         _worst_slice_line(report),
         _worst_error_line(report),
         _kernels_line(report),
+        _champion_line(report),
         *_broken_lines(report),
     ]
     lines.append(f"likely cause: {report.cause}" if report.cause else "")
-    lines.append(f"next: {report.next_command}" if report.next_command else "")
+    lines.append(f"tried: {report.tried}" if report.tried else "")
+    lines.append(f"next: {(invocation or Invocation()).fill_in(report.next_command)}" if report.next_command else "")
     return "\n".join([report.verdict.sentence, *(_MARGIN + line for line in lines if line)])
 
 
@@ -583,6 +600,17 @@ def _kernels_line(report: GateReport) -> str:
     return (
         f"built-in kernels: same answer on {kernels.num_same_answer} of {kernels.num_examples} sampled{ratio}, "
         f"outputs at most {kernels.worst_difference:.3g} apart"
+    )
+
+
+def _champion_line(report: GateReport) -> str:
+    champion = report.champion
+    if champion is None or champion.num_correct is None:
+        return ""
+    title = f"release {champion.version} on channel {champion.channel}" if champion.version else "the current release"
+    return (
+        f"{title}: {champion.num_correct} right, {champion.num_only_champion_correct} of them only there; "
+        f"{champion.num_only_candidate_correct} only with the new model"
     )
 
 

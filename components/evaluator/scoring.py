@@ -30,6 +30,7 @@ from components.evaluator.metric import Metric
 from components.evaluator.ranks import Ranks, rank_batch
 from components.evaluator.slices import Grouping, SliceKey, SliceSpec, count_slices, group_rows
 from components.evaluator.tally import ChampionCounts, Tally, count_confusion
+from components.evaluator.tfma_extracts import ScoredRows
 from components.examples import Batch
 from components.saved_model import FloatModel, bind_inputs
 
@@ -122,7 +123,7 @@ class _Models:
 
 
 @dataclass(frozen=True)
-class _Outputs:
+class Outputs:
     """One batch with both models' answers; ``clipped`` are the rows that the candidate's inputs cut off."""
 
     batch: Batch
@@ -205,23 +206,27 @@ class Scorer:
             CandidateError: The candidate fails on these rows.
             InputError: The rows do not fit the models, or the models do not fit each other.
         """
-        outputs = self._predict(batch)
+        return self.tally(self.predict(batch))
+
+    def tally(self, outputs: Outputs) -> Tally:
+        """Counts one scored batch; raises what :meth:`score` raises."""
         if self._measurement.metric.is_regression:
             return self._score_numbers(outputs)
         return self._score_classes(outputs)
 
-    def _predict(self, batch: Batch) -> _Outputs:
+    def predict(self, batch: Batch) -> Outputs:
+        """Both models' outputs on one batch; raises what :meth:`score` raises."""
         models = self.load()
         rows = bind_inputs(batch.inputs, models.float_model.signature.inputs)
         float_outputs = _predict_float(models.float_model, rows)
         found = _predict_candidate(models.candidate, rows)
         float_name, candidate_name = paired_names(float_outputs, found)
         clipped = clipped_rows(rename_inputs(rows, models.candidate.inputs), models.candidate.inputs)
-        return _Outputs(
+        return Outputs(
             batch, rows, float_outputs, float_outputs[float_name], found[candidate_name], candidate_name, clipped
         )
 
-    def _score_classes(self, outputs: _Outputs) -> Tally:
+    def _score_classes(self, outputs: Outputs) -> Tally:
         comparison = self._compare(outputs.batch.labels, outputs.of_float, outputs.of_candidate)
         keys = row_keys(outputs.rows)
         return Tally(
@@ -236,7 +241,29 @@ class Scorer:
             champion=self._score_champion(outputs, comparison),
         )
 
-    def _score_numbers(self, outputs: _Outputs) -> Tally:
+    def usable_rows(self, outputs: Outputs) -> ScoredRows:
+        """The rows of a scored batch that metrics other than the gate's can take."""
+        batch, is_regression = outputs.batch, self._measurement.metric.is_regression
+        labels = np.asarray(batch.labels)
+        num_rows, num_classes = len(labels), 0
+        if is_regression:
+            rows = [array.reshape(num_rows, -1) for array in (outputs.of_float, outputs.of_candidate)]
+            usable = np.isfinite(np.column_stack([labels.reshape(num_rows, -1), *rows])).all(axis=1)
+        else:
+            comparison = self._compare(labels, outputs.of_float, outputs.of_candidate)
+            rows = [class_scores(outputs.of_float, "float model"), class_scores(outputs.of_candidate, "candidate")]
+            usable = comparison.in_range & comparison.finite_float & comparison.finite_candidate
+            labels, num_classes = comparison.labels, comparison.num_classes
+        return ScoredRows(
+            labels=labels[usable],
+            of_float=rows[0][usable],
+            of_candidate=rows[1][usable],
+            groupings=tuple(Grouping(g.keys, g.rows[usable]) for g in self._group(batch, num_classes)),
+            features={name: column[usable] for name, column in batch.slice_features.items()},
+            are_classes=not is_regression,
+        )
+
+    def _score_numbers(self, outputs: Outputs) -> Tally:
         labels, of_float, of_candidate = np.asarray(outputs.batch.labels), outputs.of_float, outputs.of_candidate
         slice_errors: dict[SliceKey, Deviations] = {}
         for grouping in self._group(outputs.batch, 0):
@@ -258,7 +285,7 @@ class Scorer:
             use.slices, np.asarray(batch.labels), use.class_names, num_classes, batch.inputs, batch.slice_features
         )
 
-    def _rank(self, comparison: Comparison, outputs: _Outputs) -> Ranks | None:
+    def _rank(self, comparison: Comparison, outputs: Outputs) -> Ranks | None:
         if self._measurement.metric is not Metric.AUC:
             return None
         if comparison.num_classes != 2:
@@ -274,7 +301,7 @@ class Scorer:
         return rank_batch(comparison.labels, *scores, usable)
 
     def _check_kernels(
-        self, outputs: _Outputs, keys: NDArray[np.uint64], comparison: Comparison | None
+        self, outputs: Outputs, keys: NDArray[np.uint64], comparison: Comparison | None
     ) -> KernelAgreement | None:
         if self._measurement.kernel_sample_share <= 0:
             return None
@@ -300,7 +327,7 @@ class Scorer:
             worst_difference=largest_difference(judged, other),
         )
 
-    def _score_champion(self, outputs: _Outputs, comparison: Comparison) -> ChampionCounts | None:
+    def _score_champion(self, outputs: Outputs, comparison: Comparison) -> ChampionCounts | None:
         if self._champion is None:
             return None
         champion = self.load().champion

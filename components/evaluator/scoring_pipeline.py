@@ -2,7 +2,8 @@
 
 Rules: 1. Memory is that of one batch, whatever the split holds. 2. The result does not depend on the runner, the number
 of workers or the order. 3. An error that Edgeproof explains travels as data and is raised after the pipeline: Beam
-would wrap it in its own.
+would wrap it in its own. 4. Where an EvalConfig asks for more, TFMA gets the outputs that were just counted, in the same
+pipeline; without one, its stages are not there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import json
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +22,31 @@ from apache_beam.io.filesystems import FileSystems
 from edgeproof_edge.errors import EdgeproofError, InputError, ModelFileError, SurroundingsError
 
 from components.errors import DataError, ModelError
+from components.evaluator.eval_config import KEY, try_metrics
+from components.evaluator.extra_figures import TfmaResults
 from components.evaluator.scoring import BATCH_SIZE, CandidateError, Measurement, Scorer
 from components.evaluator.tally import Tally
+from components.evaluator.tfma_extracts import ExtractMaker, ScoredRows
+from components.evaluator.tfma_pipeline import ComputeMetrics
 from components.examples import ExampleSpec, read_batches
 
 _TALLY, _PROBLEM = "tally", "problem"
+#: Outputs of the scoring where TFMA computes metrics too.
+_RESULTS, _EXTRACTS = "results", "extracts"
+#: Rows that every metric is tried on before TFMA gets any.
+_NUM_TRIED = 8
+#: Name of TFMA's part of the pipeline, which Beam's messages about it carry.
+EXTRA_STEP = "EvalConfig"
 #: Errors that keep their type on the way through Beam, most special first.
 _RAISED = (CandidateError, ModelFileError, DataError, ModelError, InputError, SurroundingsError, EdgeproofError)
 
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """What a worker needs; ``sha256`` is of the candidate's bytes, and every worker checks it when it loads them."""
+    """What a worker needs; ``sha256`` is of the candidate's bytes, and every worker checks it when it loads them.
+
+    ``eval_config`` is an EvalConfig of :func:`read_eval_config`, or None.
+    """
 
     saved_model: Path
     tflite: Path
@@ -39,33 +54,50 @@ class ScoringJob:
     example_spec: ExampleSpec
     measurement: Measurement
     champion: Path | None = None
+    eval_config: Any = None
 
 
 class ScoreFile(beam.DoFn):
-    """A TFRecord file in; its tally out, or the problem that kept it from being scored."""
+    """A TFRecord file in; its tally out, or the problem that kept it from being scored, and on the side what TFMA reads."""
 
     def __init__(self, job: ScoringJob) -> None:
         self._job = job
         self._scorer: Scorer | None = None
+        self._extract_maker: ExtractMaker | None = None
+        self._are_metrics_tried = False
 
     def setup(self) -> None:
         """Makes a scorer, once per worker."""
         job = self._job
         self._scorer = Scorer(job.saved_model, job.tflite, job.measurement, job.sha256, job.champion)
+        if job.eval_config is not None:
+            self._extract_maker = ExtractMaker(job.eval_config)
 
     def process(self, file: str) -> Iterator[Any]:
-        """Yields one pair: a kind, and a tally or a problem."""
+        """Yields one pair: a kind, and a tally or a problem; before it extracts, where TFMA is to have them."""
+        assert self._scorer is not None, "Beam calls setup first"
+        total = Tally()
         try:
-            yield _TALLY, self._score(file)
+            for batch in read_batches([file], self._job.example_spec, BATCH_SIZE):
+                outputs = self._scorer.predict(batch)
+                total += self._scorer.tally(outputs)
+                if self._extract_maker is not None:
+                    yield from self._extracts(self._extract_maker, self._scorer.usable_rows(outputs))
+            yield _TALLY, total
         except EdgeproofError as error:
             yield _PROBLEM, _describe(error)
 
-    def _score(self, file: str) -> Tally:
-        assert self._scorer is not None, "Beam calls setup first"
-        total = Tally()
-        for batch in read_batches([file], self._job.example_spec, BATCH_SIZE):
-            total += self._scorer.score(batch)
-        return total
+    def _extracts(self, maker: ExtractMaker, rows: ScoredRows) -> Iterator[Any]:
+        if not len(rows.labels):
+            return
+        extracts = maker.make(rows)
+        if not self._are_metrics_tried:
+            first = list(islice(extracts, _NUM_TRIED))
+            try_metrics(self._job.eval_config, first)
+            self._are_metrics_tried = True
+            extracts = chain(first, extracts)
+        for extract in extracts:
+            yield beam.pvalue.TaggedOutput(_EXTRACTS, extract)
 
 
 class SumResults(beam.CombineFn):
@@ -96,7 +128,7 @@ class SumResults(beam.CombineFn):
         return accumulator
 
 
-def _write_result(result: tuple[Tally, str], path: str) -> None:
+def _write_result(result: Any, path: str) -> None:
     """Writes the one element; a bundle that is tried again writes the same. (WriteToText takes six stages and 0.3 s.)"""
     with FileSystems.create(path) as file:
         file.write(pickle.dumps(result))
@@ -118,20 +150,41 @@ def score_files(make_pipeline: Callable[[], Any], files: Sequence[str], job: Sco
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".scoring-") as directory:
         file = Path(directory) / "result"
-        with make_pipeline() as pipeline:
-            _ = (
-                pipeline
-                | "Files" >> beam.Create(list(files), reshuffle=False)
-                | "Spread" >> beam.Reshuffle()
-                | "Score" >> beam.ParDo(ScoreFile(job))
-                | "Sum" >> beam.CombineGlobally(SumResults())
-                | "Write" >> beam.Map(_write_result, str(file))
-            )
+        extra_file = Path(directory) / "extra"
+        try:
+            with make_pipeline() as pipeline:
+                _add_scoring(pipeline, files, job, file, extra_file)
+        except Exception as error:
+            if job.eval_config is None or f"while running '{EXTRA_STEP}/" not in str(error):
+                raise
+            raise InputError(
+                f"{KEY}: TFMA could not compute its metrics: {_reason(error)}. Remove the metric, or the key."
+            ) from error
         tally: Tally
         tally, problem = pickle.loads(file.read_bytes())  # written above, in a directory of our own
-    if problem:
-        raise _revive(problem)
-    return tally
+        if problem:
+            raise _revive(problem)
+        extra: TfmaResults | None = pickle.loads(extra_file.read_bytes()) if job.eval_config is not None else None
+    return tally if extra is None else replace(tally, extra=extra)
+
+
+def _add_scoring(pipeline: Any, files: Sequence[str], job: ScoringJob, file: Path, extra_file: Path) -> None:
+    score = beam.ParDo(ScoreFile(job))
+    spread = pipeline | "Files" >> beam.Create(list(files), reshuffle=False) | "Spread" >> beam.Reshuffle()
+    if job.eval_config is None:
+        results = spread | "Score" >> score
+    else:
+        scored = spread | "Score" >> score.with_outputs(_EXTRACTS, main=_RESULTS)
+        results = scored[_RESULTS]
+        extra = scored[_EXTRACTS] | EXTRA_STEP >> ComputeMetrics(job.eval_config)
+        _ = extra | "WriteExtra" >> beam.Map(_write_result, str(extra_file))
+    _ = results | "Sum" >> beam.CombineGlobally(SumResults()) | "Write" >> beam.Map(_write_result, str(file))
+
+
+def _reason(error: BaseException) -> str:
+    """Beam's message may be a worker's whole traceback, and ends in the reason and the step."""
+    lines = [line for line in str(error).partition(" [while running ")[0].splitlines() if line.strip()]
+    return " ".join(lines[-1].split())[:300].rstrip(".")
 
 
 def _describe(error: EdgeproofError) -> str:

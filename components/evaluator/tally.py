@@ -11,6 +11,7 @@ import numpy as np
 
 from components.evaluator.counts import Comparison, Counts
 from components.evaluator.deviations import Deviations
+from components.evaluator.extra_figures import TfmaResults
 from components.evaluator.flips import Flip, keep_flips
 from components.evaluator.kernel_check import KernelAgreement
 from components.evaluator.ranks import Ranks
@@ -60,6 +61,7 @@ class Tally:
         flips: A few examples that changed their answer.
         kernels: Agreement of two kernel families on a sample; None where that is off.
         champion: The current release on the same examples; None where it is not compared.
+        extra: What TFMA computed on the same predictions, over all parts; None where no EvalConfig asks for it.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -71,6 +73,7 @@ class Tally:
     flips: tuple[Flip, ...] = ()
     kernels: KernelAgreement | None = None
     champion: ChampionCounts | None = None
+    extra: TfmaResults | None = None
 
     @property
     def num_examples(self) -> int:

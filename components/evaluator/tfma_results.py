@@ -2,7 +2,8 @@
 
 Rules: 1. The figures come from the gate's counts; nothing is scored a second time. 2. TFMA's own converters and protos
 write them, so ``tfma.load_eval_result(DIR, model_name="candidate")`` and ``tfma.load_validation_result(DIR)`` read them on
-both stacks. 3. TFMA decides nothing: the validation says what the gate said.
+both stacks. 3. TFMA decides nothing: the validation says what the gate said. 4. What TFMA computed for the user's EvalConfig
+joins them, slice by slice; a figure of the same name keeps the value that the gate counted.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluator.deviations import Deviations
+from components.evaluator.eval_config import BASELINE, CANDIDATE
 from components.evaluator.evidence import Case
 from components.evaluator.figure import figure_of
 from components.evaluator.metric import Metric
@@ -20,9 +22,9 @@ from components.evaluator.report import GateReport
 from components.evaluator.slices import SliceKey
 from components.evaluator.tally import Tally
 
-CANDIDATE, BASELINE = "candidate", "baseline"
 #: Files as TFMA's writers name them.
 METRICS_FILE = "metrics-00000-of-00001.tfrecord"
+PLOTS_FILE = "plots-00000-of-00001.tfrecord"
 VALIDATIONS_FILE = "validations.tfrecord"
 
 #: TFMA's names of the figures, so that its views know them.
@@ -39,7 +41,7 @@ _METRIC_CLASSES = {
 
 
 def write_tfma_results(directory: Path, tally: Tally, report: GateReport, case: Case) -> None:
-    """Writes ``metrics-*.tfrecord``, ``plots-*`` (none), ``validations.tfrecord`` and ``eval_config.json``.
+    """Writes ``metrics-*.tfrecord``, ``plots-*`` (where an EvalConfig asks for plots), ``validations.tfrecord`` and ``eval_config.json``.
 
     Args:
         directory: The ModelEvaluation artifact's.
@@ -51,11 +53,44 @@ def write_tfma_results(directory: Path, tally: Tally, report: GateReport, case: 
 
     directory.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(directory / METRICS_FILE)) as writer:
-        for key, metrics in _metrics_by_slice(tally, case):
-            writer.write(_metrics_proto(key, metrics).SerializeToString())
+        for proto in _all_metrics(tally, case):
+            writer.write(proto.SerializeToString())
+    if tally.extra is not None and tally.extra.plots:
+        with tf.io.TFRecordWriter(str(directory / PLOTS_FILE)) as writer:
+            for data in tally.extra.plots:
+                writer.write(data)
     with tf.io.TFRecordWriter(str(directory / VALIDATIONS_FILE)) as writer:
         writer.write(_validation_proto(tally, report, case).SerializeToString())
     (directory / "eval_config.json").write_text(_eval_run(tally, case), encoding="utf-8")
+
+
+def _all_metrics(tally: Tally, case: Case) -> list[Any]:
+    """``MetricsForSlice`` of every slice: our slices first, each with what TFMA has on it, then TFMA's own."""
+    from tensorflow_model_analysis.proto import metrics_for_slice_pb2
+
+    protos = {
+        proto.slice_key.SerializeToString(deterministic=True): proto
+        for proto in (_metrics_proto(*item) for item in _metrics_by_slice(tally, case))
+    }
+    others = []
+    for data in tally.extra.metrics if tally.extra else ():
+        proto = metrics_for_slice_pb2.MetricsForSlice.FromString(data)
+        ours = protos.get(proto.slice_key.SerializeToString(deterministic=True))
+        if ours is None or proto.HasField("cross_slice_key"):
+            others.append(proto)
+        else:
+            _join(ours, proto)
+    return [*protos.values(), *others]
+
+
+def _join(ours: Any, theirs: Any) -> None:
+    """Adds TFMA's figures to the gate's of the same slice."""
+    counted = {entry.key.SerializeToString(deterministic=True) for entry in ours.metric_keys_and_values}
+    for entry in theirs.metric_keys_and_values:
+        if entry.key.SerializeToString(deterministic=True) not in counted:
+            ours.metric_keys_and_values.add().CopyFrom(entry)
+    for name in theirs.metrics:
+        ours.metrics[name].CopyFrom(theirs.metrics[name])
 
 
 def _metrics_by_slice(tally: Tally, case: Case) -> Iterator[tuple[tuple[Any, ...], dict[str, tuple[float, float]]]]:
@@ -149,6 +184,8 @@ def _eval_run(tally: Tally, case: Case) -> str:
     names = config.metrics_specs.add(model_names=[CANDIDATE, BASELINE])
     for name in metrics:
         names.metrics.add(class_name=_METRIC_CLASSES[name])
+    if case.eval_config is not None:
+        _add_user_config(config, case.eval_config)
     run = config_pb2.EvalRun(
         eval_config=config,
         version=version.VERSION,
@@ -157,3 +194,12 @@ def _eval_run(tally: Tally, case: Case) -> str:
         model_locations={CANDIDATE: str(case.tflite), BASELINE: str(case.saved_model)},
     )
     return str(json_format.MessageToJson(run, sort_keys=True)) + "\n"
+
+
+def _add_user_config(config: Any, asked: Any) -> None:
+    """The stored EvalConfig is what was computed: the gate's part, and the user's."""
+    config.metrics_specs.extend(asked.metrics_specs)
+    config.slicing_specs.extend(spec for spec in asked.slicing_specs if spec not in config.slicing_specs)
+    config.cross_slicing_specs.extend(asked.cross_slicing_specs)
+    if asked.HasField("options"):
+        config.options.CopyFrom(asked.options)

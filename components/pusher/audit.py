@@ -23,6 +23,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from components.errors import ReleaseError
 from components.pusher.archive import ARCHIVE, Release, releases
+from components.pusher.keys import ANCHOR_FILE
 from components.pusher.metadata import (
     BUILT_ON,
     SIGNED_AT,
@@ -103,6 +104,16 @@ def first_root(store: Store) -> bytes:
             f"there is no release repository in {store.location}. Check the path, or make one with "
             "`edgeproof release init`."
         ) from error
+
+
+def trusted_root(store: Store, keys: Path) -> bytes:
+    """The root that lies with the keys; the repository's own first where they are not at hand.
+
+    Raises:
+        MissingRepositoryError: there is neither.
+    """
+    file = keys / ANCHOR_FILE
+    return file.read_bytes() if file.is_file() else first_root(store)
 
 
 def verify(store: Store, anchor: bytes, now: datetime | None = None) -> Verification:

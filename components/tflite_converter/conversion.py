@@ -128,6 +128,14 @@ class _Plan:
     drawn: CalibrationSet | None
 
     @property
+    def sentence(self) -> str:
+        """What is about to be converted, and by what its ranges are set."""
+        recipe = self.request.recipe
+        source = self.request.qat_saved_model if recipe is Recipe.INT8_QAT else self.directory
+        rows = f" with {len(self.range_rows)} calibration examples" if recipe.needs_calibration else ""
+        return f"converting {source} to {recipe.value}{rows}"
+
+    @property
     def range_rows(self) -> tuple[int, ...]:
         """Pool rows that set ranges: none for a recipe without calibration."""
         return self.drawn.range_rows if self.drawn is not None and self.request.recipe.needs_calibration else ()
@@ -177,9 +185,7 @@ def convert(request: ConversionRequest, worker_command: Sequence[str] = WORKER_C
     """
     started = time.perf_counter()
     plan = _plan(request)
-    _progress.info(
-        "converting %s to %s with %d calibration examples", plan.directory, request.recipe.value, len(plan.range_rows)
-    )
+    _progress.info("%s", plan.sentence)
     converted = _run(plan, worker_command)
     inspection = inspect(converted.model)
     recipe = converted.recipe(request.recipe)

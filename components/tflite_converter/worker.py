@@ -107,7 +107,8 @@ def make_model(job: ConversionJob, float_model: bytes, data: RepresentativeData)
 
 def repair(job: ConversionJob, directory: Path, float_model: bytes, rows: Mapping[str, NDArray[Any]]) -> MadeModel:
     """Makes the model that recipe auto chooses, and leaves what it found beside it."""
-    from components.tflite_converter.repair.ladder import SearchRequest, search
+    from components.tflite_converter.repair.candidates import SearchRequest
+    from components.tflite_converter.repair.ladder import search
     from components.tflite_converter.repair.record import search_facts
 
     result = search(

@@ -101,13 +101,13 @@ def _problems_of_layer(layer: Any) -> Iterator[str]:
     elif kind == "BatchNormalization":
         yield from _problems_of_batch_norm(layer, named)
     elif kind == "Activation":
-        if _activation(layer) not in _OWN_ACTIVATIONS:
-            yield f"{named} computes {_activation(layer)}: use {', '.join(_OWN_ACTIVATIONS[1:])}"
+        if activation_of(layer) not in _OWN_ACTIVATIONS:
+            yield f"{named} computes {activation_of(layer)}: use {', '.join(_OWN_ACTIVATIONS[1:])}"
     elif not _is_supported(layer):
         yield f"{named} is not supported: use {_pattern(kind)}"
     elif kind in (*_FOLDING_LAYERS, "Dense"):
-        if _activation(layer) not in _FUSED_ACTIVATIONS:
-            yield f"{named} has activation {_activation(layer)}: give it none, and put Activation, ReLU or LeakyReLU behind it"
+        if activation_of(layer) not in _FUSED_ACTIVATIONS:
+            yield f"{named} has activation {activation_of(layer)}: give it none, and put Activation, ReLU or LeakyReLU behind it"
         if any(rate != 1 for rate in getattr(layer, "dilation_rate", ())):
             yield f"{named} is dilated and would stay float: use a larger kernel, or strides"
 
@@ -131,11 +131,12 @@ def _problems_of_batch_norm(layer: Any, named: str) -> Iterator[str]:
     if isinstance(before, list) or type(before).__name__ not in _FOLDING_LAYERS:
         where = "several layers" if isinstance(before, list) else f"{before.name!r} ({type(before).__name__})"
         yield f"{named} stands behind {where}: use {PATTERNS['BatchNormalization']}"
-    elif getattr(before, "activation", None) is not None and _activation(before) != "linear":
-        yield f"{named} stands behind the {_activation(before)} of {before.name!r}: use {PATTERNS['BatchNormalization']}"
+    elif getattr(before, "activation", None) is not None and activation_of(before) != "linear":
+        yield f"{named} stands behind the {activation_of(before)} of {before.name!r}: use {PATTERNS['BatchNormalization']}"
 
 
-def _activation(layer: Any) -> str:
+def activation_of(layer: Any) -> str:
+    """Keras's name of the activation function inside a layer that has one."""
     return str(getattr(layer.activation, "__name__", layer.activation))
 
 

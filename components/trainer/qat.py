@@ -1,9 +1,9 @@
 """Quantization-aware training: a second model, fine-tuned from the trained float model with fake quantization in the loop.
 
 Rules, in order: 1. The float model stays as it was; it is the baseline of the gate, because a fake-quantized baseline would make the ratio
-1 by construction. 2. The second SavedModel lies beside the first, under the same names of inputs and outputs. 3. Both, and the .tflite
-that comes out, are scored on the same examples, which are never the holdout: the fake-quantized score alone has been wrong by
-points, so it decides nothing.
+1 by construction. What is fine-tuned is a copy, equalized first unless the config says otherwise. 2. The second SavedModel lies beside the
+first, under the same names of inputs and outputs. 3. Both, and the .tflite that comes out, are scored on the same examples, which are never
+the holdout: the fake-quantized score alone has been wrong by points, so it decides nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgeproof_edge.errors import ModelFileError
 from edgeproof_edge.flatbuffer import inspect
 from edgeproof_edge.interpreter import TFLiteModel
 from numpy.typing import NDArray
@@ -23,10 +24,13 @@ from components.errors import ModelError
 from components.examples import explained_data_errors, read_batches
 from components.saved_model import EDGE_SIGNATURE, QAT_FOLDER
 from components.tflite_converter.qat_conversion import convert_qat
+from components.tflite_converter.repair.diagnosis import MAX_CHANNEL_RATIO
+from components.tflite_converter.repair.record import change_facts, rounded
 from components.trainer.contract import default_loss, gives_probabilities
+from components.trainer.equalization import Equalization, equalized
 from components.trainer.export import export
 from components.trainer.fake_quantization import NUM_RANGE_BATCHES, fake_quantized, measure_ranges
-from components.trainer.qat_report import QatReport, Score, write_report
+from components.trainer.qat_report import EqualizationFacts, Imbalance, QatReport, Score, write_report
 from components.trainer.spec import QatSpec, TrainingSpec
 from components.trainer.training import COSINE, cosine_rate, dataset, epoch_reporter
 from components.user_module import load_module
@@ -52,14 +56,48 @@ def fine_tune_and_export(
     """
     assert spec.qat is not None
     started = time.perf_counter()
-    quantized = fine_tune(model, spec, spec.qat, train_files, validation_files)
+    equalization = _equalized(model, spec, train_files) if spec.qat.equalize else None
+    start = model if equalization is None else equalization.model
+    quantized = fine_tune(start, spec, spec.qat, train_files, validation_files)
     directory = artifact / QAT_FOLDER
     export(quantized, directory, spec.examples, names_of=model)
     tflite = convert_qat(directory, EDGE_SIGNATURE)
-    report = _report(model, quantized, tflite, spec, spec.qat, validation_files, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    facts = None if equalization is None else equalization_facts(equalization)
+    report = _report(model, quantized, tflite, spec, spec.qat, validation_files, seconds, facts)
     write_report(report, artifact)
     progress.info("%s", report.sentence)
     return report
+
+
+def _equalized(model: Any, spec: TrainingSpec, train_files: Sequence[str]) -> Equalization:
+    """A copy whose channels have like ranges, measured on as many batches as fine-tuning takes its own from."""
+    train = dataset(spec, train_files, model, is_training=True).take(NUM_RANGE_BATCHES)
+    with explained_data_errors(spec.examples, train_files):
+        found = equalized(model, train.map(lambda inputs, _: inputs))
+    progress.info("%s", equalization_facts(found).sentence)
+    return found
+
+
+def equalization_facts(found: Equalization) -> EqualizationFacts:
+    """What goes into the report."""
+    left = {layer: figure for layer, figure in found.after.items() if figure > MAX_CHANNEL_RATIO}
+    return EqualizationFacts(
+        num_layers=found.num_layers,
+        changes=change_facts(found.changes),
+        worst_before=_worst(found.before),
+        worst_after=_worst(found.after),
+        left=tuple(Imbalance(layer=layer, figure=rounded(figure)) for layer, figure in left.items()),
+        largest_difference=found.largest_difference,
+        skipped=found.skipped,
+    )
+
+
+def _worst(imbalances: dict[str, float]) -> Imbalance | None:
+    if not imbalances:
+        return None
+    layer = max(imbalances, key=imbalances.__getitem__)
+    return Imbalance(layer=layer, figure=rounded(imbalances[layer]))
 
 
 def fine_tune(
@@ -114,16 +152,20 @@ def _report(
     qat: QatSpec,
     validation_files: Sequence[str],
     seconds: float,
+    equalization: EqualizationFacts | None,
 ) -> QatReport:
-    scores = _scores(model, quantized, TFLiteModel.load(tflite), spec, validation_files)
+    runnable, problem = load_if_it_runs(tflite)
+    scores = _scores(model, quantized, runnable, spec, validation_files)
     inspection = inspect(tflite)
     return QatReport(
         float_model=scores[0],
         fake_quantized=scores[1],
-        tflite=scores[2],
+        tflite=scores[2] if runnable is not None else None,
+        tflite_problem=problem,
         tflite_sha256=inspection.sha256,
         tflite_size_bytes=inspection.size_bytes,
         float_operators=inspection.float_operators,
+        equalization=equalization,
         epochs=qat.epochs,
         learning_rate=qat.learning_rate,
         seed=spec.seed,
@@ -131,18 +173,27 @@ def _report(
     )
 
 
+def load_if_it_runs(tflite: bytes) -> tuple[TFLiteModel | None, str]:
+    """The model, or why it does not run: channels that differ a thousandfold can ask for scales that no kernel has.
+
+    The float model is sound then, and the converter may find another way.
+    """
+    try:
+        return TFLiteModel.load(tflite), ""
+    except ModelFileError as error:
+        return None, str(error)
+
+
 def _scores(
-    model: Any, quantized: Any, tflite: TFLiteModel, spec: TrainingSpec, files: Sequence[str]
+    model: Any, quantized: Any, tflite: TFLiteModel | None, spec: TrainingSpec, files: Sequence[str]
 ) -> tuple[Score, Score, Score]:
     """Right answers of the float model, of its fake-quantized copy and of the .tflite, over the same examples."""
     num_examples, num_correct = 0, [0, 0, 0]
     for batch in read_batches(files, spec.examples, spec.batch_size):
         inputs = _keras_inputs(batch.inputs, model)
-        outputs = (
-            model.predict_on_batch(inputs),
-            quantized.predict_on_batch(inputs),
-            next(iter(tflite.predict(_tflite_inputs(batch.inputs, tflite)).values())),
-        )
+        outputs = [model.predict_on_batch(inputs), quantized.predict_on_batch(inputs)]
+        if tflite is not None:
+            outputs.append(next(iter(tflite.predict(_tflite_inputs(batch.inputs, tflite)).values())))
         num_examples += len(batch.labels)
         for position, output in enumerate(outputs):
             num_correct[position] += _num_correct(np.asarray(output), batch.labels, gives_probabilities(model))

@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.tflite_converter.report import ChangeFacts
+
 REPORT_FILE = "qat_report.json"
 
 
@@ -27,27 +29,67 @@ class Score(_Record):
         return self.num_correct / self.num_examples if self.num_examples else 0.0
 
 
+class Imbalance(_Record):
+    """How uneven the channels of one layer's output are."""
+
+    layer: str
+    figure: float = Field(description="Range of the output / range of its median channel.")
+
+
+class EqualizationFacts(_Record):
+    """What was done to the float model's copy before it was fine-tuned; its function stayed."""
+
+    num_layers: int = Field(
+        description="Layers whose weights were rescaled; 0 where there was nothing to do, or no way."
+    )
+    changes: tuple[ChangeFacts, ...] = Field(description="By the layer whose output they were made for.")
+    worst_before: Imbalance | None
+    worst_after: Imbalance | None
+    left: tuple[Imbalance, ...] = Field(
+        description="Outputs that int8 still resolves badly: no gain passes a layer around them."
+    )
+    largest_difference: float = Field(description="Largest difference of an output before and after / its spread.")
+    skipped: str = Field(description="Why nothing was done; empty where something was.")
+
+    @property
+    def sentence(self) -> str:
+        """What was done, in one line."""
+        if self.skipped:
+            return f"equalization before qat: nothing done ({self.skipped})"
+        assert self.worst_before is not None
+        assert self.worst_after is not None
+        return (
+            f"equalization before qat: {self.num_layers} layers rescaled; range of the most uneven output / of its median channel "
+            f"{self.worst_before.figure:.3g} -> {self.worst_after.figure:.3g}"
+        )
+
+
 class QatReport(_Record):
     """What quantization-aware training came to, on examples that are not the holdout."""
 
     schema_version: Literal[1] = 1
     float_model: Score = Field(description="The baseline, trained without fake quantization.")
     fake_quantized: Score = Field(description="The fine-tuned model as Keras computes it; it decides nothing.")
-    tflite: Score = Field(description="The int8 .tflite made of the fine-tuned model.")
+    tflite: Score | None = Field(
+        description="The int8 .tflite made of the fine-tuned model; null where no interpreter runs it."
+    )
+    tflite_problem: str = Field("", description="Why the interpreter refuses the .tflite; empty where it runs.")
     tflite_sha256: str
     tflite_size_bytes: int
     float_operators: tuple[str, ...] = Field(description="Operators of the .tflite that compute in float.")
+    equalization: EqualizationFacts | None = Field(None, description="Null where train.qat.equalize is off.")
     epochs: int
     learning_rate: float
     seed: int
-    seconds: float = Field(description="Wall time of fine-tuning, export and conversion.")
+    seconds: float = Field(description="Wall time of equalizing, fine-tuning, export and conversion.")
 
     @property
     def sentence(self) -> str:
         """The three scores in one line."""
+        of_tflite = f"does not run ({self.tflite_problem})" if self.tflite is None else self.tflite.num_correct
         return (
             f"qat: right of {self.float_model.num_examples}: float {self.float_model.num_correct}, "
-            f"fake-quantized {self.fake_quantized.num_correct}, int8-qat .tflite {self.tflite.num_correct}"
+            f"fake-quantized {self.fake_quantized.num_correct}, int8-qat .tflite {of_tflite}"
         )
 
 

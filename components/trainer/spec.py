@@ -14,10 +14,11 @@ TRAINING_SPEC_KEY = "training_spec"
 
 @dataclass(frozen=True)
 class QatSpec:
-    """Quantization-aware fine-tuning: passes over the train split, and the rate it starts with."""
+    """Quantization-aware fine-tuning: passes over the train split, the rate it starts with, and whether channels are equalized first."""
 
     epochs: int
     learning_rate: float
+    equalize: bool
 
 
 @dataclass(frozen=True)

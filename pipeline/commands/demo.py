@@ -24,14 +24,17 @@ def command(incident: bool, overrides: tuple[str, ...], log_level: str | None, a
 
     The second run is served from the cache.
     """
+    from components.evaluator.advice import Invocation
     from pipeline.demo import CONFIG, write_images
 
+    given = overrides
     images = write_images(Path.cwd() / ".edgeproof" / "digits" / "images")
     overrides = (f"data.path={images}", *overrides)
     if incident:
         replay_incident(CONFIG, overrides, log_level, as_json)
     else:
-        run_config(CONFIG, overrides, log_level, as_json)
+        again = Invocation(str(CONFIG), given, "edgeproof demo")
+        run_config(CONFIG, overrides, log_level, as_json, again)
 
 
 def replay_incident(config_file: Path, overrides: tuple[str, ...], log_level: str | None, as_json: bool) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.commands.options import finish, json_option, print_json
 
+if TYPE_CHECKING:
+    from components.evaluator.evidence import Champion
+
+#: A released model that was compared with, under OUT.
+CHAMPION_FILE = "champion.tflite"
 _METRICS = ("top1", "topk", "f1", "auc", "mae", "rmse")
 
 
@@ -57,7 +62,9 @@ _METRICS = ("top1", "topk", "f1", "auc", "mae", "rmse")
 )
 @click.option("--class-min-ratio", help="Ratio that every class must keep.  [default: off]")
 @click.option(
-    "--champion", type=click.Path(path_type=Path), help="The .tflite file released now; the new one must be no worse."
+    "--champion",
+    metavar="FILE|TARGET#CHANNEL",
+    help="The .tflite file released now, or the channel of a repository (or of a config) that offers it; the new one must be no worse.",
 )
 @click.option("--max-size-ratio", help="Bytes / bytes of float.tflite beside the file.  [default: off]")
 @click.option("--max-latency-ratio", help="Milliseconds on this host / those of float.tflite.  [default: off]")
@@ -75,13 +82,16 @@ def command(
     tflite: Path,
     data: Path,
     slices: tuple[str, ...],
-    champion: Path | None,
+    champion: str | None,
     decision_threshold: float,
     out: Path,
     as_json: bool,
     **rule_options: Any,
 ) -> None:
-    """Score both models on the whole of DATA and judge. Exit code 0: accepted; 1: refused."""
+    """Score both models on the whole of DATA and judge. Exit code 0: accepted; 1: refused.
+
+    TFMA's metrics (gate.eval_config) are computed by `edgeproof run` only.
+    """
     from components.compat import quiet_libraries
     from pipeline.console import quiet_libraries_output
 
@@ -90,10 +100,12 @@ def command(
         from components.evaluator.arrays import evaluate_arrays, load_npz_dataset
         from components.evaluator.flips import write_flips
         from components.evaluator.page import CONVERSION_REPORT_FILE, write_page
+        from components.evaluator.release_rules import NOTHING_BLESSED
         from components.evaluator.report import explain, write_report
         from components.saved_model import read_signature
 
         rules = _rules(champion, **rule_options)
+        compared = _champion(champion, out) if champion else None
         dataset = load_npz_dataset(data, read_signature(saved_model), real_labels=rules.metric.is_regression)
         judgement = evaluate_arrays(
             saved_model,
@@ -106,7 +118,8 @@ def command(
             source=data.name,
             slices=tuple(_slice(text) for text in slices),
             slice_features=dataset.features,
-            champion=champion,
+            champion=None if isinstance(compared, str) else compared,
+            no_champion=compared if isinstance(compared, str) else NOTHING_BLESSED,
         )
         report = judgement.report
         path = write_report(report, out)
@@ -120,8 +133,30 @@ def command(
     finish(0 if report.verdict.accepted else 1)
 
 
+def _champion(text: str, out: Path) -> Champion | str:
+    """The model to compare with, a released one as OUT/champion.tflite; a sentence where a channel offers none yet."""
+    from components.evaluator.evidence import Champion
+
+    target, separator, channel = text.rpartition("#")
+    if not separator or Path(text).is_file():
+        return Champion(0, Path(text))
+    from components.pusher.audit import first_root
+    from components.pusher.location import open_store
+    from components.pusher.offering import NothingOffered, read_offered
+    from pipeline.commands.release.shared import find_target
+
+    found = find_target(target)
+    first_root(open_store(found.location))  # a mistyped place must not pass for an empty one
+    offered = read_offered(found.location, found.keys, channel, found.model)
+    if isinstance(offered, NothingOffered):
+        return offered.reason
+    out.mkdir(parents=True, exist_ok=True)
+    (out / CHAMPION_FILE).write_bytes(offered.data)
+    return Champion(0, out / CHAMPION_FILE, offered.version, offered.channel)
+
+
 def _rules(
-    champion: Path | None,
+    champion: str | None,
     *,
     metric: str,
     top_k: int,

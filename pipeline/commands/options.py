@@ -21,6 +21,15 @@ log_level_option = click.option(
     help="Also show the log lines of every library from this level on; the log file always has them from info on.",
 )
 
+#: Whoever starts runs on a person's behalf says why with this variable, or with --reason.
+REASON_VARIABLE = "EDGEPROOF_RUN_REASON"
+reason_option = click.option(
+    "--reason",
+    envvar=REASON_VARIABLE,
+    metavar="TEXT",
+    help=f"Why it is run, for `edgeproof runs`.  [default: ${REASON_VARIABLE}, or by hand]",
+)
+
 
 def print_json(value: Any) -> None:
     """Prints a result for machines, with sorted keys."""

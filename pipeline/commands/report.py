@@ -15,6 +15,7 @@ from pipeline.commands.options import config_argument, json_option, print_json, 
 @json_option
 def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Explain the verdict of the last run of CONFIG. Exit code 0: accepted; 1: refused."""
+    from components.evaluator.advice import Invocation
     from pipeline.config_file import load_config
     from pipeline.outcome import describe_run, read_gate_report
     from pipeline.run_record import read_last_record
@@ -23,5 +24,5 @@ def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json({"run": record.model_dump(), "gate_report": read_gate_report(record).model_dump(mode="json")})
     else:
-        click.echo(describe_run(record))
+        click.echo(describe_run(record, Invocation(config, overrides)))
     raise click.exceptions.Exit(0 if record.is_accepted else 1)

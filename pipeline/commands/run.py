@@ -3,27 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.commands.options import config_argument, finish, json_option, log_level_option, print_json, set_option
+from pipeline.commands.options import (
+    config_argument,
+    finish,
+    json_option,
+    log_level_option,
+    print_json,
+    reason_option,
+    set_option,
+)
+
+if TYPE_CHECKING:
+    from components.evaluator.advice import Invocation
 
 
 @click.command(epilog="Example: edgeproof run examples/mnist/config.yaml --set data.path=$HOME/mnist")
 @config_argument
 @set_option
+@reason_option
 @log_level_option
 @json_option
-def command(config: str, overrides: tuple[str, ...], log_level: str | None, as_json: bool) -> None:
+def command(config: str, overrides: tuple[str, ...], reason: str | None, log_level: str | None, as_json: bool) -> None:
     """Run the pipeline of CONFIG, from data to a published release.
 
     Steps whose inputs, code and settings did not change are taken from the cache. Exit code 0: published; 1: refused by the gate.
     """
-    run_config(Path(config), overrides, log_level, as_json)
+    from components.evaluator.advice import Invocation
+
+    run_config(Path(config), overrides, log_level, as_json, Invocation(config, overrides), reason)
 
 
-def run_config(config_file: Path, overrides: tuple[str, ...], log_level: str | None, as_json: bool) -> None:
-    """Runs a config file, prints the outcome and ends the process."""
+def run_config(
+    config_file: Path,
+    overrides: tuple[str, ...],
+    log_level: str | None,
+    as_json: bool,
+    invocation: Invocation,
+    reason: str | None = None,
+) -> None:
+    """Runs a config file, prints the outcome and ends the process; ``invocation`` is what a person would type again."""
     from components.compat import quiet_libraries
     from pipeline.config_file import load_config
 
@@ -31,10 +53,11 @@ def run_config(config_file: Path, overrides: tuple[str, ...], log_level: str | N
     quiet_libraries()
     from pipeline.local_runner import run
     from pipeline.outcome import describe_run
+    from pipeline.run_record import BY_HAND
 
-    record = run(config, log_level)
+    record = run(config, log_level, reason or BY_HAND)
     if as_json:
         print_json(record.model_dump())
     else:
-        click.echo(describe_run(record))
+        click.echo(describe_run(record, invocation))
     finish(0 if record.is_accepted else 1)

@@ -30,7 +30,7 @@ MAX_VALUE = 60
 @json_option
 @click.pass_context
 def command(context: click.Context, config: str | None, as_json: bool) -> None:
-    """List past runs: when, why, on which data, float and int8 accuracy (or error), their ratio, the verdict, the release."""
+    """List past runs: when, why, on which data, float and int8 accuracy (or error), their ratio, the verdict, the release, what changed."""
     context.obj = config
     if context.invoked_subcommand is not None:
         return
@@ -54,7 +54,9 @@ def command(context: click.Context, config: str | None, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def compare_command(context: click.Context, first: str, second: str, config: str | None, as_json: bool) -> None:
-    """Show what changed between runs FIRST and SECOND: numbers of the list (-1 is the last), or beginnings of run ids."""
+    """Show what changed between runs FIRST and SECOND: numbers of the list (-1 is the last), versions of releases, or
+    beginnings of run ids.
+    """
     from pipeline.errors import ConfigError
     from pipeline.runs import compare, find_run, read_runs
 
@@ -89,7 +91,7 @@ def _workspaces(config: str | None) -> list[Path]:
 
 def runs_table(runs: list[Run]) -> str:
     """One line per run, newest last."""
-    header = ("run", "when (UTC)", "pipeline", "float", "edge", "ratio", "verdict", "release", "data", "why")
+    header = ("run", "when (UTC)", "pipeline", "float", "edge", "ratio", "verdict", "release", "data", "why", "changed")
     rows = [
         (
             str(run.number),
@@ -101,7 +103,8 @@ def runs_table(runs: list[Run]) -> str:
             run.verdict or run.state,
             run.release or "-",
             run.data or "-",
-            run.why,
+            _short(run.why),
+            run.changed,
         )
         for run in runs
     ]

@@ -1,8 +1,9 @@
-"""A team that asks for no worse than the last release: better and equal models pass, a worse one is refused."""
+"""A team that asks for no worse than the last blessed model, or than the release on a channel: a worse one is refused."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from tests.e2e.projects import Project, make_project
 
 pytestmark = pytest.mark.e2e
 RULE = ("--set", "gate.champion_min_ratio=1")
-#: Few epochs: worse than the demo's model.
-WORSE = ("--set", "train.epochs=3")
+ON_STABLE = (*RULE, "--set", "gate.champion_channel=stable")
+#: Fewer epochs: worse than the demo's model, and good enough for every other rule.
+WORSE = ("--set", "train.epochs=10")
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,16 @@ def verdict(record: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
+def release(project: Project, *arguments: str) -> None:
+    result = project.edgeproof("release", *arguments, "--yes")
+    assert result.returncode == 0, result.stderr
+
+
+def rule_of(report: dict[str, Any]) -> dict[str, Any]:
+    rules: list[dict[str, Any]] = report["verdict"]["rules"]
+    return next(rule for rule in rules if rule["name"] == "no_worse_than_release")
+
+
 def test_a_worse_model_than_the_last_blessed_one_is_refused(project: Project) -> None:
     import tensorflow_model_analysis as tfma
 
@@ -35,7 +47,7 @@ def test_a_worse_model_than_the_last_blessed_one_is_refused(project: Project) ->
     exit_code, worse = project.run(*RULE, *WORSE)
     assert exit_code == 1
     report = verdict(worse)
-    assert "no_worse_than_release" in {rule["name"] for rule in report["verdict"]["rules"] if not rule["passed"]}
+    assert not rule_of(report)["passed"]
     assert report["champion"]["sha256"] == verdict(first)["candidate"]["sha256"]
     assert report["champion"]["num_correct"] == verdict(first)["counts"]["num_correct_candidate"]
     assert worse["release"] is None
@@ -49,3 +61,25 @@ def test_a_worse_model_than_the_last_blessed_one_is_refused(project: Project) ->
     exit_code, again = project.run(*RULE)
     assert exit_code == 0
     assert verdict(again)["champion"]["sha256"] == verdict(first)["candidate"]["sha256"]
+
+
+def test_a_worse_model_than_the_release_on_a_channel_is_refused_and_a_rollback_is_seen(
+    project: Project, states: Callable[[dict[str, Any]], dict[str, str]]
+) -> None:
+    config = str(project.config)
+    _, worse = project.run(*WORSE, *ON_STABLE)  # dev has a better release; stable has none, and nothing is compared
+    assert "channel stable of" in rule_of(verdict(worse))["reason"]
+    assert worse["release"] is not None
+    release(project, "promote", config, worse["release"]["version"], "stable")
+    release(project, "promote", config, "1", "stable")
+    exit_code, refused = project.run(*WORSE, *ON_STABLE)
+    assert exit_code == 1
+    champion = verdict(refused)["champion"]
+    assert champion["channel"] == "stable"
+    assert f"release {champion['version']} on channel stable" in rule_of(verdict(refused))["reason"]
+    assert champion["version"].startswith("000001-")
+    assert (states(refused)["Trainer"], states(refused)["TFLiteConverter"]) == ("cached", "cached")
+    release(project, "rollback", config, "stable")
+    exit_code, accepted = project.run(*WORSE, *ON_STABLE)
+    assert exit_code == 0
+    assert verdict(accepted)["champion"]["version"] == worse["release"]["version"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,10 @@ def evaluate(project: Project, model: Path, tflite: Path, data: Path, *options: 
 def test_every_rule_in_one_verdict(project: Project, trained_model: Path, converted: Path, holdout: Path) -> None:
     options = ("--slice", "label", "--slice", "brightness:64,80", "--slice", "writer", "--slice", "year:2000")
     rules = ("--slice-min-ratio", "0.9", "--class-min-ratio", "0.5", "--confidence", "0.95", "--max-size-ratio", "1")
-    exit_code, report = evaluate(
-        project, trained_model, converted, holdout, *options, *rules, "--champion", str(converted)
-    )
+    released = ("--champion", f"{project.config}#dev")
+    exit_code, report = evaluate(project, trained_model, converted, holdout, *options, *rules, *released)
+    assert report["champion"]["sha256"] == hashlib.sha256(converted.read_bytes()).hexdigest()
+    assert (report["champion"]["version"] or "").startswith("0000")
     results = {rule["name"]: rule for rule in report["verdict"]["rules"]}
     assert {"slices_kept", "confidence_bound", "size_ratio", "no_worse_than_release", "slices_found"} <= set(results)
     assert results["no_worse_than_release"]["passed"]

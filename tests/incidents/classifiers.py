@@ -157,10 +157,16 @@ def _with_dead_pixels(rows: Rows, code: float) -> Rows:
     return Rows(x, rows.y)
 
 
+def imbalanced_net() -> Any:
+    """The trained net of the incident ``imbalance``, in Keras."""
+    model = _trained_depthwise_net()
+    _make_channels_uneven(model)
+    return model
+
+
 def imbalance(directory: Path) -> Incident:
     """Channels of very different size behind folded BatchNorms."""
-    model, digits = _trained_depthwise_net(), digit_images()
-    _make_channels_uneven(model)
+    model, digits = imbalanced_net(), digit_images()
     cause = "channel gains of 1e-2..1e2 behind folded BatchNorms"
     return classifier("imbalance", directory, model, digits.pool, digits.holdout, cause)
 
@@ -183,8 +189,7 @@ def fault_pixels(directory: Path) -> Incident:
 
 def faults_and_imbalance(directory: Path) -> Incident:
     """Dead pixels in the pool of a model with uneven channels."""
-    model, digits = _trained_depthwise_net(), digit_images()
-    _make_channels_uneven(model)
+    model, digits = imbalanced_net(), digit_images()
     pool = _with_dead_pixels(digits.pool, -999.0)
     cause = "0.7 % of the pool's frames hold two pixels of -999, and channel gains of 1e-2..1e2"
     return classifier("faults_and_imbalance", directory, model, pool, digits.holdout, cause)
@@ -293,8 +298,8 @@ def concat(directory: Path) -> Incident:
 # --- a residual stream
 
 
-def residual(directory: Path) -> Incident:
-    """Inverted bottlenecks along a stream whose channels carry constants of +-900."""
+def residual_net() -> Any:
+    """The trained net of the incident ``residual``, in Keras."""
     import tf_keras as keras
     from tf_keras import layers
 
@@ -316,6 +321,12 @@ def residual(directory: Path) -> Incident:
     for reader in ("a_expand", "b_expand", "leave"):
         kernel = model.get_layer(reader).get_weights()[0]
         _shift(model.get_layer(reader), -offsets @ kernel[0, 0].astype(np.float64))
+    return model
+
+
+def residual(directory: Path) -> Incident:
+    """Inverted bottlenecks along a stream whose channels carry constants of +-900."""
+    model, digits = residual_net(), digit_images()
     cause = "constants of +-900 in the channels of a residual stream"
     return classifier("residual", directory, model, digits.pool, digits.holdout, cause)
 

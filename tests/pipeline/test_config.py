@@ -60,6 +60,16 @@ def test_qat_is_switched_on_by_one_word(tmp_path: Path, given: object) -> None:
     assert load_config(write(tmp_path), ["train.qat=on"]).train.qat.mode.value == "on"
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [["train.qat=on", "train.qat.epochs=2"], ["train.qat.epochs=2", "train.qat=on"]],
+    ids=["word-first", "word-last"],
+)
+def test_the_one_word_goes_with_the_keys_of_its_section(tmp_path: Path, overrides: list[str]) -> None:
+    qat = load_config(write(tmp_path, train={"qat": {"equalize": False}}), overrides).train.qat
+    assert (qat.mode.value, qat.epochs, qat.equalize) == ("on", 2, False)
+
+
 def test_qat_needs_a_model_module(tmp_path: Path) -> None:
     config = write(tmp_path, train={"qat": "on"}, model={"saved_model": "exported"})
     with pytest.raises(ConfigError, match=r"train\.qat is on, but it fine-tunes the model of model\.module"):
@@ -162,6 +172,7 @@ def test_the_examples_configs_are_valid(example: str) -> None:
         pytest.param({"slices": [{"by": "label", "feature": "site"}]}, "either by", id="two-sources"),
         pytest.param({"slices": [{"feature": "age", "buckets": [9, 3]}]}, "must rise", id="falling-edges"),
         pytest.param({"confidence": 95}, "confidence", id="percent"),
+        pytest.param({"champion_channel": "stable"}, "champion_min_ratio: 1", id="a-champion-without-its-rule"),
         pytest.param({"slice_min_ratio": 0}, "slice_min_ratio", id="nothing-to-keep"),
     ],
 )

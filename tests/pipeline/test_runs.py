@@ -37,10 +37,12 @@ class Recorder:
         outputs: dict[str, tuple[str, dict[str, Any]]],
         cached: tuple[str, ...] = (),
         failed: str = "",
+        reason: str | None = "by hand",
     ) -> None:
         """``settings`` and ``outputs`` (artifact type, properties) by node; a failed node ends the run."""
         self._num_runs += 1
         contexts = [self._context("pipeline_run", f"2026-0{self._num_runs}-01T10:00:00")]
+        _fill(contexts[0].custom_properties, {} if reason is None else {"reason": reason})
         for node in NODES:
             state = "FAILED" if node == failed else "CACHED" if node in cached else "COMPLETE"
             execution = self._proto.Execution(
@@ -98,16 +100,17 @@ def workspace(tmp_path: Path) -> Path:
     """Four runs: the first, one of the cache, a longer training, one that failed on new data."""
     recorder = Recorder(tmp_path / ".edgeproof" / "digits")
     recorder.run(settings_of(3), outputs_of(890))
-    recorder.run(settings_of(3), outputs_of(890), cached=NODES)
+    recorder.run(settings_of(3), outputs_of(890), cached=NODES, reason="nightly")
     recorder.run(settings_of(5), outputs_of(600, blessed=0), cached=("ImageExampleGen",))
-    recorder.run(settings_of(5), outputs_of(890, data="b"), failed="Trainer")
+    recorder.run(settings_of(5), outputs_of(890, data="b"), failed="Trainer", reason=None)
     return recorder.workspace
 
 
 def test_runs_say_when_why_and_how_they_ended(workspace: Path) -> None:
     runs = read_runs(workspace)
     assert [run.number for run in runs] == [1, 2, 3, 4]
-    assert [run.why for run in runs] == ["first run", "nothing changed", "Trainer: epochs", "new data"]
+    assert [run.why for run in runs] == ["by hand", "nightly", "by hand", None]
+    assert [run.changed for run in runs] == ["first run", "nothing changed", "Trainer: epochs", "new data"]
     assert [run.state for run in runs] == ["complete", "complete", "complete", "failed at Trainer"]
     assert [run.release for run in runs] == ["000001-ab", "000001-ab", None, None]
     assert (runs[0].pipeline, runs[0].data, runs[0].recipe) == ("digits", "span 1, holdout 1000", "int8")
@@ -138,6 +141,7 @@ def test_compare_names_settings_and_results_that_differ(workspace: Path) -> None
         pytest.param("2", 2, id="number"),
         pytest.param("-1", 4, id="from-the-end"),
         pytest.param("2026-03", 3, id="beginning-of-an-id"),
+        pytest.param("000001-ab", 1, id="the-first-that-published-a-release"),
     ],
 )
 def test_a_run_is_found_by_number_or_id(workspace: Path, wanted: str, number: int) -> None:
@@ -157,6 +161,7 @@ def test_the_commands_print_tables_and_json(workspace: Path, monkeypatch: pytest
     table = CliRunner().invoke(command, [], catch_exceptions=False).output
     assert "66.66 %" in table  # rounded down
     assert "failed at Trainer" in table
+    assert "nightly" in table
     runs = json.loads(CliRunner().invoke(command, ["--json"], catch_exceptions=False).output)
     assert runs[0]["nodes"][1]["settings"]["custom_config.training_spec.epochs"] == "3"
     compared = CliRunner().invoke(command, ["compare", "1", "-2"], catch_exceptions=False).output

@@ -22,6 +22,8 @@ Array: TypeAlias = NDArray[Any]
 Operator: TypeAlias = Any
 """An ``OperatorT`` of the generated schema, or its position in ``FloatGraph.operators``."""
 
+#: Of the schema that every .tflite of today is written by.
+SCHEMA_VERSION = 3
 #: The schema asks for it (``force_align: 16`` of Buffer.data); Python's generated code does not do it by itself.
 _BUFFER_ALIGNMENT = 16
 
@@ -76,6 +78,16 @@ class FloatGraph:
         graph = cls(model)
         graph._name_uniquely()
         return graph
+
+    @classmethod
+    def empty(cls) -> FloatGraph:
+        """A graph without tensors and operators, to be built with ``add_tensor`` and ``insert_operator``."""
+        model, subgraph = schema.ModelT(), schema.SubGraphT()
+        model.version = SCHEMA_VERSION
+        model.operatorCodes, model.buffers, model.signatureDefs = [], [schema.BufferT()], []
+        subgraph.tensors, subgraph.operators, subgraph.inputs, subgraph.outputs = [], [], [], []
+        model.subgraphs = [subgraph]
+        return cls(model)
 
     def pack(self) -> bytes:
         """Returns the file's bytes; equal graphs give equal bytes."""
@@ -316,6 +328,10 @@ class FloatGraph:
         self._remove_unused_operator_codes()
         self._remove_unused_buffers()
         self._links = None
+
+    def set_interface(self, inputs: Sequence[int], outputs: Sequence[int]) -> None:
+        """Says which tensors of a graph that is being built are fed and read."""
+        self._graph.inputs, self._graph.outputs = list(inputs), list(outputs)
 
     def cut_off(self, outputs: Sequence[int]) -> None:
         """Makes these tensors the model's outputs, under their own names, and drops what they do not need.

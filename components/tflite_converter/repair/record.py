@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 
+from components.tflite_converter.repair.candidates import Candidate, SearchResult
+from components.tflite_converter.repair.equalization import Change
 from components.tflite_converter.repair.goal import Goal, Score
-from components.tflite_converter.repair.ladder import Candidate, SearchResult
 from components.tflite_converter.report import (
     CandidateFacts,
     ChangeFacts,
@@ -24,25 +26,28 @@ def search_facts(result: SearchResult) -> SearchFacts:
     return SearchFacts(
         goal=_goal_facts(result.goal),
         findings=tuple(
-            FindingFacts(
-                name=f.name, tensor=f.tensor, figure=_rounded(f.figure), threshold=f.threshold, remedy=f.remedy
-            )
+            FindingFacts(name=f.name, tensor=f.tensor, figure=rounded(f.figure), threshold=f.threshold, remedy=f.remedy)
             for f in result.findings
         ),
         candidates=tuple(
             _candidate_facts(candidate, result.choice.reason if candidate is result.chosen else "")
             for candidate in result.candidates
         ),
-        changes=tuple(
-            ChangeFacts(tensor=c.tensor, what=c.what, figure=_rounded(c.figure), figure_after=_rounded(c.figure_after))
-            for c in result.changes
-        ),
+        changes=change_facts(result.changes),
         largest_logit_difference=result.largest_logit_difference,
         skipped=tuple(SkippedFacts(step=s.step, reason=s.reason) for s in result.skipped),
-        outside_ranges={name: _rounded(share) for name, share in sorted(result.outside.items())},
+        outside_ranges={name: rounded(share) for name, share in sorted(result.outside.items())},
         met_goal=result.choice.met_goal,
         input_type=result.chosen.input_type,
         output_type=result.chosen.output_type,
+    )
+
+
+def change_facts(changes: Iterable[Change]) -> tuple[ChangeFacts, ...]:
+    """What equalization changed."""
+    return tuple(
+        ChangeFacts(tensor=c.tensor, what=c.what, figure=rounded(c.figure), figure_after=rounded(c.figure_after))
+        for c in changes
     )
 
 
@@ -78,6 +83,6 @@ def _losses(score: Score) -> tuple[OutputLossFacts, ...]:
     return tuple(OutputLossFacts(output=o.output, loss=o.loss, met=o.met) for o in score.outputs)
 
 
-def _rounded(figure: float) -> float:
+def rounded(figure: float) -> float:
     """Four significant digits; infinity, which JSON does not have, becomes the largest double."""
     return float(f"{figure:.4g}") if math.isfinite(figure) else math.copysign(1.7e308, figure)

@@ -118,6 +118,7 @@ class Bench:
     split: str = "eval"
     features: dict[str, list[Any]] = field(default_factory=dict)
     champion: Path | None = None
+    champion_properties: dict[str, str] = field(default_factory=dict)
     float_file: Path | None = None
     properties: dict[str, Any] = field(default_factory=dict)
 
@@ -208,6 +209,8 @@ class Bench:
         }
         if self.champion is not None:
             inputs["champion"] = [self.artifact("Model", "champion")]
+            for name, value in self.champion_properties.items():
+                inputs["champion"][0].set_string_custom_property(name, value)
             (self.root / "champion").mkdir()
             if self.champion.is_file():
                 (self.root / "champion" / "model.tflite").write_bytes(self.champion.read_bytes())
@@ -615,6 +618,30 @@ def test_the_first_model_has_nothing_to_be_worse_than(bench: Bench, models: Mode
     report = bench.run(models.int8).report
     assert report.verdict.accepted
     assert report.champion is None
+
+
+def test_a_refusal_names_the_release_that_was_better(bench: Bench, models: Models) -> None:
+    bench.champion = models.int8
+    bench.champion_properties = {"release_version": "000012-4b8aa8afd22f", "channel": "stable"}
+    bench.properties["rules"] = GateRules.from_text("0.01", champion_minimum_ratio="1").to_json()
+    report = bench.run(models.badly_calibrated).report
+    assert report.champion is not None
+    assert (report.champion.version, report.champion.channel) == ("000012-4b8aa8afd22f", "stable")
+    assert report.champion.sha256 == hashlib.sha256(models.int8.read_bytes()).hexdigest()
+    reason = next(rule.reason for rule in report.verdict.rules if rule.name == "no_worse_than_release")
+    assert "right where release 000012-4b8aa8afd22f on channel stable got" in reason
+    page = (bench.root / "evaluation" / "report.html").read_text(encoding="utf-8")
+    assert "Release 000012-4b8aa8afd22f on channel stable" in page
+
+
+def test_a_channel_without_a_release_passes_with_that_reason(bench: Bench, models: Models) -> None:
+    bench.champion = bench.root / "nothing"
+    bench.champion_properties = {"reason": "channel stable of /releases offers no release of digits yet."}
+    bench.properties["rules"] = GateRules.from_text(champion_minimum_ratio="1").to_json()
+    report = bench.run(models.int8).report
+    assert report.verdict.accepted
+    assert report.champion is None
+    assert bench.champion_properties["reason"] in {rule.reason for rule in report.verdict.rules}
 
 
 def test_size_and_latency_are_compared_with_the_float_file(bench: Bench, models: Models) -> None:

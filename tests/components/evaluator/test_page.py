@@ -97,6 +97,9 @@ def gate_report(**changes: Any) -> dict[str, Any]:
             "num_only_champion_correct": 4,
             "num_only_candidate_correct": 2,
             "problem": None,
+            "version": "000012-4b8aa8afd22f",
+            "channel": "stable",
+            "sha256": "e" * 64,
         },
         "latency": [
             {"name": "float", "median_ms": 0.5, "p90_ms": 0.6, "num_runs": 50},
@@ -166,6 +169,13 @@ QAT = {
     "float_model": {"num_correct": 528, "num_examples": 548},
     "fake_quantized": {"num_correct": 527, "num_examples": 548},
     "tflite": {"num_correct": 526, "num_examples": 548},
+    "equalization": {
+        "num_layers": 4,
+        "worst_before": {"layer": "stem", "figure": 89.25},
+        "worst_after": {"layer": "gate", "figure": 12.5},
+        "left": [{"layer": "gate", "figure": 12.5}],
+        "skipped": "",
+    },
     "epochs": 3,
     "learning_rate": 0.0005,
     "seed": 7,
@@ -205,16 +215,41 @@ def page(tmp_path: Path) -> Path:
         pytest.param("+12", id="confusion"),
         pytest.param("data:image/png;base64,", id="flipped-examples"),
         pytest.param("97.8 %", id="candidate-agreement"),
-        pytest.param("fake-quantized, in Keras", id="qat-scores"),
+        pytest.param("fake-quantized <small>in Keras", id="qat-scores"),
+        pytest.param("89.2 times as wide as its median channel (stem), then 12.5 (gate)", id="qat-equalization"),
+        pytest.param("Still uneven, because no gain passes the layers around them: gate (12.5)", id="qat-left-uneven"),
         pytest.param("2.50×", id="latency-speed-up"),
         pytest.param("float island", id="islands"),
         pytest.param("the same answer on 49 of 50", id="other-kernels"),
         pytest.param("70 right on the same examples", id="champion"),
+        pytest.param("Release 000012-4b8aa8afd22f on channel stable", id="champions-release"),
         pytest.param("f" * 64, id="lineage"),
     ],
 )
 def test_the_page_shows(page: Path, text: str) -> None:
     assert text in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        pytest.param({"equalization": None}, "Fine-tuned for 3 epochs", id="not-equalized"),
+        pytest.param(
+            {"equalization": {"skipped": "it failed", "left": []}}, "not equalized first: it failed.", id="skipped"
+        ),
+        pytest.param(
+            {"tflite": None, "tflite_problem": "no kernel"},
+            "The int8-qat .tflite does not run: no kernel",
+            id="no-tflite",
+        ),
+    ],
+)
+def test_the_page_shows_what_qat_came_to(changes: dict[str, Any], text: str, tmp_path: Path) -> None:
+    (tmp_path / "gate_report.json").write_text(json.dumps(gate_report()), encoding="utf-8")
+    (tmp_path / "qat_report.json").write_text(json.dumps({**QAT, **changes}), encoding="utf-8")
+    path = write_page(tmp_path, None, tmp_path / "qat_report.json")
+    assert path is not None
+    assert text in path.read_text(encoding="utf-8")
 
 
 def test_the_page_escapes_and_runs_nothing(page: Path) -> None:

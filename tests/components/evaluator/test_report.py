@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from components.errors import DataError
+from components.evaluator.advice import Invocation
 from components.evaluator.counts import Counts
 from components.evaluator.gate import Setting, candidate_usable, judge
 from components.evaluator.report import (
@@ -98,15 +99,20 @@ def test_numbers_of_the_incident() -> None:
 
 def test_the_incident_fits_one_screen() -> None:
     report = report_of(INCIDENT).model_copy(
-        update={"cause": "calibration saw 0 images of night.", "next_command": "edgeproof run config.yaml"}
+        update={
+            "cause": "calibration saw 0 images of night.",
+            "tried": "auto made 9 models.",
+            "next_command": "edgeproof run CONFIG --set train.qat=on",
+        }
     )
-    assert explain(report).splitlines() == [
+    assert explain(report, Invocation("my config.yaml", ("gate.confidence=0.95",))).splitlines() == [
         "REFUSED  int8 keeps 75.53 % of float accuracy (7100 / 9400 right of 10000); required 97.00 %",
         "         95 % interval of the ratio: 74.60 % to 76.48 %",
         "         mistakes: 600 float, 2900 int8 (x4.8)",
         "         worst class: night keeps 53.19 % (2500 / 4700 right of 5000)",
         "         likely cause: calibration saw 0 images of night.",
-        "         next: edgeproof run config.yaml",
+        "         tried: auto made 9 models.",
+        "         next: edgeproof run 'my config.yaml' --set gate.confidence=0.95 --set train.qat=on",
     ]
 
 
@@ -160,4 +166,4 @@ def test_an_unknown_field_is_an_error(tmp_path: Path) -> None:
 def test_a_refusal_names_the_calibration_domain_where_the_holdout_is_clipped(num_clipped: int, is_named: bool) -> None:
     text = explain(report_of(replace(INCIDENT, num_clipped=num_clipped)))
     assert ("likely cause: calibration domain: 3000 of 10000" in text) is is_named
-    assert ("next: calibrate on examples like these" in text) is is_named
+    assert ("next: add examples like these to the calibration split" in text) is is_named

@@ -250,11 +250,15 @@ def test_operators_without_a_kernel_come_along_where_that_is_allowed(saved_model
 
 
 @pytest.mark.tfx
-def test_a_model_trained_for_int8_brings_its_own_ranges(saved_models: dict[str, Path]) -> None:
+def test_a_model_trained_for_int8_brings_its_own_ranges(
+    saved_models: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "edgeproof.progress")
     request = ConversionRequest(saved_models["dense"], Recipe.INT8_QAT)
     with pytest.raises(ConversionError, match=r"int8-qat needs a model .* train\.qat\.mode: on"):
         convert(request)
     done = convert(replace(request, qat_saved_model=saved_models["dense_qat"]))
+    assert f"converting {saved_models['dense_qat']} to int8-qat" in caplog.messages
     given = done.report.inspection.inputs[0]
     assert done.report.inspection.float_operators == ()
     assert given.dtype == "int8"

@@ -35,7 +35,7 @@ def spec_of(tmp_path: Path, source: str = GOOD, **changes: Any) -> TrainingSpec:
 def test_the_spec_survives_json(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, hyperparameters={"units": 2, "widths": [1, 2]})
     assert TrainingSpec.from_json(spec.to_json()) == spec
-    with_qat = spec_of(tmp_path, qat=QatSpec(epochs=2, learning_rate=1e-4))
+    with_qat = spec_of(tmp_path, qat=QatSpec(epochs=2, learning_rate=1e-4, equalize=True))
     assert TrainingSpec.from_json(with_qat.to_json()) == with_qat
 
 
@@ -101,7 +101,7 @@ def test_qat_lies_beside_the_float_model_which_stays_the_baseline(tmp_path: Path
     from components.trainer.run_fn import run_fn
 
     plain, tuned = tmp_path / "plain", tmp_path / "tuned"
-    for directory, qat in ((plain, None), (tuned, QatSpec(epochs=2, learning_rate=0.005))):
+    for directory, qat in ((plain, None), (tuned, QatSpec(epochs=2, learning_rate=0.005, equalize=True))):
         given = arguments(spec_of(tmp_path, qat=qat), records, directory)
         given.serving_model_dir = str(directory / "Format-Serving")
         run_fn(given)
@@ -122,6 +122,30 @@ def test_qat_lies_beside_the_float_model_which_stays_the_baseline(tmp_path: Path
     assert report.float_operators == ()
     assert [score.num_examples for score in (report.float_model, report.fake_quantized, report.tflite)] == [64] * 3
     assert report.tflite.num_correct >= 60
+
+
+def test_a_tflite_that_does_not_run_is_told_and_not_raised() -> None:
+    from components.trainer.qat import load_if_it_runs
+    from components.trainer.qat_report import QatReport, Score
+
+    model, problem = load_if_it_runs(b"no model")
+    assert model is None
+    report = QatReport(
+        float_model=Score(num_examples=10, num_correct=9),
+        fake_quantized=Score(num_examples=10, num_correct=2),
+        tflite=None,
+        tflite_problem=problem,
+        tflite_sha256="",
+        tflite_size_bytes=8,
+        float_operators=(),
+        epochs=1,
+        learning_rate=1e-4,
+        seed=7,
+        seconds=1.0,
+    )
+    assert problem
+    assert report.sentence == f"qat: right of 10: float 9, fake-quantized 2, int8-qat .tflite does not run ({problem})"
+    assert QatReport.model_validate_json(report.model_dump_json()) == report
 
 
 @pytest.mark.tfx

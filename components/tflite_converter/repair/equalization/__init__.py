@@ -25,10 +25,20 @@ from components.tflite_converter.repair.equalization.residual_streams import equ
 from components.tflite_converter.repair.graph import FloatGraph
 from components.tflite_converter.repair.range_statistics import Statistics
 
-__all__ = ["Change", "ChannelRanges", "equalize", "largest_difference"]
+__all__ = [
+    "MAX_FLOAT_DIFFERENCE",
+    "Change",
+    "ChannelRanges",
+    "equalize",
+    "equalize_in_place",
+    "largest_difference",
+    "relative_difference",
+]
 
 NUM_SWEEPS = 3
 """Sweeps over all streams; after the third the gains of Edgeproof's test models moved no more."""
+MAX_FLOAT_DIFFERENCE = 2e-3
+"""Equalization moves factors between layers, which float32 rounds: up to 1e-3 of the outputs' spread was measured."""
 _SWEEPS = (equalize_branches, equalize_residual_streams, equalize_layers)
 
 
@@ -44,14 +54,26 @@ def equalize(graph: FloatGraph, statistics: Statistics) -> tuple[FloatGraph, tup
         The statistics are not those of the copy: measure it again.
     """
     graph = graph.copy()
-    ranges = ChannelRanges.read(graph, statistics)
+    return graph, equalize_in_place(graph, ChannelRanges.read(graph, statistics))
+
+
+def equalize_in_place(graph: FloatGraph, ranges: ChannelRanges) -> tuple[Change, ...]:
+    """Runs all passes on the graph itself.
+
+    Args:
+        graph: A float graph; only its constants change, unless a head is split.
+        ranges: What its channels were measured to hold; afterwards what they hold now, and what was done to each.
+
+    Returns:
+        One change per tensor and pass, as :func:`equalize`.
+    """
     heads = split_heads(graph, ranges)
     shifts = absorb_shifts(graph, ranges)
     streams = ChannelStreams(graph, ranges)
     swept = [change for _ in range(NUM_SWEEPS) for sweep in _SWEEPS for change in sweep(streams)]
     if heads:
         graph.remove_unused()
-    return graph, (*heads, *shifts, *_merged(swept))
+    return (*heads, *shifts, *_merged(swept))
 
 
 def largest_difference(before: bytes, after: bytes, rows: Mapping[str, NDArray[Any]]) -> float:
@@ -66,10 +88,11 @@ def largest_difference(before: bytes, after: bytes, rows: Mapping[str, NDArray[A
         0.0 for equal outputs; infinity where one of them is not finite and the other is something else.
     """
     expected, found = TFLiteModel.load(before).predict(rows), TFLiteModel.load(after).predict(rows)
-    return max((_relative_difference(expected[name], found[name]) for name in expected), default=0.0)
+    return max((relative_difference(expected[name], found[name]) for name in expected), default=0.0)
 
 
-def _relative_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
+def relative_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
+    """The largest difference of two arrays relative to the spread of the first; as :func:`largest_difference`."""
     if not expected.size or np.array_equal(expected, found, equal_nan=expected.dtype.kind == "f"):
         return 0.0
     if not (np.isfinite(expected).all() and np.isfinite(found).all()):

@@ -43,6 +43,8 @@ class ChannelRanges:
     def __init__(self, lows: dict[int, Vector], highs: dict[int, Vector]) -> None:
         self._lows = lows
         self._highs = highs
+        self._gains = {tensor: np.ones_like(low) for tensor, low in lows.items()}
+        self._taken = {tensor: np.zeros_like(low) for tensor, low in lows.items()}
 
     @classmethod
     def read(cls, graph: FloatGraph, statistics: Statistics) -> ChannelRanges:
@@ -77,18 +79,27 @@ class ChannelRanges:
 
     def scale(self, tensor: int, gain: Vector) -> None:
         """Multiplies each channel by a positive gain."""
-        self._lows[tensor] = self._lows[tensor] * gain
-        self._highs[tensor] = self._highs[tensor] * gain
+        for values in (self._lows, self._highs, self._gains, self._taken):
+            values[tensor] = values[tensor] * gain
 
     def shift(self, tensor: int, offset: Vector) -> None:
         """Subtracts an offset from each channel."""
         self._lows[tensor] = self._lows[tensor] - offset
         self._highs[tensor] = self._highs[tensor] - offset
+        self._taken[tensor] = self._taken[tensor] + offset
 
     def select(self, tensor: int, source: int, channels: slice) -> None:
         """Gives a tensor the ranges of some channels of another."""
-        self._lows[tensor] = self._lows[source][channels]
-        self._highs[tensor] = self._highs[source][channels]
+        for values in (self._lows, self._highs, self._gains, self._taken):
+            values[tensor] = values[source][channels]
+
+    def total_gain(self, tensor: int) -> Vector:
+        """Per channel, the product of all gains; a value v of the beginning is now v * total_gain - total_offset."""
+        return self._gains[tensor]
+
+    def total_offset(self, tensor: int) -> Vector:
+        """Per channel, what was subtracted in all, after the gains."""
+        return self._taken[tensor]
 
     def imbalance(self, tensor: int) -> float:
         """How many times wider the tensor's int8 range (which holds 0) is than the median channel that moves at all.

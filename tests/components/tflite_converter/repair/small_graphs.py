@@ -26,24 +26,17 @@ class SmallGraph:
     """
 
     def __init__(self, **inputs: Sequence[int]) -> None:
-        model = schema.ModelT()
-        model.version = 3
-        model.operatorCodes, model.buffers, model.signatureDefs = [], [schema.BufferT()], []
-        subgraph = schema.SubGraphT()
-        subgraph.tensors, subgraph.operators, subgraph.inputs, subgraph.outputs = [], [], [], []
-        model.subgraphs = [subgraph]
-        self._subgraph = subgraph
-        self.graph = FloatGraph(model)
+        self.graph = FloatGraph.empty()
         for name, shape in inputs.items():
-            subgraph.inputs.append(self.graph.add_tensor(name, shape, "float32"))
+            self.feed(name, shape, "float32")
 
     @property
     def inputs(self) -> list[int]:
-        return list(self._subgraph.inputs)
+        return list(self.graph.inputs)
 
     def feed(self, name: str, shape: Sequence[int], dtype: str) -> int:
         """One more input."""
-        self._subgraph.inputs.append(self.graph.add_tensor(name, shape, dtype))
+        self.graph.set_interface([*self.inputs, self.graph.add_tensor(name, shape, dtype)], self.graph.outputs)
         return self.inputs[-1]
 
     def constant(self, values: Any, dtype: str = "float32", name: str = "constant") -> int:
@@ -149,7 +142,7 @@ class SmallGraph:
         )
 
     def finish(self, *outputs: int) -> bytes:
-        self._subgraph.outputs = list(outputs)
+        self.graph.set_interface(self.inputs, outputs)
         return self.graph.pack()
 
     def _convolve(

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from components.errors import ConversionError
 from components.tflite_converter.recipes import IoType, Recipe
 from components.tflite_converter.repair import sensitivity
+from components.tflite_converter.repair.candidates import Candidate, SearchRequest, SearchResult, choose
 from components.tflite_converter.repair.graph import FloatGraph
-from components.tflite_converter.repair.ladder import Candidate, SearchRequest, SearchResult, choose, search
+from components.tflite_converter.repair.ladder import search
 from components.tflite_converter.repair.record import search_facts
 from components.tflite_converter.repair.settings import AutoSettings, Caps
 
@@ -30,7 +31,7 @@ NUM_ROWS = 600
 @pytest.fixture(autouse=True)
 def everything_may_be_float(monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulator's operators all compute in float."""
-    monkeypatch.setattr("components.tflite_converter.repair.ladder.MAX_FLOAT_SHARE", 1.0)
+    monkeypatch.setattr("components.tflite_converter.repair.trials.MAX_FLOAT_SHARE", 1.0)
 
 
 def simulate_int8(
@@ -129,7 +130,7 @@ def test_an_input_of_awkward_scales_ends_in_float_islands() -> None:
 
 
 def test_a_float_model_is_no_int8_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.tflite_converter.repair.ladder.MAX_FLOAT_SHARE", 0.5)
+    monkeypatch.setattr("components.tflite_converter.repair.trials.MAX_FLOAT_SHARE", 0.5)
     model, x = awkward()
     result = search(request(x, model), simulate_int8)
     assert not result.choice.met_goal

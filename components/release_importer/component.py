@@ -1,0 +1,78 @@
+"""Contract of the ReleaseImporter: a channel's release in, as TFX's Importer takes an artifact in from outside."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.types import channel_utils, component_spec, standard_artifacts
+
+from components.pusher.location import open_store
+from components.release_importer import executor
+
+
+class ReleaseImporterSpec(component_spec.ComponentSpec):
+    """`channel_state` and `code_version` are there for the TFX cache only."""
+
+    PARAMETERS = {
+        "location": component_spec.ExecutionParameter(type=str),
+        "keys": component_spec.ExecutionParameter(type=str),
+        "channel": component_spec.ExecutionParameter(type=str),
+        "model_name": component_spec.ExecutionParameter(type=str),
+        "channel_state": component_spec.ExecutionParameter(type=str),
+        "code_version": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS: ClassVar[dict[str, Any]] = {}
+    OUTPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+    }
+
+
+class ReleaseImporter(base_component.BaseComponent):
+    """Reads the release that most devices of a channel run, verified as they verify it.
+
+    The output holds model.tflite and has the custom properties `release_version`, `channel` and `sha256`; where nothing is offered yet it
+    holds no file and has the property `reason`.
+    """
+
+    SPEC_CLASS = ReleaseImporterSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        location: str,
+        keys: str,
+        channel: str,
+        model_name: str,
+        code_version: str,
+        channel_state: str | None = None,
+    ) -> None:
+        """Builds the node.
+
+        Args:
+            location: directory or address of the repository.
+            keys: directory of its keys, for the root to trust; it need not exist.
+            channel: name of the channel.
+            model_name: name of the model.
+            code_version: hash of our sources and library versions, so that the TFX cache sees changed code.
+            channel_state: `offering.channel_state(...)`, where the pipeline is built for each run: an unmoved channel is then served
+                from the cache. None runs the node in every run, as a pipeline needs that is compiled once.
+
+        Raises:
+            ReleaseError: the location cannot hold releases.
+        """
+        open_store(location)
+        super().__init__(
+            spec=ReleaseImporterSpec(
+                location=location,
+                keys=keys,
+                channel=channel,
+                model_name=model_name,
+                code_version=code_version,
+                # The runner puts its run's id there, whenever the pipeline was compiled.
+                channel_state=channel_state or RuntimeParameter(name=PIPELINE_RUN_ID_PARAMETER_NAME, ptype=str),
+                model=channel_utils.as_channel([standard_artifacts.Model()]),
+            )
+        )
