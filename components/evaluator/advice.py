@@ -29,7 +29,7 @@ RUN, CONFIG = "edgeproof run CONFIG", "CONFIG"
 _FALLBACKS = ("int16x8", "float16")
 #: Rules that quantization breaks.
 _LOST_AS_A_WHOLE = frozenset({"accuracy_kept", "figure_kept", "error_kept", "not_collapsed"})
-_LOST_BY_QUANTIZATION = _LOST_AS_A_WHOLE | {"slices_kept", "classes_kept"}
+_LOST_BY_QUANTIZATION = _LOST_AS_A_WHOLE | {"slices_kept", "classes_kept", "slice_errors_kept"}
 _SETTING = re.compile(r"--set '?([a-z0-9_.]+)=")
 
 
@@ -196,7 +196,8 @@ def _beyond_auto(evidence: Evidence) -> str:
         if untried:
             return f"{_convert()} {' '.join(f'--fallback {name}' for name in untried)} (slower on devices)"
         return f"{_convert()} --recipe float16, or train with quantization in the loop (edgeproof convert --qat-saved-model)"
-    steps = [] if has_tuned else [f"{RUN} --set train.qat=on (needs model.module)"]
+    can_tune = not has_tuned and not evidence.rules.metric.is_regression  # train.qat counts right answers
+    steps = [f"{RUN} --set train.qat=on (needs model.module)"] if can_tune else []
     if untried:
         steps.append(f"{RUN} --set 'convert.fallbacks=[{','.join(untried)}]' (slower on devices)")
     return "; or ".join(steps) or f"another architecture, or {_retry('recipe', 'float16')}"

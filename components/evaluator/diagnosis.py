@@ -83,17 +83,25 @@ def _tried(record: dict[str, Any]) -> str | None:
     limits = {
         goal.get("output"): goal["limit"] for goal in goals if _are_numbers(goal.get("limit")) and goal["limit"] > 0
     }
+    of_values = {goal.get("output") for goal in goals if goal.get("kind") == "values"}
     losses = [
-        (loss["loss"] / limits[loss.get("output")], loss["loss"], limits[loss.get("output")])
+        (
+            loss["loss"] / limits[loss.get("output")],
+            loss["loss"],
+            limits[loss.get("output")],
+            "of the spread off" if loss.get("output") in of_values else "lost",
+        )
         for loss in _records(chosen.get("losses"))
         if loss.get("output") in limits and _are_numbers(loss.get("loss"))
     ]
     sentence = f"{SEARCHING_RECIPE} made {len(made)} model{'s' * (len(made) != 1)}; {chosen.get('name')!r}"
     if not losses:
         return f"{sentence} was chosen"
-    _, loss, limit = max(losses)
+    _, loss, limit, how = max(losses)
     ended = "met" if record.get("met_goal") is True else "came closest to"
-    return f"{sentence} {ended} its goal on calibration examples ({100 * loss:.2f} % lost, {100 * limit:.2f} % allowed)"
+    return (
+        f"{sentence} {ended} its goal on calibration examples ({100 * loss:.2f} % {how}, {100 * limit:.2f} % allowed)"
+    )
 
 
 def _records(values: object) -> list[dict[str, Any]]:

@@ -11,11 +11,12 @@ from components.evaluator.advice import Advice, Evidence, Invocation, advise
 from components.evaluator.counts import Counts
 from components.evaluator.diagnosis import Diagnosis
 from components.evaluator.gate import Setting, judge
+from components.evaluator.metric import Metric
 from components.evaluator.rule import RuleResult
 from components.evaluator.slices import PairedCounts, SliceBy, SliceKey, SliceSpec
 from components.evaluator.tally import ChampionCounts, Tally
 from components.evaluator.thresholds import GateRules
-from tests.components.evaluator.test_optional_rules import table, whole
+from tests.components.evaluator.test_optional_rules import table, tally_of_errors, whole
 
 SITE, AGE = SliceSpec(SliceBy.FEATURE, "site"), SliceSpec(SliceBy.FEATURE, "age", (18.0,))
 NIGHT, DAY = SliceKey("site", "night"), SliceKey("site", "day")
@@ -230,3 +231,11 @@ def test_a_broken_file_is_told_by_its_rule_alone() -> None:
 )
 def test_the_command_can_be_typed_as_it_stands(invocation: Invocation, text: str, typed: str) -> None:
     assert invocation.fill_in(text) == typed
+
+
+@pytest.mark.parametrize("factor", [Fraction(1), Fraction(2)], ids=["the-whole", "a-slice-only"])
+def test_a_real_value_is_not_sent_to_training_that_counts_right_answers(factor: Fraction) -> None:
+    rules = {"metric": Metric.MAE, "maximum_error_factor": factor, "slice_maximum_error_factor": Fraction(1)}
+    found = advice_for(tally_of_errors(night_factor=1.5), OUTLIERS, (SliceSpec(SliceBy.FEATURE, "domain"),), **rules)
+    assert found.cause == "outliers at conv_3 (0.01 against 0.05)"
+    assert found.next_step == "edgeproof run CONFIG --set 'convert.fallbacks=[int16x8,float16]' (slower on devices)"

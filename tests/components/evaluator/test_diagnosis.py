@@ -71,3 +71,12 @@ def test_diagnosis(tmp_path: Path, content: object, expected: Diagnosis | None) 
     if content is not None:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
     assert read_diagnosis(path) == expected
+
+
+def test_a_real_value_is_off_and_not_lost(tmp_path: Path) -> None:
+    goal = {"outputs": [{"output": "fare", "kind": "values", "limit": 0.05}]}
+    chosen = {"name": "int8", "recipe": "int8", "chosen": True, "losses": [{"output": "fare", "loss": 0.0863}]}
+    (tmp_path / "report.json").write_text(json.dumps({**SEARCHED, "goal": goal, "candidates": [chosen]}))
+    found = read_diagnosis(tmp_path / "report.json")
+    assert found is not None
+    assert "(8.63 % of the spread off, 5.00 % allowed)" in (found.tried or "")
