@@ -11,7 +11,9 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.config import SHORT_FORMS, PipelineConfig, allowed_keys, path_keys, validated
+from pipeline.config import PipelineConfig, validated
+from pipeline.config.keys import allowed_keys, path_keys
+from pipeline.config.model import SHORT_FORMS
 from pipeline.errors import ConfigError
 
 #: Keys that name a file or a dotted module.

@@ -22,7 +22,7 @@ from typing import Any
 from components.errors import DataError
 from components.image_example_gen.folders import class_folder_pattern, is_hidden
 from components.image_example_gen.splits import SPLIT_NAMES, UNDIVIDED, Shares
-from pipeline.config import DataConfig, DataFormat, LabelType
+from pipeline.config.data import DataConfig, DataFormat, LabelType
 
 _DEFAULT_PATTERNS = {DataFormat.IMAGE_FOLDER: "*/*"}
 _DATE = ("{YYYY}", "{MM}", "{DD}")

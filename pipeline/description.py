@@ -10,7 +10,9 @@ from components.evaluator.thresholds import GateRules
 from components.examples import ExampleSpec, ImageSpec, TensorFeature
 from components.image_example_gen.folders import class_folder_pattern
 from components.user_module import function_of, load_module
-from pipeline.config import DataConfig, DataFormat, GateConfig, LabelType, PipelineConfig, SliceConfig
+from pipeline.config import PipelineConfig
+from pipeline.config.data import DataConfig, DataFormat, LabelType
+from pipeline.config.gate import GateConfig, SliceConfig
 from pipeline.data_source import matched_files, split_patterns
 from pipeline.errors import ConfigError
 

@@ -33,7 +33,9 @@ from components.tflite_converter.component import TFLiteConverter
 from components.tflite_converter.recipes import parse_fallbacks
 from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
 from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
-from pipeline.config import ConvertConfig, PipelineConfig, QatMode, TrainConfig
+from pipeline.config import PipelineConfig
+from pipeline.config.convert import ConvertConfig
+from pipeline.config.model import QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices
 

@@ -14,7 +14,9 @@ from components.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
 from components.trainer.run_fn import resolve_run_fn
 from pipeline import data_source
-from pipeline.config import PipelineConfig, QatMode, RecipeName
+from pipeline.config import PipelineConfig
+from pipeline.config.convert import RecipeName
+from pipeline.config.model import QatMode
 from pipeline.description import DataDescription, describe_data, gate_eval_config, gate_slices
 from pipeline.errors import ConfigError, RunError
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import PipelineConfig, path_keys
+from pipeline.config import PipelineConfig
+from pipeline.config.keys import path_keys
 from pipeline.config_file import load_config
 from pipeline.config_schema import schema_text
 from pipeline.errors import ConfigError

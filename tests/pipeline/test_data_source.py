@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from components.errors import DataError
-from pipeline.config import DataConfig
+from pipeline.config.data import DataConfig
 from pipeline.data_source import SpanVersion, matched_files, newest_span, preflight, split_patterns
 
 _IMAGE = {"height": 4, "width": 4, "channels": 1}
