@@ -1,0 +1,127 @@
+"""Reads the parts of a manifest from JSON, per schema version."""
+
+from __future__ import annotations
+
+from edgeproof_edge.manifest.checks import require
+from edgeproof_edge.manifest.entries import (
+    FileEntry,
+    GoldenVectors,
+    Histogram,
+    OperatorRequirement,
+    Reference,
+    RuntimeRequirements,
+    TensorEntry,
+    VerdictSummary,
+)
+from edgeproof_edge.manifest.json_reader import Reader, as_integer, as_number
+from edgeproof_edge.tensors import TensorSpec
+
+
+def read_file(reader: Reader) -> FileEntry:
+    """An entry of ``files``."""
+    return FileEntry(reader.text("name"), reader.text("sha256"), reader.integer("size_bytes"))
+
+
+def read_tensor(reader: Reader) -> TensorEntry:
+    """An entry of ``inputs`` or ``outputs``."""
+    spec = TensorSpec(
+        name=reader.text("name"),
+        shape=reader.items("shape", as_integer),
+        dtype=reader.text("dtype"),
+        scale=reader.number("scale"),
+        zero_point=reader.integer("zero_point"),
+    )
+    layout = reader.optional_text("layout")
+    place = reader.at("value_range")
+    bounds = reader.take("value_range")
+    if bounds is None:
+        return TensorEntry(spec, layout)
+    require(isinstance(bounds, list) and len(bounds) == 2, place, "[lowest, highest]", bounds)
+    return TensorEntry(spec, layout, (as_number(bounds[0], f"{place}[0]"), as_number(bounds[1], f"{place}[1]")))
+
+
+def read_runtime(reader: Reader) -> RuntimeRequirements:
+    """``runtime``."""
+    return RuntimeRequirements(
+        minimum_runtime=reader.optional_text("minimum_runtime"),
+        operators=reader.objects(
+            "operators", lambda item: OperatorRequirement(item.text("name"), item.integer("version"))
+        ),
+        delegated_fraction=reader.optional_number("delegated_fraction"),
+    )
+
+
+def read_golden(reader: Reader) -> GoldenVectors:
+    """``golden`` of version 2."""
+    return GoldenVectors(
+        file=reader.text("file"),
+        num_examples=reader.integer("num_examples"),
+        output=reader.text("output"),
+        minimum_margin=reader.number("minimum_margin"),
+        tolerance=reader.number("tolerance"),
+    )
+
+
+def read_golden_3(reader: Reader) -> GoldenVectors:
+    """``golden`` of version 3, whose margin may be null."""
+    return GoldenVectors(
+        file=reader.text("file"),
+        num_examples=reader.integer("num_examples"),
+        output=reader.text("output"),
+        minimum_margin=reader.optional_number("minimum_margin"),
+        tolerance=reader.number("tolerance"),
+    )
+
+
+def _read_histogram(reader: Reader) -> Histogram:
+    return Histogram(
+        name=reader.text("name"),
+        statistic=reader.text("statistic"),
+        edges=reader.items("edges", as_number),
+        counts=reader.items("counts", as_integer),
+    )
+
+
+def read_reference(reader: Reader) -> Reference:
+    """``reference`` of version 2."""
+    return Reference(
+        num_examples=reader.integer("num_examples"),
+        inputs=reader.objects("inputs", _read_histogram),
+        predictions=reader.items("predictions", as_integer),
+        confidence=reader.child("confidence", _read_histogram),
+    )
+
+
+def read_reference_3(reader: Reader) -> Reference:
+    """``reference`` of version 3, which may be of real values."""
+    return Reference(
+        num_examples=reader.integer("num_examples"),
+        inputs=reader.objects("inputs", _read_histogram),
+        predictions=reader.items("predictions", as_integer),
+        confidence=reader.optional_child("confidence", _read_histogram),
+        values=reader.optional_child("values", _read_histogram),
+    )
+
+
+def read_verdict(reader: Reader) -> VerdictSummary:
+    """``verdict`` of version 2: right answers."""
+    return VerdictSummary(
+        num_examples=reader.integer("num_examples"),
+        num_correct_float=reader.integer("num_correct_float"),
+        num_correct_candidate=reader.integer("num_correct_candidate"),
+        minimum_ratio=reader.text("minimum_ratio"),
+    )
+
+
+def read_verdict_3(reader: Reader) -> VerdictSummary:
+    """``verdict`` of version 3, which names its metric."""
+    return VerdictSummary(
+        num_examples=reader.integer("num_examples"),
+        num_correct_float=reader.optional_integer("num_correct_float"),
+        num_correct_candidate=reader.optional_integer("num_correct_candidate"),
+        minimum_ratio=reader.optional_text("minimum_ratio"),
+        metric=reader.text("metric"),
+        float_value=reader.optional_text("float_value"),
+        candidate_value=reader.optional_text("candidate_value"),
+        maximum_error_factor=reader.optional_text("maximum_error_factor"),
+    )
