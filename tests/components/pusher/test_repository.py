@@ -14,11 +14,12 @@ from edgeproof_edge.errors import EdgeproofError, SurroundingsError
 
 from components.errors import ReleaseError
 from components.pusher.audit import audit, verify
+from components.pusher.committing import KEPT_ARCHIVES, ClockError
 from components.pusher.keys import KeyRing, ReleaseKeyError
 from components.pusher.location import check_publishing
 from components.pusher.making import initialize
 from components.pusher.metadata import MissingRepositoryError, UntrustedError
-from components.pusher.repository import KEPT_ARCHIVES, ClockError, Repository
+from components.pusher.repository import Repository
 from components.pusher.rotation import rotate
 from components.pusher.store import DirectoryStore
 from tests.components.pusher.samples import Clock, make_repository, open_repository, sample
