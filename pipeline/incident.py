@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluator.arrays import evaluate_arrays
-from components.evaluator.report import GateReport, explain
+from components.evaluator.explanation import explain
+from components.evaluator.report import GateReport
 from components.evaluator.thresholds import GateRules
 from components.examples import Batch, ExampleSpec, read_batches, split_files
 from components.saved_model import saved_model_dir

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from components.evaluator.advice import Invocation
+from components.evaluator.explanation import explain
 from components.evaluator.page import PAGE_FILE
-from components.evaluator.report import GateReport, explain, read_report
+from components.evaluator.report import GateReport, read_report
 from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport
 from pipeline.run_record import RunRecord

@@ -14,15 +14,8 @@ from components.evaluator.gate import Setting, candidate_unchanged, candidate_us
 from components.evaluator.kernel_check import DEFAULT_SAMPLE_SIZE
 from components.evaluator.latency import measure_latencies
 from components.evaluator.release_rules import CURRENT_RELEASE, NOTHING_BLESSED, Latency, latency_kept, size_kept
-from components.evaluator.report import (
-    BaselineRecord,
-    CandidateRecord,
-    GateReport,
-    LineageRecord,
-    RuntimeRecord,
-    Subjects,
-    build_report,
-)
+from components.evaluator.report import BaselineRecord, CandidateRecord, GateReport, LineageRecord, RuntimeRecord
+from components.evaluator.report_builder import Subjects, build_report
 from components.evaluator.rule import RuleResult
 from components.evaluator.scoring import NUM_THREADS, Candidate, CandidateError, Measurement, sha256_of_directory
 from components.evaluator.slices import SliceSpec, check_label_slices, check_slices

@@ -98,10 +98,11 @@ def command(
     quiet_libraries()
     with quiet_libraries_output():
         from components.evaluator.arrays import evaluate_arrays, load_npz_dataset
+        from components.evaluator.explanation import explain
         from components.evaluator.flips import write_flips
         from components.evaluator.page import CONVERSION_REPORT_FILE, write_page
         from components.evaluator.release_rules import NOTHING_BLESSED
-        from components.evaluator.report import explain, write_report
+        from components.evaluator.report import write_report
         from components.saved_model import read_signature
 
         rules = _rules(champion, **rule_options)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from components.compat import library_versions
 from components.errors import DataError, ModelError
 from components.evaluator.arrays import evaluate_arrays
-from components.evaluator.report import GateReport, explain, read_report
+from components.evaluator.explanation import explain
+from components.evaluator.report import GateReport, read_report
 from components.evaluator.slices import SliceBy, SliceSpec, slices_to_json
 from components.evaluator.thresholds import GateRules
 from components.examples import ExampleSpec, TensorFeature

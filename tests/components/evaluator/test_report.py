@@ -12,19 +12,18 @@ import pytest
 from components.errors import DataError
 from components.evaluator.advice import Invocation
 from components.evaluator.counts import Counts
+from components.evaluator.explanation import explain
 from components.evaluator.gate import Setting, candidate_usable, judge
 from components.evaluator.report import (
     BaselineRecord,
     CandidateRecord,
     GateReport,
     RuntimeRecord,
-    Subjects,
-    build_report,
-    explain,
     read_report,
     schema_text,
     write_report,
 )
+from components.evaluator.report_builder import Subjects, build_report
 from components.evaluator.tally import Tally
 from components.evaluator.thresholds import GateRules
 

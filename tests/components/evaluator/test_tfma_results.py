@@ -12,7 +12,8 @@ from components.evaluator.counts import count_batch
 from components.evaluator.deviations import compare_numbers
 from components.evaluator.evidence import Case
 from components.evaluator.gate import Setting, judge
-from components.evaluator.report import BaselineRecord, CandidateRecord, RuntimeRecord, Subjects, build_report
+from components.evaluator.report import BaselineRecord, CandidateRecord, RuntimeRecord
+from components.evaluator.report_builder import Subjects, build_report
 from components.evaluator.slices import SliceBy, SliceSpec, count_slices, group_rows
 from components.evaluator.tally import Tally
 from components.evaluator.tfma_results import write_tfma_results
