@@ -6,6 +6,7 @@ BIN := .venv/bin
 ALL_TIERS := not exhaustive
 # TensorFlow takes about 1.5 GB per process, so more is not always faster.
 WORKERS ?= 2
+SIDE_BY_SIDE = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help venv demo test test-exhaustive test-fast lint test-newest constraints clean
 
@@ -19,10 +20,10 @@ demo: venv  ## the whole chain on the embedded digits, to a published release
 	@$(BIN)/edgeproof demo
 
 test: venv  ## every test: default tier, one executor each (tfx), whole runs (e2e)
-	$(BIN)/python -m pytest -m "$(ALL_TIERS)" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "$(ALL_TIERS)" $(SIDE_BY_SIDE)
 
-test-exhaustive: venv  ## a kill at every operation of every change to releases; minutes
-	$(BIN)/python -m pytest -m exhaustive
+test-exhaustive: venv  ## every model that int8 ruins, a kill at every operation on releases; minutes
+	$(BIN)/python -m pytest -m exhaustive $(SIDE_BY_SIDE)
 
 test-fast: venv  ## the default tier only: no TensorFlow, seconds
 	$(BIN)/python -m pytest

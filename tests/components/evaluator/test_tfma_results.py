@@ -99,7 +99,7 @@ def by_tfma(model: str) -> dict[tuple[Any, ...], dict[str, float]]:
     }
 
 
-@pytest.mark.parametrize("model", ["baseline", "candidate"])
+@pytest.mark.parametrize("model", [pytest.param("baseline", marks=pytest.mark.exhaustive), "candidate"])
 def test_tfma_computes_the_same_accuracy_per_slice(tmp_path: Path, model: str) -> None:
     write(tmp_path, tallied(), GateRules())
     ours, theirs = figures(tmp_path, model), by_tfma(model)

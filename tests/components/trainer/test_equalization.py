@@ -226,9 +226,8 @@ def test_numbers_that_are_not_finite_are_left_alone() -> None:
     assert (found.model is model, found.skipped) == (True, "the model computes numbers that are not finite")
 
 
-@pytest.mark.parametrize(
-    "make", [imbalanced_net, pytest.param(residual_net, marks=pytest.mark.exhaustive)], ids=["imbalance", "residual"]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("make", [imbalanced_net, residual_net], ids=["imbalance", "residual"])
 def test_fine_tuning_brings_back_what_int8_ruins_only_from_an_equalized_start(make: Callable[[], Any]) -> None:
     from components.trainer.equalization import equalized
     from components.trainer.fake_quantization import fake_quantized, measure_ranges

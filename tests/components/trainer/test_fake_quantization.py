@@ -102,7 +102,7 @@ def squeeze_and_excite(layers: Any, x: Any) -> Any:
     ("middle", "offset"),
     [
         pytest.param(separable, -1.0, id="depthwise-separable-and-a-rescaling-with-an-offset"),
-        pytest.param(squeeze_and_excite, 0.0, id="squeeze-and-excite"),
+        pytest.param(squeeze_and_excite, 0.0, id="squeeze-and-excite", marks=pytest.mark.exhaustive),
     ],
 )
 def test_what_passes_the_check_becomes_int8_throughout(tmp_path: Path, middle: Any, offset: float) -> None:

@@ -95,6 +95,7 @@ def test_training_exports_both_signatures_with_their_names(tmp_path: Path, recor
 
 
 @pytest.mark.tfx
+@pytest.mark.exhaustive  # a whole run does the same in tests/e2e
 def test_qat_lies_beside_the_float_model_which_stays_the_baseline(tmp_path: Path, records: list[str]) -> None:
     from components.saved_model import FloatModel, qat_saved_model, saved_model_dir
     from components.trainer.qat_report import read_report

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,11 @@ CASTS = ("QUANTIZE", "DEQUANTIZE")
 MakeIncident = Callable[[str], Incident]
 
 
+def some_often(names: Iterable[str], often: Collection[str]) -> list[Any]:
+    """All names; those that are not to be repaired in every run of the tests are exhaustive."""
+    return [pytest.param(name, marks=() if name in often else pytest.mark.exhaustive) for name in names]
+
+
 def repair(incident: Incident) -> Conversion:
     pool = CalibrationPool(incident.pool_x, incident.pool_y, f"the pool of {incident.name}")
     return convert(ConversionRequest(incident.saved_model, Recipe.AUTO, pool))
@@ -51,7 +57,7 @@ def share_of_float_operators(inspection: Inspection) -> float:
 
 @pytest.mark.tfx
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", some_often(CLASSIFIERS, ("imbalance", "residual", "tabular", "fault_frames")))
 def test_auto_keeps_the_accuracy_that_stock_int8_loses(incident: MakeIncident, name: str) -> None:
     broken = incident(name)
     done = repair(broken)
@@ -66,7 +72,7 @@ def test_auto_keeps_the_accuracy_that_stock_int8_loses(incident: MakeIncident, n
 
 @pytest.mark.tfx
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("name", OTHER_SHAPES)
+@pytest.mark.parametrize("name", some_often(OTHER_SHAPES, ("two_inputs", "wide_regression")))
 def test_other_shapes_stay_close_to_float_at_half_the_size(incident: MakeIncident, name: str) -> None:
     broken = incident(name)
     done = repair(broken)
@@ -90,7 +96,9 @@ def is_close(broken: Incident, output: str, in_float: dict[str, float], found: d
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("name", ["faults_and_imbalance", "dark_and_concat", "fused_heads"])
+@pytest.mark.parametrize(
+    "name", some_often(["faults_and_imbalance", "dark_and_concat", "fused_heads"], ["dark_and_concat"])
+)
 def test_the_command_repairs_a_pool_in_capture_order(incident: MakeIncident, name: str, tmp_path: Path) -> None:
     broken = incident(name)
     pool = write_pool(broken, tmp_path / "pool.npz")
