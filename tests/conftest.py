@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,14 +14,21 @@ from components.compat import quiet_libraries
 quiet_libraries()
 
 
+#: Whole runs that several files of e2e tests look at.
+SHARED_RUNS = ("first_run", "tuned")
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Among workers, a file stays whole, and so do all e2e tests: they share runs. They come first, as the longest."""
+    """Among workers, a file stays whole, and so do files that share a run. E2e tests come first, as the longest."""
     if not hasattr(config, "workerinput"):
         return
+    fixtures: dict[Path, set[str]] = {}
     for item in items:
-        is_run = item.get_closest_marker("e2e") is not None
-        item.add_marker(pytest.mark.xdist_group("e2e" if is_run else item.path.stem))
+        fixtures.setdefault(item.path, set()).update(getattr(item, "fixturenames", ()))
+    for item in items:
+        shared = next((run for run in SHARED_RUNS if run in fixtures[item.path]), item.path.stem)
+        item.add_marker(pytest.mark.xdist_group(shared))
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 
