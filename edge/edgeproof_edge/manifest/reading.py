@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edgeproof_edge.manifest.checks import require
 from edgeproof_edge.manifest.entries import (
     FileEntry,
@@ -53,22 +55,20 @@ def read_runtime(reader: Reader) -> RuntimeRequirements:
 
 def read_golden(reader: Reader) -> GoldenVectors:
     """``golden`` of version 2."""
-    return GoldenVectors(
-        file=reader.text("file"),
-        num_examples=reader.integer("num_examples"),
-        output=reader.text("output"),
-        minimum_margin=reader.number("minimum_margin"),
-        tolerance=reader.number("tolerance"),
-    )
+    return _golden(reader, reader.number)
 
 
 def read_golden_3(reader: Reader) -> GoldenVectors:
     """``golden`` of version 3, whose margin may be null."""
+    return _golden(reader, reader.optional_number)
+
+
+def _golden(reader: Reader, read_margin: Callable[[str], float | None]) -> GoldenVectors:
     return GoldenVectors(
         file=reader.text("file"),
         num_examples=reader.integer("num_examples"),
         output=reader.text("output"),
-        minimum_margin=reader.optional_number("minimum_margin"),
+        minimum_margin=read_margin("minimum_margin"),
         tolerance=reader.number("tolerance"),
     )
 
@@ -84,22 +84,22 @@ def _read_histogram(reader: Reader) -> Histogram:
 
 def read_reference(reader: Reader) -> Reference:
     """``reference`` of version 2."""
-    return Reference(
-        num_examples=reader.integer("num_examples"),
-        inputs=reader.objects("inputs", _read_histogram),
-        predictions=reader.items("predictions", as_integer),
-        confidence=reader.child("confidence", _read_histogram),
-    )
+    return _reference(reader, reader.child("confidence", _read_histogram), None)
 
 
 def read_reference_3(reader: Reader) -> Reference:
     """``reference`` of version 3, which may be of real values."""
+    confidence = reader.optional_child("confidence", _read_histogram)
+    return _reference(reader, confidence, reader.optional_child("values", _read_histogram))
+
+
+def _reference(reader: Reader, confidence: Histogram | None, values: Histogram | None) -> Reference:
     return Reference(
         num_examples=reader.integer("num_examples"),
         inputs=reader.objects("inputs", _read_histogram),
         predictions=reader.items("predictions", as_integer),
-        confidence=reader.optional_child("confidence", _read_histogram),
-        values=reader.optional_child("values", _read_histogram),
+        confidence=confidence,
+        values=values,
     )
 
 
