@@ -63,9 +63,8 @@ def main() -> None:
     """Entry point; always exits."""
     debug = "--debug" in sys.argv
     try:
-        edgeproof.main(standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        # Not in standalone mode, click returns the code of an Exit instead of raising it.
+        sys.exit(edgeproof.main(standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -177,4 +177,5 @@ def _release(pushed: Any) -> ReleaseRecord | None:
         path=pushed.uri,
         repository=pushed.custom_properties["pushed_destination"].string_value,
         channel=pushed.custom_properties["channel"].string_value,
+        offered_version=pushed.custom_properties["offered_version"].string_value,
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.config import PipelineConfig
 from pipeline.console import PROGRESS_LOGGER, captured_output
 from pipeline.errors import RunError
-from pipeline.run_record import BY_HAND, RunRecord, write_record
+from pipeline.run_record import BY_HAND, RunRecord, write_attempt, write_record
 
 progress = logging.getLogger(PROGRESS_LOGGER)
 
@@ -42,6 +42,7 @@ def run(config: PipelineConfig, log_level: str | None = None, reason: str = BY_H
         from pipeline.execution import execute
         from pipeline.preflight import check
 
+        write_attempt(workspace, time.strftime("%Y-%m-%d %H:%M:%S"), log_file)
         check(config)
         outcome = execute(config, log_file, reason)
         record = outcome.model_copy(update={"seconds": round(time.monotonic() - started, 1)})

@@ -11,7 +11,7 @@ from components.evaluator.page import PAGE_FILE
 from components.evaluator.report import GateReport, read_report
 from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport
-from pipeline.run_record import RunRecord
+from pipeline.run_record import ReleaseRecord, RunRecord
 
 
 def describe_run(record: RunRecord, invocation: Invocation) -> str:
@@ -40,15 +40,20 @@ def _way_on(record: RunRecord) -> str:
     lines += [f"report   {shortened(record.gate_report)}", f"log      {shortened(record.log)}"]
     if record.release is None:
         return "\n".join(["nothing was published", *lines])
-    release = record.release
+    place, next_step = describe_release(record.release)
+    files = f"files    {shortened(record.release.path)}"
+    return "\n".join([f"release  {place}", files, *lines, f"next     {next_step}"])
+
+
+def describe_release(release: ReleaseRecord) -> tuple[str, str]:
+    """Where a release is, and the command to type next."""
     repository = shortened(release.repository)
-    return "\n".join(
-        [
-            f"release  {release.version} on channel {release.channel} of {repository}",
-            f"files    {shortened(release.path)}",
-            *lines,
-            f"next     edgeproof release promote {repository} {release.version} stable",
-        ]
+    promote = f"edgeproof release promote {repository} {release.version}"
+    if release.is_offered:
+        return f"{release.version} on channel {release.channel} of {repository}", f"{promote} stable"
+    return (
+        f"{release.version} of {repository}, published before; channel {release.channel} offers {release.offered_version}",
+        f"{promote} {release.channel}   # only if the channel is to go back",
     )
 
 

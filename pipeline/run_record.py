@@ -15,6 +15,8 @@ from pipeline.errors import ConfigError
 
 #: The record of the last finished run, under the workspace.
 LAST_RUN = "last_run.json"
+#: What a run leaves before its first step, under the workspace: it shows later runs that came to no verdict.
+LAST_ATTEMPT = "last_attempt.json"
 #: Why a run was started, unless whoever starts it says so.
 BY_HAND = "by hand"
 #: Under this name MLMD keeps the reason with the run.
@@ -36,7 +38,10 @@ class NodeRecord(BaseModel):
 
 
 class ReleaseRecord(BaseModel):
-    """A published release: its files for people lie at `path`, its bundle in `repository`."""
+    """A published release: its files for people lie at `path`, its bundle in `repository`.
+
+    ``offered_version`` is what the channel offers: a newer release stays where the same content was published before.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,6 +49,12 @@ class ReleaseRecord(BaseModel):
     path: str
     repository: str
     channel: str
+    offered_version: str = ""
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether the channel offers this release."""
+        return self.offered_version in ("", self.version)
 
 
 class RunRecord(BaseModel):
@@ -65,16 +76,50 @@ class RunRecord(BaseModel):
     seconds: float = 0.0
 
 
+class Attempt(BaseModel):
+    """A run that was started; one that came to a verdict has a record with the same log."""
+
+    model_config = ConfigDict(frozen=True)
+
+    started: str
+    log: str
+
+
 def write_record(record: RunRecord, workspace: Path) -> Path:
     """Writes the record under its run's id and replaces the last run's, each in one step."""
     text = json.dumps(record.model_dump(), indent=2, sort_keys=True) + "\n"
     own = workspace / "runs" / f"{record.run_id.replace(':', '')}.json"
     own.parent.mkdir(parents=True, exist_ok=True)
     for path in (own, workspace / LAST_RUN):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        _replace(path, text)
     return own
+
+
+def write_attempt(workspace: Path, started: str, log: Path) -> None:
+    """Notes that a run was started.
+
+    Args:
+        workspace: The run's workspace.
+        started: Local time, for people.
+        log: Its log file.
+    """
+    _replace(workspace / LAST_ATTEMPT, Attempt(started=started, log=str(log)).model_dump_json() + "\n")
+
+
+def read_later_attempt(workspace: Path, record: RunRecord) -> Attempt | None:
+    """The run that was started after the recorded one and came to no verdict, if there is one."""
+    try:
+        attempt = Attempt.model_validate_json((workspace / LAST_ATTEMPT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # a workspace of before, or damaged: nothing depends on it
+        return None
+    return None if attempt.log == record.log else attempt
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def read_last_record(workspace: Path) -> RunRecord:

@@ -214,5 +214,6 @@ def _note_release(pushed: types.Artifact, repository: Repository, release: Relea
     pushed.set_string_custom_property("bundle_sha256", release.bundle_sha256)
     _progress.info("published: release %s in %s", release.version, repository.store.location)
     offered = repository.find(channel, release.model)
+    pushed.set_string_custom_property("offered_version", offered.version)
     if offered.sequence != release.sequence:
         _progress.info("the same content was published before; channel %s stays at %s", channel, offered.version)

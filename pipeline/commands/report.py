@@ -14,13 +14,20 @@ from pipeline.commands.options import config_argument, json_option, print_json, 
 @set_option
 @json_option
 def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Explain the verdict of the last run of CONFIG. Exit code 0: accepted; 1: refused."""
+    """Explain the verdict of the last run of CONFIG that came to one. Exit code 0: accepted; 1: refused."""
     from components.evaluator.advice import Invocation
     from pipeline.config_file import load_config
     from pipeline.outcome import describe_run, read_gate_report
-    from pipeline.run_record import read_last_record
+    from pipeline.run_record import read_last_record, read_later_attempt
 
-    record = read_last_record(load_config(Path(config), overrides).workspace_dir)
+    workspace = load_config(Path(config), overrides).workspace_dir
+    record = read_last_record(workspace)
+    later = read_later_attempt(workspace, record)
+    if later is not None:
+        click.echo(
+            f"warning: a later run, of {later.started}, came to no verdict (its log: {later.log}); this is the one before",
+            err=True,
+        )
     if as_json:
         print_json({"run": record.model_dump(), "gate_report": read_gate_report(record).model_dump(mode="json")})
     else:

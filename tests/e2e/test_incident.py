@@ -68,6 +68,7 @@ def test_dark_calibration_is_refused_and_right_calibration_accepted(
     report = json.loads(next(project.workspace.glob("artifacts/Evaluator/evaluation/*/gate_report.json")).read_text())
     kept = report["counts"]["num_correct_candidate"] / report["counts"]["num_correct_float"]
     assert kept < 0.95
+    assert project.edgeproof("report", str(project.config)).returncode == 1
 
     project = config_for(tmp_path / "right", split_images, trained_model, "calibration")
     exit_code, record = project.run()

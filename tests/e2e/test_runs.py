@@ -56,6 +56,17 @@ def test_report_explains_the_last_run(project: Project, first_run: dict[str, Any
     assert result.returncode == 0
     assert "ACCEPTED" in result.stdout
     assert first_run["release"]["version"] in result.stdout
+    assert "warning" not in result.stderr
+
+
+def test_report_says_when_a_later_run_came_to_no_verdict(project: Project, first_run: dict[str, Any]) -> None:
+    assert project.edgeproof("run", str(project.config), "--set", "data.path=nowhere").returncode == 2
+    result = project.edgeproof("report", str(project.config))
+    assert result.returncode == 0
+    assert "ACCEPTED" in result.stdout
+    assert "a later run" in result.stderr
+    assert project.run()[0] == 0
+    assert "warning" not in project.edgeproof("report", str(project.config)).stderr
 
 
 def test_a_wiped_release_directory_is_filled_again(project: Project, first_run: dict[str, Any], states: States) -> None:

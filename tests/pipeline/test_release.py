@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -130,8 +132,9 @@ def test_retire_refresh_rotate_prune_and_verify_speak_json(target: str) -> None:
 def test_verify_exits_with_1_where_a_device_would_refuse(target: str, repository: Repository) -> None:
     bundle = Path(target) / repository.find("1").file
     bundle.write_bytes(b"<html>")
-    result = run("verify", target)
-    assert result.exit_code == 1
+    command_line = [sys.executable, "-m", "pipeline.cli", "release", "verify", target]
+    result = subprocess.run(command_line, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
     assert "PROBLEM" in result.stdout
 
 
