@@ -20,6 +20,9 @@ from pipeline.run_record import BY_HAND, RunRecord, write_attempt, write_record
 
 progress = logging.getLogger(PROGRESS_LOGGER)
 
+#: Held by the run that uses a workspace, with its process number inside.
+LOCK_FILE = ".lock"
+
 
 def run(config: PipelineConfig, log_level: str | None = None, reason: str = BY_HAND) -> RunRecord:
     """Runs the whole chain; a refusal by the gate is a finished run.
@@ -50,6 +53,15 @@ def run(config: PipelineConfig, log_level: str | None = None, reason: str = BY_H
         return record
 
 
+def is_running(workspace: Path) -> bool:
+    """Whether a run holds the workspace, as far as its process number tells."""
+    try:
+        os.kill(int((workspace / LOCK_FILE).read_text()), 0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _make(workspace: Path) -> None:
     try:
         workspace.mkdir(parents=True, exist_ok=True)
@@ -62,7 +74,7 @@ def _make(workspace: Path) -> None:
 @contextlib.contextmanager
 def _only_run(workspace: Path) -> Iterator[None]:
     """Holds the workspace; the lock dies with the process, so a killed run never blocks the next."""
-    with (workspace / ".lock").open("a+") as lock:
+    with (workspace / LOCK_FILE).open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

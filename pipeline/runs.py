@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError
+from pipeline.local_runner import is_running
 from pipeline.run_record import REASON_PROPERTY
 
 #: The SQLite file that TFX records runs in, under a workspace.
@@ -129,6 +130,8 @@ def read_runs(workspace: Path) -> tuple[Run, ...]:
     runs: list[Run] = []
     for number, context in enumerate(contexts, start=1):
         run = _read_run(store, context, number)
+        if not (number == len(contexts) and is_running(workspace)):
+            run = replace(run, state=run.state.replace("running at", "killed at"))
         runs.append(replace(run, changed=_changes(run, runs[-1] if runs else None)))
     return tuple(runs)
 

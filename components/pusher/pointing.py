@@ -145,8 +145,8 @@ def way_back(state: State, channel: str, model: str) -> Release:
             if found is not None:
                 return found
     raise ReleaseError(
-        f"channel {channel} has no earlier release of {model} that is still there. Choose one with --to; "
-        "`edgeproof release list` shows them."
+        f"channel {channel} has no earlier release of {model} that is still there. Go to another with --to "
+        "(`edgeproof release list` shows them); where there is none, publish a better one: devices keep what they have."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.errors import ConfigError
+from pipeline.local_runner import LOCK_FILE
 from pipeline.runs import METADATA_FILE, compare, find_run, read_runs
 
 NODES = ("ImageExampleGen", "Trainer", "TFLiteConverter", "Evaluator", "Pusher")
@@ -38,13 +40,14 @@ class Recorder:
         cached: tuple[str, ...] = (),
         failed: str = "",
         reason: str | None = "by hand",
+        failed_as: str = "FAILED",
     ) -> None:
         """``settings`` and ``outputs`` (artifact type, properties) by node; a failed node ends the run."""
         self._num_runs += 1
         contexts = [self._context("pipeline_run", f"2026-0{self._num_runs}-01T10:00:00")]
         _fill(contexts[0].custom_properties, {} if reason is None else {"reason": reason})
         for node in NODES:
-            state = "FAILED" if node == failed else "CACHED" if node in cached else "COMPLETE"
+            state = failed_as if node == failed else "CACHED" if node in cached else "COMPLETE"
             execution = self._proto.Execution(
                 type_id=self._type("execution", node), last_known_state=self._proto.Execution.State.Value(state)
             )
@@ -104,6 +107,15 @@ def workspace(tmp_path: Path) -> Path:
     recorder.run(settings_of(5), outputs_of(600, blessed=0), cached=("ImageExampleGen",))
     recorder.run(settings_of(5), outputs_of(890, data="b"), failed="Trainer", reason=None)
     return recorder.workspace
+
+
+def test_a_run_that_nobody_is_at_was_killed(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / ".edgeproof" / "digits")
+    for _ in range(2):
+        recorder.run(settings_of(3), {}, failed="Trainer", reason=None, failed_as="RUNNING")
+    assert [run.state for run in read_runs(recorder.workspace)] == ["killed at Trainer", "killed at Trainer"]
+    (recorder.workspace / LOCK_FILE).write_text(str(os.getpid()))
+    assert [run.state for run in read_runs(recorder.workspace)] == ["killed at Trainer", "running at Trainer"]
 
 
 def test_runs_say_when_why_and_how_they_ended(workspace: Path) -> None:
