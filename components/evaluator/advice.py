@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from components.evaluator.diagnosis import SEARCHING_RECIPE, Diagnosis
+from components.evaluator.figure import figure_of
 from components.evaluator.gate import Setting, Verdict
+from components.evaluator.metric import Metric
 from components.evaluator.slices import PairedCounts, SliceBy, SliceKey
 from components.evaluator.tally import Tally
 from components.evaluator.thresholds import GateRules
@@ -23,6 +25,8 @@ from components.evaluator.thresholds import GateRules
 CLIPPED_EXAMPLES_SHARE = Fraction(5, 100)
 #: A slice is named where its share of clipped examples is so many times that of the whole, or all of it.
 CLIPPED_SLICE_FACTOR = Fraction(3, 2)
+#: Up to so many times the allowed growth of an error, a search with a stricter goal is likely to find a model that is accepted.
+SLIGHT_GROWTH = 2
 #: What stands for the command that was run.
 RUN, CONFIG = "edgeproof run CONFIG", "CONFIG"
 #: Recipes that auto may fall back on, the closest to float first.
@@ -30,7 +34,8 @@ _FALLBACKS = ("int16x8", "float16")
 #: Rules that quantization breaks.
 _LOST_AS_A_WHOLE = frozenset({"accuracy_kept", "figure_kept", "error_kept", "not_collapsed"})
 _LOST_BY_QUANTIZATION = _LOST_AS_A_WHOLE | {"slices_kept", "classes_kept", "slice_errors_kept"}
-_SETTING = re.compile(r"--set '?([a-z0-9_.]+)=")
+#: A setting that an advice changes: with its new value, or by words that leave the value to the user.
+_SETTING = re.compile(r"(?:--set '?|\b(?:raise|without) )([a-z0-9_]+(?:\.[a-z0-9_]+)+)")
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def advise(evidence: Evidence) -> Advice:
         return Advice(
             "training, not quantization: the float model itself is not good enough",
             None,
-            f"train longer (train.epochs) or on more data, then {RUN}" if evidence.in_pipeline else None,
+            _better_training(evidence) if evidence.in_pipeline else None,
         )
     if "labels_in_range" in broken:
         return Advice("labels, not quantization", None, "check the label column and the class names")
@@ -118,6 +123,15 @@ def advise(evidence: Evidence) -> Advice:
     return Advice()
 
 
+def _better_training(evidence: Evidence) -> str:
+    is_error = evidence.rules.metric.is_regression
+    sign = "an error far below" if is_error else "an accuracy far above"
+    return (
+        "train longer (raise train.epochs), on more data, or look at the training log: "
+        f"{sign} the holdout's means overfitting; then {RUN}"
+    )
+
+
 def _against_quantization(evidence: Evidence) -> Advice:
     diagnosis = evidence.diagnosis
     clipped = _clipped(evidence)
@@ -129,6 +143,8 @@ def _against_quantization(evidence: Evidence) -> Advice:
         part = _worst_part(evidence)
         if part is not None:
             return _against_a_part(evidence, *part)
+    if diagnosis.met_goal and diagnosis.relative_error and _grew_slightly(evidence):
+        return _against_a_lax_goal(evidence, diagnosis.relative_error)
     if diagnosis.met_goal:
         cause = "the holdout is unlike the calibration examples, on which the model met its goal"
         return Advice(cause, diagnosis.tried, _better_calibration(evidence, "as varied as the holdout"))
@@ -186,6 +202,28 @@ def _against_a_part(evidence: Evidence, key: SliceKey, part: PairedCounts) -> Ad
         number = str(min(2 * diagnosis.num_range, diagnosis.num_distinct))
         return Advice(cause, diagnosis.tried, _again(evidence, "calibration.num_samples", number))
     return Advice(cause, diagnosis.tried, _better_calibration(evidence, f"of {key.name} {key.value}"))
+
+
+def _grew_slightly(evidence: Evidence) -> bool:
+    """Whether the error is over the allowed factor, and by so little that the examples need not be to blame."""
+    rules = evidence.rules
+    ratio = figure_of(evidence.tally, rules).ratio
+    if "error_kept" not in evidence.broken or ratio is None:
+        return False
+    largest = 1 + SLIGHT_GROWTH * (rules.maximum_error_factor - 1)
+    return ratio <= largest ** (2 if rules.metric is Metric.RMSE else 1)
+
+
+def _against_a_lax_goal(evidence: Evidence, relative_error: float) -> Advice:
+    """A search with a stricter goal; `edgeproof convert` has no goal to set, so there the recipe closest to float.
+
+    The new goal is half of what the choice lost: a goal above that loss would choose the same model again. Independent
+    errors add up as squares, so half of it leaves about a quarter of the growth.
+    """
+    cause = "the goal of the search is laxer than the gate: the model met it and is a little over the allowed error"
+    if evidence.in_pipeline:
+        return Advice(cause, evidence.diagnosis.tried, _retry("goal.max_relative_error", f"{relative_error / 2:.2g}"))
+    return Advice(cause, evidence.diagnosis.tried, f"{_convert()} --recipe {_FALLBACKS[0]} (slower on devices)")
 
 
 def _beyond_auto(evidence: Evidence) -> str:

@@ -26,6 +26,7 @@ class Diagnosis:
         tried: What the search made and what its choice lost, as a sentence; None where nothing was searched.
         recipes_tried: Recipes of all candidates.
         met_goal: Whether the choice met the goal on calibration examples; None where nothing was searched.
+        relative_error: Largest loss of the choice at outputs that are values, in units of their spread; None without such outputs.
         num_range: Examples that set ranges; 0 where that is unknown.
         num_distinct: Distinct examples in the calibration pool.
         strata: What the draw was stratified by, such as ``7, site=night``.
@@ -37,6 +38,7 @@ class Diagnosis:
     tried: str | None = None
     recipes_tried: frozenset[str] = frozenset()
     met_goal: bool | None = None
+    relative_error: float | None = None
     num_range: int = 0
     num_distinct: int = 0
     strata: tuple[str, ...] = ()
@@ -60,6 +62,7 @@ def read_diagnosis(conversion_report: Path) -> Diagnosis | None:
         tried=_tried(record),
         recipes_tried=frozenset(str(made.get("recipe")) for made in _records(record.get("candidates"))),
         met_goal=record.get("met_goal") if isinstance(record.get("met_goal"), bool) else None,
+        relative_error=_relative_error(record),
         num_range=_count(calibration, "num_range"),
         num_distinct=_count(calibration, "num_distinct"),
         strata=tuple(str(stratum.get("label")) for stratum in _records(_get(calibration, "strata"))),
@@ -75,8 +78,7 @@ def _cause(finding: dict[str, Any]) -> str:
 
 def _tried(record: dict[str, Any]) -> str | None:
     """How many candidates a search made, and what the chosen one lost where it lost the most."""
-    made = _records(record.get("candidates"))
-    chosen = next((candidate for candidate in made if candidate.get("chosen") is True), None)
+    made, chosen = _records(record.get("candidates")), _chosen(record)
     if record.get("recipe") != SEARCHING_RECIPE or chosen is None:
         return None
     goals = _records(_get(record.get("goal"), "outputs"))
@@ -102,6 +104,22 @@ def _tried(record: dict[str, Any]) -> str | None:
     return (
         f"{sentence} {ended} its goal on calibration examples ({100 * loss:.2f} % {how}, {100 * limit:.2f} % allowed)"
     )
+
+
+def _chosen(record: dict[str, Any]) -> dict[str, Any] | None:
+    made = _records(record.get("candidates"))
+    return next((candidate for candidate in made if candidate.get("chosen") is True), None)
+
+
+def _relative_error(record: dict[str, Any]) -> float | None:
+    goals = _records(_get(record.get("goal"), "outputs"))
+    of_values = {goal.get("output") for goal in goals if goal.get("kind") == "values"}
+    losses = [
+        loss["loss"]
+        for loss in _records(_get(_chosen(record), "losses"))
+        if loss.get("output") in of_values and _are_numbers(loss.get("loss"))
+    ]
+    return max(losses, default=None)
 
 
 def _records(values: object) -> list[dict[str, Any]]:

@@ -51,7 +51,22 @@ def _mistakes_line(report: GateReport) -> str:
     if mistakes is None:
         return ""
     factor = f" (x{mistakes.factor})" if mistakes.factor else ""
-    return f"mistakes: {mistakes.num_float} float, {mistakes.num_candidate} {report.candidate.name}{factor}"
+    line = f"mistakes: {mistakes.num_float} float, {mistakes.num_candidate} {report.candidate.name}{factor}"
+    return line + _accuracy_note(report)
+
+
+def _accuracy_note(report: GateReport) -> str:
+    """What both models are worth by themselves, which the ratio does not tell: a weak model can keep all it has."""
+    counts = report.counts
+    if counts is None or counts.num_examples <= 0:
+        return ""
+    of_float, of_candidate = (
+        percent_down(Fraction(right, counts.num_examples))
+        for right in (counts.num_correct_float, counts.num_correct_candidate)
+    )
+    is_top_k = report.metric is not None and report.metric.name.startswith("top")
+    title = report.metric.title if report.metric is not None and is_top_k else "accuracy"
+    return f"; {title} {of_float} float, {of_candidate} {report.candidate.name}"
 
 
 def _worst_line(report: GateReport) -> str:

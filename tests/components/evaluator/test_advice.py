@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from components.evaluator.advice import Advice, Evidence, Invocation, advise
 from components.evaluator.counts import Counts
+from components.evaluator.deviations import compare_numbers
 from components.evaluator.diagnosis import Diagnosis
 from components.evaluator.gate import Setting, judge
 from components.evaluator.metric import Metric
@@ -30,6 +32,8 @@ SHIFTED = replace(
     num_neither_correct=60,
 )
 AUTO = Diagnosis("auto", tried="auto made 9 models.", recipes_tried=frozenset({"int8"}), met_goal=False)
+LAX = replace(AUTO, met_goal=True, relative_error=0.015)
+BLAMED = "the holdout is unlike the calibration examples"
 OUTLIERS = replace(AUTO, cause="outliers at conv_3 (0.01 against 0.05)", finding="outliers")
 
 
@@ -158,7 +162,21 @@ def test_too_few_examples_ask_for_more_and_not_for_another_recipe() -> None:
 def test_a_weak_float_model_is_not_quantizations_fault() -> None:
     advice = advice_for(whole(1000, 510, 300))
     assert "training, not quantization" in (advice.cause or "")
-    assert "train.epochs" in (advice.next_step or "")
+    assert advice.next_step == (
+        "train longer (raise train.epochs), on more data, or look at the training log: an accuracy far above the holdout's "
+        "means overfitting; then edgeproof run CONFIG"
+    )
+    typed = Invocation("c.yaml", ("train.epochs=6", "train.seed=1")).fill_in(advice.next_step)
+    assert typed.endswith("; then edgeproof run c.yaml --set train.seed=1")
+
+
+def test_a_weak_model_of_a_real_value_overfits_by_its_error() -> None:
+    labels = np.arange(1000.0)
+    outputs = -labels[:, None]
+    tally = Tally(errors=compare_numbers(labels, outputs, outputs, np.zeros(1000, np.bool_)))
+    advice = advice_for(tally, LAX, metric=Metric.MAE)
+    assert "training, not quantization" in (advice.cause or "")
+    assert "an error far below the holdout's means overfitting" in (advice.next_step or "")
 
 
 @pytest.mark.parametrize(
@@ -216,6 +234,12 @@ def test_a_broken_file_is_told_by_its_rule_alone() -> None:
             id="what-it-changes-is-not-given-twice",
         ),
         pytest.param(
+            Invocation("c.yaml", ("gate.champion_min_ratio=1",)),
+            "edgeproof run CONFIG without gate.champion_min_ratio",
+            "edgeproof run c.yaml without gate.champion_min_ratio",
+            id="what-it-takes-away-is-not-given",
+        ),
+        pytest.param(
             Invocation("c.yaml"),
             "edgeproof runs compare -2 -1 --config CONFIG (what changed)",
             "edgeproof runs compare -2 -1 --config c.yaml (what changed)",
@@ -239,3 +263,45 @@ def test_a_real_value_is_not_sent_to_training_that_counts_right_answers(factor: 
     found = advice_for(tally_of_errors(night_factor=1.5), OUTLIERS, (SliceSpec(SliceBy.FEATURE, "domain"),), **rules)
     assert found.cause == "outliers at conv_3 (0.01 against 0.05)"
     assert found.next_step == "edgeproof run CONFIG --set 'convert.fallbacks=[int16x8,float16]' (slower on devices)"
+
+
+@pytest.mark.parametrize("metric", [Metric.MAE, Metric.RMSE])
+@pytest.mark.parametrize(
+    ("night_factor", "diagnosis", "in_pipeline", "cause", "next_step"),
+    [
+        pytest.param(
+            1.0625,
+            LAX,
+            True,
+            "the goal of the search is laxer",
+            "CONFIG --set convert.goal.max_relative_error=0.0075",
+            id="twice-the-allowed-growth",
+        ),
+        pytest.param(
+            1.0625,
+            LAX,
+            False,
+            "the goal of the search is laxer",
+            "--out EDGE --recipe int16x8",
+            id="without-a-pipeline",
+        ),
+        pytest.param(1.09375, LAX, True, BLAMED, "as varied as the holdout", id="more"),
+        pytest.param(
+            1.0625, replace(LAX, relative_error=None), True, BLAMED, "as varied as the holdout", id="no-such-goal"
+        ),
+    ],
+)
+def test_an_error_just_over_the_factor_asks_for_a_stricter_goal(
+    metric: Metric, night_factor: float, diagnosis: Diagnosis, in_pipeline: bool, cause: str, next_step: str
+) -> None:
+    rules = {"metric": metric, "maximum_error_factor": Fraction("1.03125")}
+    found = advice_for(tally_of_errors(night_factor, num_nights=1000), diagnosis, in_pipeline=in_pipeline, **rules)
+    assert (found.cause or "").startswith(cause)
+    assert next_step in (found.next_step or "")
+    assert found.tried == diagnosis.tried
+
+
+def test_a_slice_that_grew_does_not_blame_the_goal() -> None:
+    rules = {"metric": Metric.MAE, "maximum_error_factor": Fraction(2), "slice_maximum_error_factor": Fraction(1)}
+    found = advice_for(tally_of_errors(night_factor=1.5), LAX, (SliceSpec(SliceBy.FEATURE, "domain"),), **rules)
+    assert (found.cause or "").startswith(BLAMED)

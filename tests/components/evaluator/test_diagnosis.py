@@ -79,4 +79,5 @@ def test_a_real_value_is_off_and_not_lost(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text(json.dumps({**SEARCHED, "goal": goal, "candidates": [chosen]}))
     found = read_diagnosis(tmp_path / "report.json")
     assert found is not None
+    assert found.relative_error == 0.0863
     assert "(8.63 % of the spread off, 5.00 % allowed)" in (found.tried or "")

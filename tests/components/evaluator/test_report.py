@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import jsonschema
@@ -14,6 +15,7 @@ from components.evaluator.advice import Invocation
 from components.evaluator.counts import Counts
 from components.evaluator.explanation import explain
 from components.evaluator.gate import Setting, candidate_usable, judge
+from components.evaluator.metric import Metric
 from components.evaluator.report import (
     BaselineRecord,
     CandidateRecord,
@@ -26,8 +28,10 @@ from components.evaluator.report import (
 from components.evaluator.report_builder import Subjects, build_report
 from components.evaluator.tally import Tally
 from components.evaluator.thresholds import GateRules
+from tests.components.evaluator.test_optional_rules import DAY, NIGHT, table, tally_of_errors, whole
 
-SCHEMA = Path(__file__).parents[3] / "schemas" / "gate_report.schema.json"
+ROOT = Path(__file__).parents[3]
+SCHEMA = ROOT / "schemas" / "gate_report.schema.json"
 
 INCIDENT = Counts(
     num_examples=10_000,
@@ -53,11 +57,18 @@ SUBJECTS = Subjects(
     runtime=RuntimeRecord(name="ai-edge-litert", version="2.3.0", kernels="xnnpack", num_threads=1),
     stack="tfx116",
 )
+RULES = GateRules()
 
 
-def report_of(counts: Counts | Tally | None, problem: str | None = None, subjects: Subjects = SUBJECTS) -> GateReport:
-    rules, setting = GateRules(), Setting(10_000, "int8", class_names=("day", "night"))
+def report_of(
+    counts: Counts | Tally | None,
+    problem: str | None = None,
+    subjects: Subjects = SUBJECTS,
+    rules: GateRules = RULES,
+) -> GateReport:
     tally = Tally(counts) if isinstance(counts, Counts) else counts
+    num_examples = 10_000 if tally is None else min(tally.num_examples, 10_000)
+    setting = Setting(num_examples, "int8", class_names=("day", "night"))
     verdict = judge(tally, rules, setting, (candidate_usable(problem),))
     return build_report(verdict, tally, rules, setting, subjects)
 
@@ -107,12 +118,50 @@ def test_the_incident_fits_one_screen() -> None:
     assert explain(report, Invocation("my config.yaml", ("gate.confidence=0.95",))).splitlines() == [
         "REFUSED  int8 keeps 75.53 % of float accuracy (7100 / 9400 right of 10000); required 97.00 %",
         "         95 % interval of the ratio: 74.60 % to 76.48 %",
-        "         mistakes: 600 float, 2900 int8 (x4.8)",
+        "         mistakes: 600 float, 2900 int8 (x4.8); accuracy 94.00 % float, 71.00 % int8",
         "         worst class: night keeps 53.19 % (2500 / 4700 right of 5000)",
         "         likely cause: calibration saw 0 images of night.",
         "         tried: auto made 9 models.",
         "         next: edgeproof run 'my config.yaml' --set gate.confidence=0.95 --set train.qat=on",
     ]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/how-to.md"])
+def test_the_documents_quote_the_screen(page: str) -> None:
+    screen = explain(report_of(whole(898, 880, 750))).splitlines()
+    assert screen[2].strip() in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_an_accepted_model_shows_its_accuracy_and_the_slice_that_lost_most() -> None:
+    slices = {NIGHT: table(300, 120, 118), DAY: table(700, 299, 299)}
+    report = report_of(
+        Tally(whole(1000, 419, 417), slices=slices), rules=GateRules(minimum_float_accuracy=Fraction(1, 5))
+    )
+    text = explain(report)
+    assert text.startswith("ACCEPTED")
+    assert "mistakes: 581 float, 583 int8 (x1.0); accuracy 41.90 % float, 41.70 % int8" in text
+    assert "worst slice: site night keeps 98.33 % (118 / 120 right of 300)" in text
+
+
+def test_an_accepted_model_that_lost_nothing_names_no_slice() -> None:
+    slices = {NIGHT: table(300, 250, 250), DAY: table(700, 650, 650)}
+    text = explain(report_of(Tally(whole(1000, 900, 900), slices=slices)))
+    assert text.startswith("ACCEPTED")
+    assert "worst slice" not in text
+
+
+def test_top_5_accuracy_is_called_so() -> None:
+    assert "; top-5 accuracy 90.00 % float, 89.00 % int8" in explain(
+        report_of(whole(), rules=GateRules(metric=Metric.TOPK, top_k=5))
+    )
+
+
+def test_an_error_has_no_accuracy() -> None:
+    rules = GateRules(metric=Metric.MAE, maximum_error_factor=Fraction(2))
+    text = explain(report_of(tally_of_errors(night_factor=1.125), rules=rules))
+    assert text.startswith("ACCEPTED")
+    assert "accuracy" not in text
+    assert "worst slice: domain night has 1.1250 times the float model's error" in text
 
 
 def test_an_unusable_candidate_is_explained_once() -> None:
