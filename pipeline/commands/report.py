@@ -20,7 +20,8 @@ def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from pipeline.outcome import describe_run, read_gate_report
     from pipeline.run_record import read_last_record
 
-    record = read_last_record(load_config(Path(config), overrides).workspace_dir)
+    loaded = load_config(Path(config), overrides)
+    record = read_last_record(loaded.workspace_dir, is_default=loaded.workspace is None)
     if as_json:
         print_json({"run": record.model_dump(), "gate_report": read_gate_report(record).model_dump(mode="json")})
     else:
