@@ -16,6 +16,7 @@ import edgeproof_edge
 
 import components
 from components.compat import library_versions, stack_name
+from components.local_imports import reachable_files
 
 _COMPONENTS = Path(components.__file__).parent
 _EDGE = Path(edgeproof_edge.__file__).parent
@@ -28,18 +29,18 @@ def code_version(room: str, user_sources: Iterable[str] = ()) -> str:
 
     Args:
         room: A folder of ``components``.
-        user_sources: The user's Python files or dotted modules that the room runs; the files beside them count too.
+        user_sources: The user's Python files or dotted modules that the room runs; the local files they can reach count too.
     """
     digest = hashlib.sha256(json.dumps([stack_name(), library_versions()], sort_keys=True).encode())
     shared = [*_COMPONENTS.glob("*.py"), *_EDGE.rglob("*.py")]
     own = [path for pattern in _SOURCES for path in (_COMPONENTS / room).rglob(pattern)]
-    for path in sorted([*shared, *own, *_user_files(user_sources)]):
+    for path in [*sorted([*shared, *own]), *_user_files(user_sources)]:
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
 def _user_files(sources: Iterable[str]) -> list[Path]:
-    return [file for source in sources for file in sorted(_source_file(source).parent.glob("*.py"))]
+    return sorted({file for source in sources for file in reachable_files(_source_file(source))})
 
 
 def _source_file(source: str) -> Path:

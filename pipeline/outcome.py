@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from components.evaluator.advice import Invocation
@@ -62,8 +63,11 @@ def shortened(path: str) -> str:
     return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
 
 
-def describe_conversion(report: ConversionReport, directory: Path) -> str:
-    """What was converted from what, how it compares with float, and where the files lie."""
+def describe_conversion(report: ConversionReport, saved_model: Path, directory: Path) -> str:
+    """What was converted from what, how it compares with float, where the files lie, and the command that judges them."""
+    model, tflite, out = (
+        shlex.quote(shortened(str(path))) for path in (saved_model, directory / "model.tflite", directory)
+    )
     lines = [
         f"{report.chosen.name}  {report.model.size_bytes:,} bytes ({report.float_model.size_bytes:,} in float), "
         f"input {report.input_type.value}, output {report.output_type.value}",
@@ -73,7 +77,7 @@ def describe_conversion(report: ConversionReport, directory: Path) -> str:
         *_score_lines(report),
         *(f"warning: {warning}" for warning in report.warnings),
         f"wrote {directory}/model.tflite, float.tflite, conversion_report.json in {report.seconds.total:.1f} s",
-        f"next     edgeproof evaluate --saved-model DIR --tflite {directory}/model.tflite --data HOLDOUT.npz --out {directory}",
+        f"next     edgeproof evaluate --saved-model {model} --tflite {tflite} --data HOLDOUT.npz --out {out}",
     ]
     return "\n".join(lines)
 

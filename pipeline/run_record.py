@@ -122,8 +122,12 @@ def _replace(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def read_last_record(workspace: Path) -> RunRecord:
+def read_last_record(workspace: Path, *, is_default: bool = False) -> RunRecord:
     """The record of the last run that came to a verdict.
+
+    Args:
+        workspace: Where runs are kept.
+        is_default: Whether the config names no workspace, so that it lies under the current directory.
 
     Raises:
         ConfigError: There has been none, or the file is damaged.
@@ -132,8 +136,12 @@ def read_last_record(workspace: Path) -> RunRecord:
     try:
         return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        elsewhere = (
+            " The config has no `workspace:`, so workspaces lie under the current directory: for a run started in another one, "
+            "go there."
+        )
         raise ConfigError(
-            f"no run has come to a verdict under {workspace}. Start one with edgeproof run CONFIG."
+            f"no run has come to a verdict under {workspace}. Start one with edgeproof run CONFIG.{elsewhere if is_default else ''}"
         ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}. Run edgeproof run CONFIG again.") from error

@@ -124,11 +124,7 @@ def load_npz_dataset(path: Path, signature: Signature, *, real_labels: bool = Fa
         InputError: A shape or a dtype does not fit the signature.
     """
     arrays = read_arrays(path, "data file", DataError)
-    if "y" not in arrays:
-        raise DataError(
-            f"{path} has no array 'y' with the class indices; found {sorted(arrays)}. Add it to numpy.savez."
-        )
-    given = _arrays_of_inputs(arrays, [spec.name for spec in signature.inputs], path)
+    given = _arrays_of_inputs(arrays, [spec.name for spec in signature.inputs], path, real_labels)
     labels = _real_labels(arrays["y"], path) if real_labels else _class_indices(arrays["y"], path)
     lengths = {name: len(array) if array.ndim else 0 for name, array in given.items()}
     if not len(labels) or set(lengths.values()) != {len(labels)}:
@@ -140,14 +136,20 @@ def load_npz_dataset(path: Path, signature: Signature, *, real_labels: bool = Fa
     return Dataset(bind_inputs(given, signature.inputs), labels, features)
 
 
-def _arrays_of_inputs(arrays: Mapping[str, NDArray[Any]], names: list[str], path: Path) -> dict[str, NDArray[Any]]:
+def _arrays_of_inputs(
+    arrays: Mapping[str, NDArray[Any]], names: list[str], path: Path, real_labels: bool
+) -> dict[str, NDArray[Any]]:
     given = {name: arrays[name] for name in names if name in arrays}
     if not given and len(names) == 1 and "x" in arrays:
-        return {names[0]: arrays["x"]}
+        given = {names[0]: arrays["x"]}
+    missing = []
     if len(given) != len(names):
-        wanted = f"'x' or {names[0]!r}" if len(names) == 1 else f"one array per input {names}"
+        missing.append(f"array 'x' or {names[0]!r}" if len(names) == 1 else f"one array per input {names}")
+    if "y" not in arrays:
+        missing.append(f"array 'y' with the {'real-valued labels' if real_labels else 'class indices'}")
+    if missing:
         raise DataError(
-            f"{path} needs {wanted}; found {sorted(arrays)}. Name the arrays in numpy.savez after the model's inputs."
+            f"{path} needs {' and '.join(missing)}; found {sorted(arrays)}. Name the arrays so in numpy.savez."
         )
     return given
 

@@ -113,7 +113,7 @@ def command(
     if as_json:
         print_json(conversion.report.model_dump(mode="json"))
     else:
-        click.echo(describe_conversion(conversion.report, out))
+        click.echo(describe_conversion(conversion.report, saved_model, out))
     finish(0)
 
 

@@ -20,9 +20,9 @@ def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from pipeline.outcome import describe_run, read_gate_report
     from pipeline.run_record import read_last_record, read_later_attempt
 
-    workspace = load_config(Path(config), overrides).workspace_dir
-    record = read_last_record(workspace)
-    later = read_later_attempt(workspace, record)
+    loaded = load_config(Path(config), overrides)
+    record = read_last_record(loaded.workspace_dir, is_default=loaded.workspace is None)
+    later = read_later_attempt(loaded.workspace_dir, record)
     if later is not None:
         click.echo(
             f"warning: a later run, of {later.started}, came to no verdict (its log: {later.log}); this is the one before",

@@ -77,3 +77,7 @@ def test_report_without_a_run_says_how_to_start_one(tmp_path: Path) -> None:
     result = edgeproof("report", str(config), cwd=tmp_path)
     assert result.returncode == 2
     assert "edgeproof run" in result.stderr
+    assert "under the current directory" in result.stderr
+    with config.open("a", encoding="utf-8") as file:
+        file.write("workspace: here\n")
+    assert "under the current directory" not in edgeproof("report", str(config), cwd=tmp_path).stderr

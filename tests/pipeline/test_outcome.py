@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.outcome import describe_release, shortened
+from pipeline.outcome import describe_conversion, describe_release, shortened
 from pipeline.run_record import ReleaseRecord
+from tests.components.tflite_converter.test_report import REPORT
 
 
 def test_a_path_below_here_is_shown_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +34,11 @@ def test_a_release_that_its_channel_does_not_offer_is_not_said_to_be_there(
     found = describe_release(release)
     assert found[0] == place
     assert next_step in found[1]
+
+
+def test_a_conversion_ends_with_the_command_that_judges_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    last = describe_conversion(REPORT, tmp_path / "my model" / "1", Path("edge")).splitlines()[-1]
+    assert last == (
+        "next     edgeproof evaluate --saved-model 'my model/1' --tflite edge/model.tflite --data HOLDOUT.npz --out edge"
+    )

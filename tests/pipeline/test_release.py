@@ -69,6 +69,12 @@ def test_list_names_releases_and_where_they_are_offered(target: str) -> None:
     assert [release["sequence"] for release in answer("list", target)["releases"]] == [1, 2]
 
 
+def test_list_counts_one_release_as_one(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path)
+    repository.publish(sample("a"), "dev", "pipeline")
+    assert run("list", repository.store.location).stderr.startswith("1 release; fresh until")
+
+
 def test_show_checks_the_bundle_and_extracts_it(target: str, tmp_path: Path) -> None:
     shown = answer("show", target, "dev", "--extract", str(tmp_path / "files"))
     assert shown["manifest"]["sequence"] == 2

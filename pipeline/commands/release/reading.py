@@ -54,7 +54,8 @@ def list_command(target: str, keys: Path | None, root_file: Path | None, model: 
         channels = ", ".join(offered.get((release.model, release.version), ()))
         click.echo(f"{release.model}  {release.version}  {release.created}  {kept(release)}  {channels}{note}")
     empty = [channel for channel in listing.channels if channel not in {state.channel for state in pointers}]
-    click.echo(f"{len(releases)} releases; fresh until {day(listing.fresh_until)}", err=True)
+    noun = "release" if len(releases) == 1 else "releases"
+    click.echo(f"{len(releases)} {noun}; fresh until {day(listing.fresh_until)}", err=True)
     if listing.is_aging:
         click.echo(f"warning: nobody refreshed it for days; run `edgeproof release refresh {target}` daily", err=True)
     if empty:

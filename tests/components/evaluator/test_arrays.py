@@ -54,8 +54,11 @@ def test_labels_are_whole_numbers_of_any_type(tmp_path: Path, labels: Any) -> No
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
-        pytest.param({"x": PIXELS}, "no array 'y'", id="no-labels"),
-        pytest.param({"y": LABELS, "z": PIXELS}, "needs 'x' or 'image'", id="no-inputs"),
+        pytest.param({"x": PIXELS}, r"needs array 'y' with the class indices; found \['x'\]", id="no-labels"),
+        pytest.param({"y": LABELS, "z": PIXELS}, r"needs array 'x' or 'image'; found \['y', 'z'\]", id="no-inputs"),
+        pytest.param(
+            {"z": PIXELS}, r"'x' or 'image' and array 'y' with the class indices; found \['z'\]", id="neither"
+        ),
         pytest.param({"x": PIXELS, "y": LABELS[:2]}, "2 labels and inputs of length", id="lengths-differ"),
         pytest.param({"x": PIXELS[:0], "y": LABELS[:0]}, "0 labels", id="no-rows"),
         pytest.param({"x": PIXELS, "y": np.eye(3)}, "one-hot", id="one-hot"),
