@@ -24,13 +24,14 @@ from components.evaluator.eval_config import metric_modules
 from components.evaluator.scoring import sha256_of_directory
 from components.evaluator.slices import slices_to_json
 from components.example_validator.component import ExampleValidator
+from components.example_validator.minimums import Minimum
 from components.feature_schema import feature_names, feature_schema, write_schema
 from components.pusher.component import Pusher
 from components.pusher.location import published_state
 from components.pusher.offering import channel_state
 from components.release_importer.component import ReleaseImporter
 from components.tflite_converter.component import TFLiteConverter
-from components.tflite_converter.recipes import parse_fallbacks
+from components.tflite_converter.recipes import parse_fallbacks, parse_recipe
 from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
 from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
 from pipeline.config import PipelineConfig
@@ -62,9 +63,14 @@ def statistics(config: PipelineConfig, data: DataDescription, examples: BaseNode
     return node
 
 
-def validator(statistics: BaseNode, schema: BaseNode) -> BaseNode:
-    """Refuses data that breaks the schema."""
-    return ExampleValidator(statistics.outputs["statistics"], schema.outputs["schema"])
+def validator(config: PipelineConfig, statistics: BaseNode, schema: BaseNode) -> BaseNode:
+    """Refuses data that breaks the schema, and splits that the converter or the gate would refuse for their size."""
+    return ExampleValidator(
+        statistics.outputs["statistics"],
+        schema.outputs["schema"],
+        minimums=_minimums(config),
+        cut_by_shares=config.data.patterns is None,
+    )
 
 
 def float_model(config: PipelineConfig, data: DataDescription, examples: BaseNode) -> BaseNode:
@@ -180,6 +186,14 @@ def pusher(
 
 def _described(config: PipelineConfig, data: DataDescription) -> Schema:
     return feature_schema(data.examples, config.data.schema_file, num_classes=data.num_classes)
+
+
+def _minimums(config: PipelineConfig) -> dict[str, Minimum]:
+    gate = {"eval": Minimum(config.gate.min_examples, "gate.min_examples")}
+    if not parse_recipe(config.convert.recipe.value).needs_calibration:
+        return gate
+    min_samples = config.convert.calibration.min_samples
+    return {"calibration": Minimum(min_samples, "convert.calibration.min_samples"), **gate}
 
 
 def _model_key(config: PipelineConfig) -> str:

@@ -26,6 +26,7 @@ _ADVICE: Mapping[str, str] = {
     "FLOAT_TYPE_HAS_INF": "replace or remove the examples with infinite values",
     **dict.fromkeys(_OUT_OF_DOMAIN, "correct the values; for a label, check data.class_names or data.num_classes"),
 }
+_INT_FOR_FLOAT = "Expected data of type: FLOAT but got INT"  # TFDV's words
 _IMAGE_SIZE_ADVICE = (
     "make every image the size that data.image says, or set data.image.resize (it resizes, but converts no channels)"
 )
@@ -49,6 +50,8 @@ class Problem:
         """What to do next, or nothing where the reason says it all."""
         if self.feature in _IMAGE_SIZE_FEATURES and set(self.types) & set(_OUT_OF_DOMAIN):
             return _IMAGE_SIZE_ADVICE
+        if _INT_FOR_FLOAT in self.reason:  # float32 is the default, and a CSV column of whole numbers is int64
+            return f"set data.features.{self.feature}.dtype to int64"
         return next((advice for name, advice in _ADVICE.items() if name in self.types), "")
 
 

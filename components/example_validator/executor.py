@@ -8,16 +8,18 @@ from typing import Any
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
 from tfx.components.example_validator import executor as stock
+from tfx.components.statistics_gen.stats_artifact_utils import load_statistics
 from tfx.dsl.io import fileio
 from tfx.proto.orchestration import execution_result_pb2
 from tfx.types import artifact_utils
 
 from components.errors import DataError
 from components.example_validator.anomalies import anomalies_message, problems_of
+from components.example_validator.minimums import minimums_from_json, shortage_message
 
 
 class Executor(stock.Executor):
-    """Validates statistics against the schema and stops the run on any anomaly in any split."""
+    """Validates statistics against the schema and stops the run on any anomaly, or where a split holds too few examples."""
 
     def Do(
         self,
@@ -25,10 +27,11 @@ class Executor(stock.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> execution_result_pb2.ExecutorOutput:
-        """Runs the stock validation, then reads what it wrote.
+        """Runs the stock validation, then reads what it wrote, then counts.
 
         Raises:
-            DataError: There is an anomaly; the message names feature, split and reason.
+            DataError: There is an anomaly, and the message names feature, split and reason; or a later step would refuse a
+                split for its size, and the message names the splits and the keys that ask for more.
         """
         output = super().Do(input_dict, output_dict, exec_properties)
         artifact = artifact_utils.get_single_instance(output_dict["anomalies"])
@@ -37,7 +40,21 @@ class Executor(stock.Executor):
             problems += problems_of(split, _read_anomalies(artifact, split))
         if problems:
             raise DataError(anomalies_message(problems))
+        shortage = shortage_message(
+            _num_examples(artifact_utils.get_single_instance(input_dict["statistics"])),
+            minimums_from_json(exec_properties["minimums"]),
+            cut_by_shares=bool(exec_properties["cut_by_shares"]),
+        )
+        if shortage:
+            raise DataError(shortage)
         return output
+
+
+def _num_examples(statistics: types.Artifact) -> dict[str, int]:
+    """Split -> its examples, for the splits that have statistics."""
+    splits = artifact_utils.decode_split_names(statistics.split_names)
+    datasets = {split: load_statistics(statistics, split).proto().datasets for split in splits}
+    return {split: int(found[0].num_examples) for split, found in datasets.items() if found}
 
 
 def _read_anomalies(artifact: types.Artifact, split: str) -> anomalies_pb2.Anomalies:

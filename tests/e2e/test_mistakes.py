@@ -1,4 +1,4 @@
-"""A user's mistakes: one clear message each, exit code 2, and nothing published or left half-made.
+"""A user's mistakes: one clear message each, exit code 2, and nothing trained, published or left half-made.
 
 The runs happen in this process, because importing TFX for each of them would take longer than the rest.
 """
@@ -140,14 +140,16 @@ def leave_a_feature_out(root: Path) -> dict[str, Any]:
         pytest.param(
             break_the_module, ["build_model raised ValueError: no such backbone (line 2)"], id="module-raises"
         ),
-        pytest.param(ask_for_more_calibration, ["calibration", "5000"], id="too-little-calibration"),
+        pytest.param(
+            ask_for_more_calibration, ["split calibration holds", "min_samples needs 5000"], id="too-little-calibration"
+        ),
         pytest.param(name_a_missing_folder, ["imagse does not exist"], id="missing-folder"),
         pytest.param(leave_the_calibration_empty, ["empty/*/*", "matches no file"], id="empty-calibration"),
         pytest.param(put_a_label_outside_the_classes, ["label", "11"], id="label-outside-the-classes"),
         pytest.param(leave_a_feature_out, ["x"], id="missing-feature"),
     ],
 )
-def test_a_mistake_is_one_message_and_nothing_is_published(
+def test_a_mistake_is_one_message_and_nothing_is_trained_or_published(
     tmp_path: Path, mistake: Callable[[Path], dict[str, Any]], fragments: list[str]
 ) -> None:
     make_folder(tmp_path)
@@ -161,6 +163,7 @@ def test_a_mistake_is_one_message_and_nothing_is_published(
     assert not Path(config.release_location, "metadata", "timestamp.json").exists()
     examples = list((config.workspace_dir / "artifacts" / "ImageExampleGen").glob("examples/*/Split-*"))
     assert mistake is not damage_an_image or examples == []
+    assert not (config.workspace_dir / "artifacts" / "Trainer").exists()  # TFX makes the folder as the step starts
 
 
 def save_model(root: Path, gain: float) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,3 +36,43 @@ def test_only_a_pipeline_for_one_run_says_what_a_channel_offers(tmp_path: Path, 
     assert node is not None
     assert {upstream.id for upstream in node.upstream_nodes} == {"TFLiteConverter"}
     assert isinstance(node.exec_properties["channel_state"], str if for_one_run else RuntimeParameter)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "splits"),
+    [
+        pytest.param("auto", {"calibration": 300, "eval": 400}, id="auto"),
+        pytest.param("int8", {"calibration": 300, "eval": 400}, id="int8"),
+        pytest.param("int8-qat", {"eval": 400}, id="ranges-from-training"),
+        pytest.param("dynamic", {"eval": 400}, id="ranges-on-the-device"),
+    ],
+)
+@pytest.mark.parametrize("data", [{}, {"patterns": {"train": "a/*", "eval": "b/*"}}], ids=["shares", "patterns"])
+def test_the_validator_knows_what_later_steps_need(
+    tmp_path: Path, recipe: str, splits: dict[str, int], data: dict[str, Any]
+) -> None:
+    from tfx.dsl.components.common.importer import Importer
+    from tfx.types import Channel, standard_artifacts
+
+    from pipeline.nodes import validator
+
+    image = {"height": 8, "width": 8, "channels": 1}
+    config = validated(
+        {
+            "name": "digits",
+            "data": {"format": "image_folder", "path": ".", "image": image, **data},
+            "model": {"module": "model.py"},
+            "convert": {"recipe": recipe, "calibration": {"min_samples": 300}},
+            "gate": {"min_examples": 400},
+        },
+        tmp_path,
+    )
+    statistics = Importer("statistics", standard_artifacts.ExampleStatistics).with_id("StatisticsGen")
+    statistics.outputs["statistics"] = Channel(type=standard_artifacts.ExampleStatistics)
+    schema = Importer("schema", standard_artifacts.Schema).with_id("ImportSchemaGen")
+    schema.outputs["schema"] = Channel(type=standard_artifacts.Schema)
+    properties = validator(config, statistics, schema).exec_properties
+    minimums = json.loads(properties["minimums"])
+    assert {split: entry["minimum"] for split, entry in minimums.items()} == splits
+    assert minimums["eval"]["key"] == "gate.min_examples"
+    assert properties["cut_by_shares"] == (not data)

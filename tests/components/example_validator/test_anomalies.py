@@ -70,3 +70,11 @@ def test_ten_are_named_and_the_rest_is_counted() -> None:
     assert "in 14 place(s)" in message
     assert "'x9': why; and 4 more." in message
     assert "'x10'" not in message
+
+
+def test_whole_numbers_for_a_float_name_the_feature_and_its_type_once() -> None:
+    reason = "Data type mismatch (Expected data of type: FLOAT but got INT)"
+    splits = ("train", "calibration", "eval")
+    message = anomalies_message([Problem(split, "rooms", reason, ("UNEXPECTED_DATA_TYPE",)) for split in splits])
+
+    assert message.partition("Next: ")[2] == "set data.features.rooms.dtype to int64."

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from components.errors import DataError
+from components.example_validator.minimums import Minimum, minimums_to_json
 from components.examples import ExampleSpec, ImageSpec, TensorFeature
 from components.feature_schema import feature_names, feature_schema, write_schema
 
@@ -58,7 +61,12 @@ def _artifact(kind: Any, uri: Path, split_names: str = "") -> Any:
     return artifact
 
 
-def _validate(spec: ExampleSpec, splits: Mapping[str, list[dict[str, list[Any]]]], tmp_path: Path) -> Any:
+def _validate(
+    spec: ExampleSpec,
+    splits: Mapping[str, list[dict[str, list[Any]]]],
+    tmp_path: Path,
+    minimums: Mapping[str, Minimum] = MappingProxyType({}),
+) -> Any:
     """Examples -> StatisticsGen as the pipeline sets it up -> our ExampleValidator."""
     import tensorflow as tf
     from tfx import types
@@ -91,7 +99,9 @@ def _validate(spec: ExampleSpec, splits: Mapping[str, list[dict[str, list[Any]]]
     )
     anomalies = _artifact(kinds.ExampleAnomalies, tmp_path / "anomalies")
     Executor().Do(
-        {"statistics": [statistics], "schema": [schema]}, {"anomalies": [anomalies]}, {"exclude_splits": "null"}
+        {"statistics": [statistics], "schema": [schema]},
+        {"anomalies": [anomalies]},
+        {"exclude_splits": "[]", "minimums": minimums_to_json(minimums), "cut_by_shares": 1},
     )
     return statistics
 
@@ -170,3 +180,29 @@ def test_a_feature_of_another_name_or_type_stops_the_run(tmp_path: Path) -> None
     assert "feature 'age': Column dropped" in message
     assert "feature 'label': " in message
     assert "labels are class numbers" in message
+
+
+def test_splits_that_later_steps_would_refuse_for_their_size_stop_the_run(tmp_path: Path) -> None:
+    minimums = {
+        "calibration": Minimum(6, "min_samples"),
+        "eval": Minimum(4, "min_examples"),
+        "absent": Minimum(9, "none"),
+    }
+    splits = {"train": [_tensor_row()] * 95, "calibration": [_tensor_row()] * 5, "eval": [_tensor_row()] * 4}
+
+    with pytest.raises(DataError, match=r"^too few examples: split calibration holds 5 \(min_samples needs 6\); add"):
+        _validate(_TENSORS, splits, tmp_path / "short", minimums)
+    _validate(_TENSORS, {**splits, "calibration": [_tensor_row()] * 6}, tmp_path / "enough", minimums)
+
+
+def test_whole_numbers_where_floats_are_expected_name_the_key_to_set_once(tmp_path: Path) -> None:
+    spec = ExampleSpec(
+        class_names=("a", "b"), features=(TensorFeature("rooms", "float32"), TensorFeature("x", "float32"))
+    )
+    rows = [{"rooms": [3], "x": [0.5], "label": [1]}] * 10
+
+    with pytest.raises(DataError) as refusal:
+        _validate(spec, {"train": rows, "calibration": rows, "eval": rows}, tmp_path)
+
+    assert str(refusal.value).endswith("Next: set data.features.rooms.dtype to int64.")
+    assert len(re.findall("feature 'rooms'", str(refusal.value))) == 3
