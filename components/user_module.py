@@ -1,6 +1,7 @@
 """Loads a user's Python file or dotted module, and tells which line of it failed.
 
-A file is loaded under a name made from its content, so that an edited file is never served from ``sys.modules``.
+A file is loaded under a name made from its content, so that an edited file is never served from ``sys.modules``. It may import the
+files beside it, as a script may; they come last on the path, so that none of them stands in for a library.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def _load_file(path: Path) -> ModuleType:
     name = f"edgeproof_user_{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,21 @@ def test_an_edited_file_is_loaded_anew(tmp_path: Path) -> None:
     assert load_module(str(file)).value() == 1
     file.write_text("def value(): return 2\n", encoding="utf-8")
     assert load_module(str(file)).value() == 2
+
+
+def test_a_file_may_import_the_files_beside_it_but_no_library_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", [*sys.path])
+    for name in ("layers_beside_it", "json"):
+        (tmp_path / f"{name}.py").write_text("VALUE = 'beside'\n", encoding="utf-8")
+    file = tmp_path / "model.py"
+    file.write_text(
+        "import json\ndef value():\n    import layers_beside_it\n    return layers_beside_it.VALUE\n", "utf-8"
+    )
+    module = load_module(str(file))
+    assert module.value() == "beside"
+    assert not hasattr(module.json, "VALUE")
 
 
 def test_a_dotted_module_is_imported() -> None:
