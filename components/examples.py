@@ -34,6 +34,12 @@ class ImageSpec:
     channels: int
     resize: str | None = None
 
+    @property
+    def limits(self) -> dict[str, int]:
+        """Dimension -> the only value that an encoded image may have; resizing frees height and width, not channels."""
+        size = {} if self.resize else {"height": self.height, "width": self.width}
+        return {**size, "channels": self.channels}
+
 
 @dataclass(frozen=True)
 class TensorFeature:

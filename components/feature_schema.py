@@ -102,10 +102,7 @@ def write_schema(schema: schema_pb2.Schema, directory: Path) -> Path:
 
 
 def _limit_image_size(features: dict[str, schema_pb2.Feature], image: ImageSpec) -> None:
-    sizes = {"channels": image.channels}
-    if not image.resize:
-        sizes |= {"height": image.height, "width": image.width}
-    for name, size in sizes.items():
+    for name, size in image.limits.items():
         features[name].int_domain.min = features[name].int_domain.max = size
 
 

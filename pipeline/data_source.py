@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import DataError
+from components.examples import ImageSpec
 from components.image_example_gen.folders import class_folder_pattern, is_hidden
 from components.image_example_gen.splits import SPLIT_NAMES, UNDIVIDED, Shares
 from pipeline.config.data import DataConfig, DataFormat, LabelType
@@ -33,6 +34,7 @@ _CORRECT = "Correct data.pattern or data.format."
 _REAL_LABEL = "and data.label_type value needs numbers. Correct data.label, or the data."
 _ROWS_LOOKED_INTO = 1000  # Rows whose label preflight reads.
 _FILES_LOOKED_INTO = 200  # Files whose first bytes preflight reads; more would make `check` slow on a network disk.
+_IMAGES_LOOKED_INTO = 2000  # Images whose header preflight reads, spread over the folder: half a second.
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def example_gen(data: DataConfig, code_version: str) -> Any:
             class_names=data.class_names,
             group_by=data.group_by or "",
             shares=Shares(data.shares.train, data.shares.calibration, data.shares.eval),
+            image_limits=_image_limits(data),
         )
     from components.record_example_gen.component import RecordExampleGen, RecordFormat
 
@@ -100,6 +103,11 @@ def example_gen(data: DataConfig, code_version: str) -> Any:
         code_version=code_version,
         real_label=data.label if data.label_type is LabelType.VALUE else "",
     )
+
+
+def _image_limits(data: DataConfig) -> dict[str, int]:
+    """What ``data.image`` asks of every image file; a team's own schema says itself what images may be."""
+    return {} if data.image is None or data.schema_file else ImageSpec(**data.image.model_dump()).limits
 
 
 def example_gen_room(data: DataConfig) -> str:
@@ -142,7 +150,7 @@ def preflight(data: DataConfig) -> None:
 
     Raises:
         DataError: The path is missing or unreadable, a pattern matches nothing, spans do not resolve, a file is not of
-            its format, or a CSV or Parquet file lacks a column.
+            its format, a CSV or Parquet file lacks a column, or an image is of another size than ``data.image`` says.
     """
     if not data.path.exists():
         raise DataError(f"data.path {data.path} does not exist.{_nearest(data.path)}")
@@ -150,8 +158,11 @@ def preflight(data: DataConfig) -> None:
         raise DataError(f"data.path {data.path} is a file; it must be the folder that holds the data.")
     if not os.access(data.path, os.R_OK | os.X_OK):
         raise DataError(f"data.path {data.path} cannot be read by this user. Change its permissions.")
-    for split, files in matched_files(data).items():
-        _check_files(data, split, files)
+    matched = matched_files(data)
+    for files in matched.values():
+        _check_files(data, files)
+    if data.format is DataFormat.IMAGE_FOLDER:
+        _check_images(data, [path for files in matched.values() for path in files])
 
 
 def matched_files(data: DataConfig) -> dict[str, list[Path]]:
@@ -298,7 +309,7 @@ def _names_in(folder: Path) -> str:
     return (shown + f" and {len(names) - 6} more" * (len(names) > 6)) if names else "nothing"
 
 
-def _check_files(data: DataConfig, split: str, files: Sequence[Path]) -> None:
+def _check_files(data: DataConfig, files: Sequence[Path]) -> None:
     for path in files[:_FILES_LOOKED_INTO]:
         if not os.access(path, os.R_OK):
             raise DataError(f"{path} cannot be read by this user. Change its permissions.")
@@ -308,6 +319,29 @@ def _check_files(data: DataConfig, split: str, files: Sequence[Path]) -> None:
         _check_csv_headers(data, files)
     elif data.format is DataFormat.PARQUET:
         _check_parquet_columns(data, files[0])
+
+
+def _check_images(data: DataConfig, files: Sequence[Path]) -> None:
+    """Refuses what ImageExampleGen would refuse, as far as the headers of a spread of the files tell."""
+    from components.image_example_gen.images import (
+        BadImage,
+        ImageSize,
+        bad_images_message,
+        examine_header,
+        other_size_message,
+    )
+
+    number = min(len(files), _IMAGES_LOOKED_INTO)
+    chosen = [files[index * len(files) // number] for index in range(number)]
+    found = [(path.relative_to(data.path).as_posix(), examine_header(path)) for path in chosen]
+    among = f"{number:,} files {'' if number == len(files) else f'(of {len(files):,}) looked into '}under {data.path}"
+    bad = [BadImage(path, reason) for path, reason in found if isinstance(reason, str)]
+    if bad:
+        raise DataError(bad_images_message(bad, len(bad), among))
+    sizes = ((path, size) for path, size in found if isinstance(size, ImageSize))
+    other_size = other_size_message(sizes, _image_limits(data), among)
+    if other_size:
+        raise DataError(other_size)
 
 
 def _check_tfrecord(path: Path) -> None:

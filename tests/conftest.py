@@ -40,6 +40,14 @@ def _plain_arguments() -> Iterator[None]:
     sys.argv = arguments
 
 
+@pytest.fixture(autouse=True)
+def _no_modules_of_other_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The folder of a model module stays on the path of its process."""
+    yield
+    base = str(tmp_path_factory.getbasetemp())
+    sys.path[:] = [entry for entry in sys.path if not entry.startswith(base)]
+
+
 @pytest.fixture
 def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves writes to the kernel: on a busy disk, syncing is most of what a repository's tests would wait for."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfx import types
@@ -33,6 +33,7 @@ class ImageExampleGenSpec(types.ComponentSpec):
         "class_names": ExecutionParameter(type=str),
         "group_by": ExecutionParameter(type=str),
         "shares": ExecutionParameter(type=str),
+        "image_limits": ExecutionParameter(type=str),
         "code_version": ExecutionParameter(type=str),
     }
     INPUTS: dict[str, Any] = {}
@@ -58,6 +59,7 @@ class ImageExampleGen(FileBasedExampleGen):
         class_names: Sequence[str] = (),
         group_by: str = "",
         shares: Shares | None = None,
+        image_limits: Mapping[str, int] | None = None,
         range_config: range_config_pb2.RangeConfig | None = None,
     ) -> None:
         """Describes the ingest.
@@ -71,6 +73,7 @@ class ImageExampleGen(FileBasedExampleGen):
             group_by: Regular expression with one group, searched in the relative path; images with the same match
                 stay in one split. Empty: each image's own pixels.
             shares: Hash buckets per split.
+            image_limits: Height, width and channels -> the only value that images may have; what is absent is free.
             range_config: Which span to take; by default the newest.
         """
         spec = ImageExampleGenSpec(
@@ -80,6 +83,7 @@ class ImageExampleGen(FileBasedExampleGen):
             class_names=json.dumps(list(class_names)),
             group_by=group_by,
             shares=(shares or Shares()).to_json(),
+            image_limits=json.dumps(dict(image_limits or {}), sort_keys=True),
             code_version=code_version,
             examples=types.Channel(type=standard_artifacts.Examples),
         )

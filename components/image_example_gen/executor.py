@@ -38,8 +38,8 @@ _progress = logging.getLogger("edgeproof.progress")
 
 #: Images per scan shard and per TFRecord file: small enough to spread over workers, large enough to read in one go.
 IMAGES_PER_SHARD = 2_000
-#: Bad files that a scan shard remembers by name, and that the error names; the rest are counted.
-BAD_IMAGES_KEPT, BAD_IMAGES_NAMED = 20, 5
+#: Bad files that a scan shard remembers by name; the rest are counted.
+BAD_IMAGES_KEPT = 20
 #: Records are PNG and JPEG, which gzip cannot shrink: the fastest level costs nothing.
 _RECORD_OPTIONS = {"compression_type": "GZIP", "compression_level": 1}
 #: Shards from which on progress is shown: some 20,000 images, or ten seconds.
@@ -49,13 +49,17 @@ _SCRATCH = ".ingest"
 
 @dataclass(frozen=True)
 class IngestOptions:
-    """The exec properties, parsed. ``patterns`` maps an input split to its pattern, spans and versions filled in."""
+    """The exec properties, parsed. ``patterns`` maps an input split to its pattern, spans and versions filled in.
+
+    ``image_limits`` maps height, width and channels to the only value they may have; what is absent is free.
+    """
 
     input_base: str
     patterns: Mapping[str, str]
     class_names: tuple[str, ...]
     group_by: str
     shares: Shares
+    image_limits: Mapping[str, int]
 
     @classmethod
     def from_exec_properties(cls, exec_properties: Mapping[str, Any]) -> IngestOptions:
@@ -67,6 +71,7 @@ class IngestOptions:
             class_names=tuple(json.loads(exec_properties["class_names"])),
             group_by=exec_properties["group_by"],
             shares=Shares.from_json(exec_properties["shares"]),
+            image_limits=json.loads(exec_properties["image_limits"]),
         )
 
 
@@ -82,7 +87,7 @@ class Executor(BaseBeamExecutor):
         """Reads the image folder and writes the Examples artifact.
 
         Raises:
-            DataError: A bad image, a wrong folder, an empty class or split.
+            DataError: A bad image, an image of another size than ``image_limits``, a wrong folder, an empty class or split.
         """
         options = IngestOptions.from_exec_properties(exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
@@ -102,9 +107,15 @@ class Executor(BaseBeamExecutor):
         self._run(shards, "Scan", _ScanShard(options.input_base, options.group_by))
         results = [_read_json(f"{shard}.result") for shard in shards]
         bad = [images.BadImage(**fields) for result in results for fields in result["bad"]]
+        among = f"{len(listing.images):,} files under {options.input_base}"
         if bad:
-            raise DataError(bad_images_message(bad, sum(result["num_bad"] for result in results), options.input_base))
-        return [ScannedImage(**fields) for result in results for fields in result["images"]]
+            raise DataError(images.bad_images_message(bad, sum(result["num_bad"] for result in results), among))
+        scanned = [ScannedImage(**fields) for result in results for fields in result["images"]]
+        sizes = ((image.path, images.ImageSize(image.height, image.width, image.channels)) for image in scanned)
+        other_size = images.other_size_message(sizes, options.image_limits, among)
+        if other_size:
+            raise DataError(other_size)
+        return scanned
 
     def _write(self, plan: SplitPlan, options: IngestOptions, examples: types.Artifact, scratch: str) -> dict[str, int]:
         tasks = list(_record_files(plan, examples))
@@ -181,7 +192,7 @@ def report_ingest(plan: SplitPlan, num_examples: Mapping[str, int]) -> None:
 def odd_size_message(scanned: Iterable[ScannedImage]) -> str:
     """Names an image of each size where a folder holds two or three; nothing for one size, or for many as in photos.
 
-    The ExampleValidator refuses a wrong size but knows statistics only, not files.
+    Sizes may differ where the images are resized, or where a team's own schema says what they may be.
     """
     examples: dict[tuple[int, int, int], str] = {}
     counts: Counter[tuple[int, int, int]] = Counter()
@@ -193,16 +204,6 @@ def odd_size_message(scanned: Iterable[ScannedImage]) -> str:
         return ""
     told = [f"{h} x {w} x {c} ({n:,}, for example {examples[h, w, c]})" for (h, w, c), n in counts.most_common()]
     return f"images of {len(counts)} sizes (height x width x channels): {', '.join(told)}."
-
-
-def bad_images_message(bad: Sequence[images.BadImage], num_bad: int, input_base: str) -> str:
-    """One paragraph that names the first bad files with their reasons and counts the rest."""
-    named = "; ".join(f"{image.path}: {image.reason}" for image in bad[:BAD_IMAGES_NAMED])
-    rest = f"; and {num_bad - BAD_IMAGES_NAMED:,} more" if num_bad > BAD_IMAGES_NAMED else ""
-    return (
-        f"{num_bad:,} file(s) under {input_base} cannot be ingested: {named}{rest}. "
-        "Nothing was ingested. Replace or delete them, then run again."
-    )
 
 
 def _report_shard(done: str, number: int, num_shards: int) -> None:

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageMode, UnidentifiedImageError
 
+#: Bad files that a message names; the rest are counted.
+BAD_IMAGES_NAMED = 5
+_EMPTY = "is empty (0 bytes)"
 #: How a file that is no PNG or JPEG usually begins, and what to call it in a message.
 _KNOWN_BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"GIF8", "a GIF"),
@@ -37,6 +43,17 @@ class ImageFacts:
     content_key: str
 
 
+class ImageSize(NamedTuple):
+    """Height and width in pixels, and channels, as the examples will have them."""
+
+    height: int
+    width: int
+    channels: int
+
+    def __str__(self) -> str:
+        return f"{self.height} x {self.width} x {self.channels}"
+
+
 @dataclass(frozen=True)
 class BadImage:
     """A file that cannot be ingested, and why; ``path`` is relative to the input folder."""
@@ -55,20 +72,100 @@ def examine_image(encoded: bytes) -> ImageFacts | str:
         The facts, or the reason why the file cannot be used: bad images are data, so that one run names them all.
     """
     if not encoded:
-        return "is empty (0 bytes)"
+        return _EMPTY
     try:
         # verify() checks the PNG chunk sums, which decoding skips; it leaves the image unusable, hence the second open.
-        with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
+        with _open(io.BytesIO(encoded)) as image:
             image.verify()
-        with Image.open(io.BytesIO(encoded), formats=("PNG", "JPEG")) as image:
+        with _open(io.BytesIO(encoded)) as image:
             image.load()
             return _facts(image)
-    except UnidentifiedImageError:
-        return f"is no PNG or JPEG: it looks like {_what_it_looks_like(encoded)}"
     except MemoryError:
         raise
     except Exception as problem:  # Pillow raises half a dozen types on damaged bytes; each means: this file is bad.
-        return f"does not decode: {str(problem) or type(problem).__name__}"
+        return _reason(problem, encoded)
+
+
+def examine_header(path: Path) -> ImageSize | str:
+    """Reads no more than the header of a PNG or JPEG, so damage behind it is not seen.
+
+    Returns:
+        The size that :func:`examine_image` would find, or the reason why it would refuse the file.
+    """
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(32)
+            file.seek(0)
+            return _header_of(file, beginning) if beginning else _EMPTY
+    except IsADirectoryError:
+        return "is a folder"
+    except OSError as problem:
+        return f"cannot be read: {problem}"
+
+
+def _header_of(file: IO[bytes], beginning: bytes) -> ImageSize | str:
+    try:
+        with _open(file) as image:
+            return ImageSize(image.height, image.width, len(ImageMode.getmode(_plain_mode(image)).bands))
+    except MemoryError:
+        raise
+    except Exception as problem:  # As in examine_image.
+        return _reason(problem, beginning)
+
+
+def bad_images_message(bad: Sequence[BadImage], num_bad: int, among: str) -> str:
+    """One paragraph that names the first bad files with their reasons and counts the rest.
+
+    Args:
+        bad: The first bad files.
+        num_bad: How many there are.
+        among: Which files were looked into, such as "120 files under photos".
+    """
+    named = "; ".join(f"{image.path}: {image.reason}" for image in bad[:BAD_IMAGES_NAMED])
+    rest = f"; and {num_bad - BAD_IMAGES_NAMED:,} more" if num_bad > BAD_IMAGES_NAMED else ""
+    return (
+        f"{num_bad:,} of {among} cannot be ingested: {named}{rest}. "
+        "Nothing was ingested. Replace or delete them, then run again."
+    )
+
+
+def other_size_message(sizes: Iterable[tuple[str, ImageSize]], limits: Mapping[str, int], among: str) -> str:
+    """Names the first image that is not of the size in ``data.image`` and counts them; nothing where all are.
+
+    Args:
+        sizes: (path, size) of each image.
+        limits: Dimension (a field of :class:`ImageSize`) -> the only value that it may have; others are free.
+        among: Which files were looked into, such as "120 files under photos".
+    """
+    others = [(path, size) for path, size in sizes if any(getattr(size, name) != limits[name] for name in limits)]
+    if not others:
+        return ""
+    path, first = others[0]
+    wanted = " x ".join(str(limits.get(name, "any")) for name in ImageSize._fields)
+    differing = {name for _, size in others for name in limits if getattr(size, name) != limits[name]}
+    advice = []
+    if differing & {"height", "width"}:
+        advice.append(
+            "Set data.image.height and data.image.width to the size of the images, or data.image.resize to have them "
+            "resized (the device must then resize in the same way)."
+        )
+    if "channels" in differing:
+        advice.append("Set data.image.channels, or convert the files: data.image.resize converts no channels.")
+    return (
+        f"{len(others):,} of {among} {'has' if len(others) == 1 else 'have'} another size "
+        f"(height x width x channels) than data.image says, {wanted}: "
+        f"the first is {path}, {first}. {' '.join(advice)}"
+    )
+
+
+def _open(file: IO[bytes]) -> Image.Image:
+    return Image.open(file, formats=("PNG", "JPEG"))
+
+
+def _reason(problem: Exception, beginning: bytes) -> str:
+    if isinstance(problem, UnidentifiedImageError):
+        return f"is no PNG or JPEG: it looks like {_what_it_looks_like(beginning)}"
+    return f"does not decode: {str(problem) or type(problem).__name__}"
 
 
 def _facts(image: Image.Image) -> ImageFacts:
@@ -80,9 +177,15 @@ def _facts(image: Image.Image) -> ImageFacts:
 
 def _without_palette(image: Image.Image) -> Image.Image:
     """The image in a mode whose bytes are its colors: the same palette index means another color in another file."""
+    mode = _plain_mode(image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _plain_mode(image: Image.Image) -> str:
+    """The mode of the image without its palette; the header tells it."""
     if image.mode == "P":
-        return image.convert("RGBA" if "transparency" in image.info else "RGB")
-    return image.convert("L") if image.mode == "1" else image
+        return "RGBA" if "transparency" in image.info else "RGB"
+    return "L" if image.mode == "1" else image.mode
 
 
 def _what_it_looks_like(encoded: bytes) -> str:

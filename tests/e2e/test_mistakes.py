@@ -72,7 +72,9 @@ def config_of(root: Path, **sections: dict[str, Any]) -> PipelineConfig:
 
 
 def damage_an_image(root: Path) -> dict[str, Any]:
-    (root / "images" / "dark" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n garbage")
+    """Its header is whole, so that not preflight but the ingest finds it."""
+    image = root / "images" / "dark" / "0.png"
+    image.write_bytes(image.read_bytes()[:-20])
     return {}
 
 
@@ -136,7 +138,9 @@ def leave_a_feature_out(root: Path) -> dict[str, Any]:
     ("mistake", "fragments"),
     [
         pytest.param(damage_an_image, ["dark/0.png"], id="unreadable-image"),
-        pytest.param(put_an_image_of_another_size, ["height", "9"], id="wrong-image-size"),
+        pytest.param(
+            put_an_image_of_another_size, ["1 of 401 files", "dark/big.png, 9 x 9 x 1"], id="wrong-image-size"
+        ),
         pytest.param(
             break_the_module, ["build_model raised ValueError: no such backbone (line 2)"], id="module-raises"
         ),

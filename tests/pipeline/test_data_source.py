@@ -145,6 +145,60 @@ def test_preflight_accepts_an_image_folder(tmp_path: Path) -> None:
     preflight(_config(tmp_path))
 
 
+def test_preflight_names_the_first_image_of_another_size(tmp_path: Path) -> None:
+    for seed in range(5):
+        _image(tmp_path / "cat" / f"{seed}.png", seed)
+    for name in ("8.png", "9.png"):
+        Image.new("L", (7, 4)).save(tmp_path / "cat" / name)
+
+    with pytest.raises(DataError, match=r"^2 of 7 files .* says, 4 x 4 x 1: the first is cat/8\.png, 4 x 7 x 1\. Set"):
+        preflight(_config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("mode", "data", "is_refused"),
+    [
+        pytest.param("L", {"image": {**_IMAGE, "resize": "area"}}, False, id="resize-allows-any-size"),
+        pytest.param("RGB", {"image": {**_IMAGE, "resize": "area"}}, True, id="resize-converts-no-channels"),
+        pytest.param("RGB", {"schema_file": "own.pbtxt"}, False, id="a-teams-own-schema-says-it"),
+    ],
+)
+def test_preflight_refuses_only_the_sizes_that_the_run_refuses(
+    tmp_path: Path, mode: str, data: dict[str, Any], is_refused: bool
+) -> None:
+    (tmp_path / "cat").mkdir()
+    Image.new(mode, (7, 4)).save(tmp_path / "cat" / "1.png")
+
+    if is_refused:
+        with pytest.raises(DataError, match=r"cat/1\.png, 4 x 7 x 3\. Set data\.image\.channels"):
+            preflight(_config(tmp_path, **data))
+    else:
+        preflight(_config(tmp_path, **data))
+
+
+def test_preflight_names_files_that_are_no_images(tmp_path: Path) -> None:
+    _image(tmp_path / "cat" / "1.png")
+    _touch(tmp_path / "cat" / "2.png", (tmp_path / "cat" / "1.png").read_bytes()[:20])
+    _touch(tmp_path / "cat" / "notes.txt", b"labels by Ann")
+
+    with pytest.raises(
+        DataError, match=r"^2 of 3 files .*cat/2\.png: does not decode: .*; cat/notes\.txt: is no PNG or JPEG"
+    ):
+        preflight(_config(tmp_path))
+
+
+def test_preflight_spreads_its_look_over_a_large_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.data_source._IMAGES_LOOKED_INTO", 4)
+    for seed in range(10):
+        _image(tmp_path / f"c{seed}" / "1.png", seed)
+    preflight(_config(tmp_path))
+    for seed in range(5, 10):
+        Image.new("L", (7, 4)).save(tmp_path / f"c{seed}" / "1.png")
+
+    with pytest.raises(DataError, match=r"^2 of 4 files \(of 10\) looked into under .*: the first is c5/1\.png"):
+        preflight(_config(tmp_path))
+
+
 _RECORD = struct.pack("<Q", 3) + b"crc1" + b"abc" + b"crc2"
 
 
@@ -337,6 +391,16 @@ def test_images_of_the_newest_version_are_ingested(tmp_path: Path) -> None:
     paths = [row[0].decode() for rows in _rows(artifact, "path").values() for row in rows]
     assert len(paths) == 60
     assert all(path.startswith("span-3/v2/") for path in paths)
+
+
+@pytest.mark.tfx
+def test_the_ingest_holds_every_image_to_the_size_in_the_config(tmp_path: Path) -> None:
+    for seed in range(60):
+        _image(tmp_path / "data" / f"c{seed % 2}" / f"{seed}.png", seed)
+    Image.new("L", (7, 4)).save(tmp_path / "data" / "c0" / "odd.png")
+
+    with pytest.raises(DataError, match=r"^1 of 61 files .* 4 x 4 x 1: the first is c0/odd\.png, 4 x 7 x 1"):
+        _ingest(_config(tmp_path / "data"), tmp_path)
 
 
 @pytest.mark.tfx

@@ -42,7 +42,13 @@ def ingest(tmp_path: Path) -> Ingest:
     from components.image_example_gen.executor import Executor
     from components.image_example_gen.splits import Shares
 
-    def run(base: Path, patterns: Mapping[str, str] | None = None, group_by: str = "", out: str = "out") -> Any:
+    def run(
+        base: Path,
+        patterns: Mapping[str, str] | None = None,
+        group_by: str = "",
+        out: str = "out",
+        image_limits: Mapping[str, int] | None = None,
+    ) -> Any:
         splits = [example_gen_pb2.Input.Split(name=n, pattern=p) for n, p in (patterns or {"all": "*/*"}).items()]
         artifact = standard_artifacts.Examples()
         artifact.uri = str(tmp_path / out)
@@ -53,6 +59,7 @@ def ingest(tmp_path: Path) -> Ingest:
             "class_names": "[]",
             "group_by": group_by,
             "shares": Shares(60, 20, 20).to_json(),
+            "image_limits": json.dumps(image_limits or {}),
             "code_version": "1",
         }
         context = Executor.Context(
@@ -190,7 +197,7 @@ def test_bad_files_are_named_together_and_nothing_is_ingested(folder: Path, tmp_
         ingest(folder)
 
     message = str(refusal.value)
-    assert "3 file(s)" in message
+    assert "3 of 122 files under " in message
     assert "cat/000.png: does not decode" in message
     assert "dog/notes.txt: is no PNG or JPEG" in message
     assert "dog/deeper: is a folder" in message
@@ -207,8 +214,33 @@ def test_an_image_of_an_odd_size_is_named(folder: Path, ingest: Ingest, caplog: 
     assert "8 x 9 x 1 (1, for example dog/odd.png)" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        pytest.param(
+            {"height": 8, "width": 8, "channels": 1},
+            r"^1 of 121 files under .* says, 8 x 8 x 1: the first is dog/odd\.png, 8 x 9 x 1\. .*data\.image\.resize",
+            id="one-image",
+        ),
+        pytest.param(
+            {"channels": 3}, r"^121 of 121 .*: the first is cat/000\.png.* converts no channels", id="channels"
+        ),
+    ],
+)
+def test_an_image_of_a_size_that_is_not_allowed_stops_the_ingest(
+    folder: Path, tmp_path: Path, ingest: Ingest, limits: dict[str, int], message: str
+) -> None:
+    Image.new("L", (9, 8)).save(folder / "dog" / "odd.png")
+
+    with pytest.raises(DataError, match=message):
+        ingest(folder, image_limits=limits)
+    assert not list((tmp_path / "out").glob("Split-*"))
+
+
 def test_a_path_without_a_group_is_named(folder: Path, ingest: Ingest) -> None:
-    with pytest.raises(DataError, match=r"120 file.*cat/000\.png: data\.group_by .* finds no group.*and 115 more"):
+    with pytest.raises(
+        DataError, match=r"120 of 120 files.*cat/000\.png: data\.group_by .* finds no group.*and 115 more"
+    ):
         ingest(folder, group_by=r"(burst\d+)_")
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from components.image_example_gen.images import ImageFacts, examine_image
+from components.image_example_gen.images import (
+    ImageFacts,
+    ImageSize,
+    examine_header,
+    examine_image,
+    other_size_message,
+)
 
 
 def _encode(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
@@ -99,3 +106,71 @@ def test_a_bad_file_is_a_reason_and_not_an_exception(encoded: bytes, reason: str
 
     assert isinstance(found, str)
     assert reason in found
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "I;16"])
+def test_the_header_tells_the_size_that_decoding_finds(tmp_path: Path, mode: str) -> None:
+    file = tmp_path / "image.png"
+    file.write_bytes(_encode(Image.new(mode, (7, 5))))
+    facts = examine_image(file.read_bytes())
+
+    assert isinstance(facts, ImageFacts)
+    assert examine_header(file) == (5, 7, facts.channels)
+
+
+def test_a_palette_with_transparency_has_four_channels_in_the_header_too(tmp_path: Path) -> None:
+    file = tmp_path / "image.png"
+    file.write_bytes(_encode(_gradient("P"), transparency=0))
+
+    assert examine_header(file) == (5, 7, 4)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        pytest.param(b"", id="empty-file"),
+        pytest.param(_PNG[:20], id="half-a-png-header"),
+        pytest.param(_encode(_gradient(), "JPEG")[:12], id="half-a-jpeg-header"),
+        pytest.param(_encode(_gradient(), "GIF"), id="a-gif"),
+        pytest.param(b"labels by Ann", id="text"),
+    ],
+)
+def test_the_header_is_refused_for_the_reason_for_which_the_image_is(tmp_path: Path, encoded: bytes) -> None:
+    (tmp_path / "file").write_bytes(encoded)
+
+    found = examine_header(tmp_path / "file")
+
+    assert isinstance(found, str)
+    assert found == examine_image(encoded)
+
+
+def test_a_folder_and_a_missing_file_have_no_header(tmp_path: Path) -> None:
+    assert examine_header(tmp_path) == "is a folder"
+    assert str(examine_header(tmp_path / "gone.png")).startswith("cannot be read: ")
+
+
+_SIZES = [("a.png", ImageSize(8, 8, 1)), ("b.png", ImageSize(9, 8, 1)), ("c.png", ImageSize(9, 8, 3))]
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        pytest.param({}, "", id="no-limit"),
+        pytest.param({"width": 8}, "", id="all-keep-it"),
+        pytest.param(
+            {"height": 8, "width": 8},
+            "2 of 3 files have another size (height x width x channels) than data.image says, 8 x 8 x any: the first is "
+            "b.png, 9 x 8 x 1. Set data.image.height and data.image.width to the size of the images, or data.image.resize "
+            "to have them resized (the device must then resize in the same way).",
+            id="height",
+        ),
+        pytest.param(
+            {"channels": 1},
+            "1 of 3 files has another size (height x width x channels) than data.image says, any x any x 1: the first is "
+            "c.png, 9 x 8 x 3. Set data.image.channels, or convert the files: data.image.resize converts no channels.",
+            id="channels",
+        ),
+    ],
+)
+def test_images_of_another_size_are_counted_and_the_first_is_named(limits: dict[str, int], message: str) -> None:
+    assert other_size_message(_SIZES, limits, "3 files") == message
