@@ -57,6 +57,8 @@ def is_running(workspace: Path) -> bool:
     """Whether a run holds the workspace, as far as its process number tells."""
     try:
         os.kill(int((workspace / LOCK_FILE).read_text()), 0)
+    except PermissionError:  # another user's process, and alive
+        return True
     except (OSError, ValueError):
         return False
     return True

@@ -6,12 +6,13 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
 
 from pipeline.errors import ConfigError
-from pipeline.local_runner import LOCK_FILE
+from pipeline.local_runner import LOCK_FILE, is_running
 from pipeline.runs import METADATA_FILE, compare, find_run, read_runs
 
 NODES = ("ImageExampleGen", "Trainer", "TFLiteConverter", "Evaluator", "Pusher")
@@ -116,6 +117,14 @@ def test_a_run_that_nobody_is_at_was_killed(tmp_path: Path) -> None:
     assert [run.state for run in read_runs(recorder.workspace)] == ["killed at Trainer", "killed at Trainer"]
     (recorder.workspace / LOCK_FILE).write_text(str(os.getpid()))
     assert [run.state for run in read_runs(recorder.workspace)] == ["killed at Trainer", "running at Trainer"]
+
+
+def test_a_run_of_another_user_is_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / LOCK_FILE).write_text("1")
+    monkeypatch.setattr(os, "kill", Mock(side_effect=PermissionError))
+    assert is_running(tmp_path)
+    monkeypatch.setattr(os, "kill", Mock(side_effect=ProcessLookupError))
+    assert not is_running(tmp_path)
 
 
 def test_runs_say_when_why_and_how_they_ended(workspace: Path) -> None:
