@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.errors import DataError
+from components.records import check_file_list, require_whole
 from components.user_module import call_user_function, function_of, load_module
 
 #: Serialized tf.Examples [n] -> (inputs by name, each [n, ...]; labels int64 or, for real-valued ones, float32 [n]).
@@ -104,11 +105,12 @@ def split_files(split_uri: str) -> list[str]:
     """The TFRecord files of one split, sorted; the order decides the order of examples.
 
     Raises:
-        DataError: The split holds no files.
+        DataError: The split holds no files, or others than were written.
     """
     files = sorted(str(path) for path in Path(split_uri).glob("*") if not path.name.startswith("."))
     if not files:
         raise DataError(f"split {Path(split_uri).name} holds no files under {Path(split_uri).parent}.")
+    check_file_list(split_uri, files)
     return files
 
 
@@ -116,10 +118,12 @@ def read_batches(files: Sequence[str], spec: ExampleSpec, batch_size: int) -> It
     """Reads gzip TFRecords of tf.Example in the order given; only the last batch may be shorter.
 
     Raises:
-        DataError: A record does not fit ``spec``; the message carries TensorFlow's reason and the files.
+        DataError: A file is cut or damaged, and nothing is read; or a record does not fit ``spec``, and the message carries
+            TensorFlow's reason and the files.
     """
     import tensorflow as tf
 
+    require_whole(files)
     kinds = _slice_feature_kinds(files, spec)
     parse, parse_slices = batch_parser(spec), _slice_parser(kinds)
 

@@ -14,6 +14,7 @@ from edgeproof_edge.errors import EdgeproofError
 
 from components.compat import skip_autograph_conversion
 from components.errors import ModelError
+from components.records import require_whole
 from components.saved_model import read_signature
 from components.trainer.export import export
 from components.trainer.qat import fine_tune_and_export
@@ -54,6 +55,7 @@ def _train_module(fn_args: Any, spec: TrainingSpec) -> None:
 
 def _run_team_function(source: str, fn_args: Any, spec: TrainingSpec) -> None:
     function = resolve_run_fn(source)
+    require_whole([*expand(fn_args.train_files), *expand(fn_args.eval_files)])  # the team's reader may not notice
     fn_args.custom_config = dict(spec.hyperparameters)
     call_user_function(function, fn_args, what=source.replace(":", ": "))
 

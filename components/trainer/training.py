@@ -9,6 +9,7 @@ from typing import Any
 
 from components.errors import ModelError
 from components.examples import batch_parser, explained_data_errors
+from components.records import require_whole
 from components.trainer.contract import build_model, check_model, default_loss
 from components.trainer.spec import TrainingSpec
 from components.user_module import function_of, load_module
@@ -34,10 +35,11 @@ def train(spec: TrainingSpec, train_files: Sequence[str], validation_files: Sequ
 
     Raises:
         ModelError: The module breaks the model contract, or training ended in NaN.
-        DataError: An example does not fit the config.
+        DataError: A file of examples is cut or damaged, or an example does not fit the config.
     """
     import tf_keras as keras
 
+    require_whole([*train_files, *validation_files])
     if spec.module is None:
         raise ModelError("the training spec names no model module.")
     keras.utils.set_random_seed(spec.seed)
