@@ -188,11 +188,13 @@ def check_file_list(split_uri: str, files: Sequence[str]) -> None:
     """
     artifact, split = os.path.split(split_uri.rstrip("/"))
     written = {name for name in read_file_list(artifact) if name.startswith(f"{split}/")}
-    present = {f"{split}/{os.path.basename(path)}" for path in files}
+    present = {f"{split}/{Path(path).name}" for path in files}
     if written and written != present:
         name = min(written ^ present)
         state = "is missing" if name in written else "was not written by the step that made the others"
-        raise DataError(f"{os.path.join(artifact, name)} {state}. Run with the artifact's folder removed to make it anew.")
+        raise DataError(
+            f"{os.path.join(artifact, name)} {state}. Run with the artifact's folder removed to make it anew."
+        )
 
 
 def _place(path: str) -> tuple[str, str]:

@@ -58,14 +58,11 @@ def test_a_gzip_file_is_refused_at_every_cut(content: bytes) -> None:
 
 
 def test_a_plain_file_is_refused_at_every_cut_that_leaves_a_mark() -> None:
-    accepted = []
-    for length in range(len(PLAIN)):
-        try:
+    for length in set(range(len(PLAIN))) - BORDERS:
+        with pytest.raises(DataError, match=r"data\.tfrecord is damaged: it "):
             read(PLAIN[:length], is_gzip=False)
-            accepted.append(length)
-        except DataError as error:
-            assert str(error).startswith("data.tfrecord is damaged: it ")
-    assert set(accepted) == BORDERS
+    for length in BORDERS:
+        assert len(read(PLAIN[:length], is_gzip=False)) < len(RECORDS)
 
 
 @pytest.mark.parametrize(("content", "is_gzip"), [(PLAIN, False), (GZIP, True)], ids=["plain", "gzip"])
