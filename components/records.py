@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import IO, Any
 
 import google_crc32c
 
+from components import files
 from components.errors import DataError
 
 #: The list of an Examples artifact's files, beside its splits: path below the artifact -> number of records.
@@ -126,11 +128,44 @@ def read_records(file: IO[bytes], name: str, *, is_gzip: bool) -> Iterator[bytes
         yield payload
 
 
-def require_whole(files: Sequence[str]) -> int:
+class RecordWriter:
+    """Writes one gzip TFRecord file, which appears under its name only when it is whole.
+
+    Records that gzip cannot shrink, such as PNG and JPEG, lose nothing by the fastest level, which is used.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.num_written = 0
+        self._partial = f"{path}.{uuid.uuid4().hex}.partial"
+        self._file = files.open_file(self._partial, "wb")
+        self._compressor = zlib.compressobj(1, zlib.DEFLATED, _GZIP_WINDOW)
+
+    def write(self, record: bytes) -> None:
+        """Appends one record."""
+        header = struct.pack("<Q", len(record))
+        framed = header + _CHECKSUM.pack(_masked_crc(header)) + record + _CHECKSUM.pack(_masked_crc(record))
+        self._file.write(self._compressor.compress(framed))
+        self.num_written += 1
+
+    def __enter__(self) -> RecordWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is None:
+            self._file.write(self._compressor.flush())
+        self._file.close()
+        if kind is None:
+            files.rename(self._partial, self.path)
+        else:
+            files.remove(self._partial)
+
+
+def require_whole(paths: Sequence[str]) -> int:
     """Reads gzip TFRecord files of an Examples artifact to their ends.
 
     Args:
-        files: Paths; a list of files that the writer left beside their splits is held against them.
+        paths: The files; a list of files that the writer left beside their splits is held against them.
 
     Returns:
         The number of records in all of them.
@@ -140,9 +175,9 @@ def require_whole(files: Sequence[str]) -> int:
     """
     total = 0
     listed: dict[str, Mapping[str, int]] = {}
-    for path in files:
+    for path in paths:
         artifact, name = _place(path)
-        with _open(path) as file:
+        with files.open_file(path) as file:
             number = sum(1 for _ in read_records(file, path, is_gzip=True))
         if artifact not in listed:
             listed[artifact] = read_file_list(artifact)
@@ -160,27 +195,21 @@ def write_file_list(artifact_uri: str, num_records: Mapping[str, int]) -> None:
         artifact_uri: The artifact's folder.
         num_records: Path below the folder -> records that were written.
     """
-    content = json.dumps({"num_records": dict(num_records)}, sort_keys=True).encode()
-    path = os.path.join(artifact_uri, FILE_LIST)
-    if "://" not in path:
-        Path(path).write_bytes(content)
-        return
-    with _fileio().open(path, "wb") as file:
-        file.write(content)
+    with files.open_file(os.path.join(artifact_uri, FILE_LIST), "wb") as file:
+        file.write(json.dumps({"num_records": dict(num_records)}, sort_keys=True).encode())
 
 
 def read_file_list(artifact_uri: str) -> Mapping[str, int]:
     """What :func:`write_file_list` noted; empty where another writer made the artifact."""
     path = os.path.join(artifact_uri, FILE_LIST)
-    is_there = _fileio().exists(path) if "://" in path else Path(path).exists()
-    if not is_there:
+    if not files.exists(path):
         return {}
-    with _open(path) as file:
+    with files.open_file(path) as file:
         num_records: Mapping[str, int] = json.loads(file.read())["num_records"]
     return num_records
 
 
-def check_file_list(split_uri: str, files: Sequence[str]) -> None:
+def check_file_list(split_uri: str, paths: Sequence[str]) -> None:
     """Refuses a split from which a file is gone, or into which one has come.
 
     Raises:
@@ -188,7 +217,7 @@ def check_file_list(split_uri: str, files: Sequence[str]) -> None:
     """
     artifact, split = os.path.split(split_uri.rstrip("/"))
     written = {name for name in read_file_list(artifact) if name.startswith(f"{split}/")}
-    present = {f"{split}/{Path(path).name}" for path in files}
+    present = {f"{split}/{Path(path).name}" for path in paths}
     if written and written != present:
         name = min(written ^ present)
         state = "is missing" if name in written else "was not written by the step that made the others"
@@ -202,16 +231,6 @@ def _place(path: str) -> tuple[str, str]:
     split, name = os.path.split(path)
     artifact, split_name = os.path.split(split)
     return artifact, f"{split_name}/{name}"
-
-
-def _open(path: str) -> Any:
-    return _fileio().open(path, "rb") if "://" in path else Path(path).open("rb")
-
-
-def _fileio() -> Any:
-    from tfx.dsl.io import fileio
-
-    return fileio
 
 
 def _masked_crc(data: bytes) -> int:
