@@ -82,7 +82,9 @@ def example_class() -> Any:
 def _file() -> Any:
     file = descriptor_pb2.FileDescriptorProto(name="edgeproof_examples.proto", package=_PACKAGE, syntax="proto3")
     for name, (kind, is_packed) in _LISTS.items():
-        field = file.message_type.add(name=name).field.add(name="value", number=1, type=kind, label=_FIELD.LABEL_REPEATED)
+        field = file.message_type.add(name=name).field.add(
+            name="value", number=1, type=kind, label=_FIELD.LABEL_REPEATED
+        )
         if is_packed:
             field.options.packed = True
     feature = file.message_type.add(name="Feature")

@@ -8,6 +8,7 @@ N workers give the same. 2. Few tasks are done in this process. 3. A worker that
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import math
@@ -161,10 +162,8 @@ class _worker:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        except BrokenPipeError:
-            pass
         self._process.stdout.close()
         self._process.wait()
 

@@ -145,8 +145,11 @@ def statistics_gen(examples: Any, schema: Any, feature_names: Sequence[str] = ()
     return StatisticsGen(examples=examples, schema=schema, stats_options=options)
 
 
-def preflight(data: DataConfig) -> None:
+def preflight(data: DataConfig) -> tuple[str, ...]:
     """Refuses data that cannot be ingested, as far as the folder and a look into the files tell.
+
+    Returns:
+        One sentence per thing that is worth knowing before the run.
 
     Raises:
         DataError: The path is missing or unreadable, a pattern matches nothing, spans do not resolve, a file is not of
@@ -162,7 +165,8 @@ def preflight(data: DataConfig) -> None:
     for files in matched.values():
         _check_files(data, files)
     if data.format is DataFormat.IMAGE_FOLDER:
-        _check_images(data, [path for files in matched.values() for path in files])
+        return _check_images(data, [path for files in matched.values() for path in files])
+    return ()
 
 
 def matched_files(data: DataConfig) -> dict[str, list[Path]]:
@@ -321,11 +325,11 @@ def _check_files(data: DataConfig, files: Sequence[Path]) -> None:
         _check_parquet_columns(data, files[0])
 
 
-def _check_images(data: DataConfig, files: Sequence[Path]) -> None:
-    """Refuses what ImageExampleGen would refuse, as far as the headers of a spread of the files tell."""
+def _check_images(data: DataConfig, files: Sequence[Path]) -> tuple[str, ...]:
+    """Refuses what ImageExampleGen would refuse, as far as the headers of a spread of the files tell; what is worth a note."""
     from components.image_example_gen.images import (
         BadImage,
-        ImageSize,
+        ImageHeader,
         bad_images_message,
         examine_header,
         other_size_message,
@@ -338,10 +342,17 @@ def _check_images(data: DataConfig, files: Sequence[Path]) -> None:
     bad = [BadImage(path, reason) for path, reason in found if isinstance(reason, str)]
     if bad:
         raise DataError(bad_images_message(bad, len(bad), among))
-    sizes = ((path, size) for path, size in found if isinstance(size, ImageSize))
-    other_size = other_size_message(sizes, _image_limits(data), among)
+    headers = [(path, header) for path, header in found if isinstance(header, ImageHeader)]
+    other_size = other_size_message(((path, header.size) for path, header in headers), _image_limits(data), among)
     if other_size:
         raise DataError(other_size)
+    num_turned = sum(header.orientation != 1 for _, header in headers)
+    if not num_turned:
+        return ()
+    return (
+        f"EXIF orientation: {num_turned:,} of {among} are stored on their side or mirrored and are turned upright wherever "
+        "they are decoded; a device that takes pictures from files must do so, too",
+    )
 
 
 def _check_tfrecord(path: Path) -> None:

@@ -37,13 +37,14 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
     is_directory = "://" not in config.release_location
     for directory in (config.workspace_dir, *([Path(config.release_location)] if is_directory else [])):
         _check_writable(directory)
-    data_source.preflight(config.data)
+    notes = data_source.preflight(config.data)
     _check_train_split(config)
     _check_recipe(config)
     data = describe_data(config)
     extra = _check_eval_config(config, data)
     return (
         f"data: {config.data.format.value} under {config.data.path}, {_labels(data)}",
+        *notes,
         _check_model(config, data),
         *extra,
         check_publishing(config.release_location, config.keys_dir, config.release.channel, config.makes_repository),

@@ -182,7 +182,7 @@ def test_preflight_names_files_that_are_no_images(tmp_path: Path) -> None:
     _touch(tmp_path / "cat" / "notes.txt", b"labels by Ann")
 
     with pytest.raises(
-        DataError, match=r"^2 of 3 files .*cat/2\.png: does not decode: .*; cat/notes\.txt: is no PNG or JPEG"
+        DataError, match=r"^2 of 3 files .*cat/2\.png: does not decode: .*; cat/notes\.txt: is no PNG, JPEG"
     ):
         preflight(_config(tmp_path))
 
