@@ -26,6 +26,8 @@ BatchParser = Callable[[Any], tuple[dict[str, Any], Any]]
 
 #: Stands for a whole number that an example lacks.
 MISSING_INTEGER = -(2**63)
+#: The property of an Examples artifact that counts images which are turned as they are decoded.
+NUM_TURNED_IMAGES = "num_turned_images"
 #: The EXIF orientation of stored pixels that need no turn.
 UPRIGHT = 1
 #: The classes of an Examples artifact, beside its splits: a JSON list in label order.

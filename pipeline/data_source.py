@@ -19,6 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from components.content_hashes import content_fingerprint
 from components.errors import DataError
 from components.examples import ImageSpec
 from components.image_example_gen.folders import class_folder_pattern, is_hidden
@@ -66,12 +67,27 @@ def split_patterns(data: DataConfig) -> dict[str, str]:
     return {name: pattern for name, pattern in given.items() if pattern is not None}
 
 
-def example_gen(data: DataConfig, code_version: str) -> Any:
+def data_fingerprint(data: DataConfig, workspace: Path) -> str:
+    """One hash over the names and contents of the files that an ExampleGen would read now.
+
+    Args:
+        data: The data section.
+        workspace: Where the hashes of files are remembered, so that the next look reads only what has changed.
+
+    Raises:
+        DataError: As :func:`matched_files`, or a file cannot be read.
+    """
+    paths = [str(path.relative_to(data.path)) for files in matched_files(data).values() for path in files]
+    return content_fingerprint(data.path, paths, workspace / "content_hashes.json")
+
+
+def example_gen(data: DataConfig, code_version: str, fingerprint: str = "") -> Any:
     """The ExampleGen component for the config's data section.
 
     Args:
         data: The data section.
         code_version: Hash of the code and libraries behind the executor, for the cache.
+        fingerprint: What :func:`data_fingerprint` says, for the cache; empty where the data is looked at by TFX alone.
 
     Raises:
         DataError: As :func:`split_patterns`.
@@ -88,6 +104,7 @@ def example_gen(data: DataConfig, code_version: str) -> Any:
             input_base=str(data.path),
             input_config=input_config,
             code_version=code_version,
+            fingerprint=fingerprint,
             class_names=data.class_names,
             group_by=data.group_by or "",
             shares=Shares(data.shares.train, data.shares.calibration, data.shares.eval),
@@ -101,6 +118,8 @@ def example_gen(data: DataConfig, code_version: str) -> Any:
         input_config=input_config,
         output_config=_hash_buckets(data) if UNDIVIDED in patterns else example_gen_pb2.Output(),
         code_version=code_version,
+        fingerprint=fingerprint,
+        class_names=data.class_names or tuple(map(str, range(data.num_classes or 0))),
         real_label=data.label if data.label_type is LabelType.VALUE else "",
     )
 

@@ -35,7 +35,7 @@ from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
 from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig
 from pipeline.config.model import QatMode, TrainConfig
-from pipeline.data_source import example_gen, example_gen_room, statistics_gen
+from pipeline.data_source import data_fingerprint, example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices
 from releases.location import published_state
 from releases.offer import channel_state
@@ -46,7 +46,8 @@ QAT_RATE_DIVISOR = 10
 
 def examples(config: PipelineConfig) -> BaseNode:
     """Reads the data and divides it into train, calibration and eval."""
-    node: BaseNode = example_gen(config.data, code_version(example_gen_room(config.data)))
+    fingerprint = data_fingerprint(config.data, config.workspace_dir)
+    node: BaseNode = example_gen(config.data, code_version(example_gen_room(config.data)), fingerprint)
     return node
 
 

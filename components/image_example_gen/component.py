@@ -35,6 +35,7 @@ class ImageExampleGenSpec(types.ComponentSpec):
         "shares": ExecutionParameter(type=str),
         "image_limits": ExecutionParameter(type=str),
         "code_version": ExecutionParameter(type=str),
+        "fingerprint": ExecutionParameter(type=str),
     }
     INPUTS: dict[str, Any] = {}
     OUTPUTS = {"examples": ChannelParameter(type=standard_artifacts.Examples)}
@@ -56,6 +57,7 @@ class ImageExampleGen(FileBasedExampleGen):
         input_base: str,
         input_config: example_gen_pb2.Input,
         code_version: str,
+        fingerprint: str = "",
         class_names: Sequence[str] = (),
         group_by: str = "",
         shares: Shares | None = None,
@@ -69,6 +71,7 @@ class ImageExampleGen(FileBasedExampleGen):
             input_config: One split named ``all`` to be divided by hash, or ``train``, ``eval`` and maybe
                 ``calibration`` that a person has already divided; patterns are relative to ``input_base``.
             code_version: Hash of the code and libraries behind the executor, for the cache.
+            fingerprint: Hash over the names and contents of the files, for the cache: TFX's own sees neither.
             class_names: Classes in label order; empty takes the sorted folder names.
             group_by: Regular expression with one group, searched in the relative path; images with the same match
                 stay in one split. Empty: each image's own pixels.
@@ -85,6 +88,7 @@ class ImageExampleGen(FileBasedExampleGen):
             shares=(shares or Shares()).to_json(),
             image_limits=json.dumps(dict(image_limits or {}), sort_keys=True),
             code_version=code_version,
+            fingerprint=fingerprint,
             examples=types.Channel(type=standard_artifacts.Examples),
         )
         # The stock constructor builds the stock spec; its own base class takes ours.

@@ -28,7 +28,7 @@ from tfx.utils import proto_utils
 from components import files
 from components.beam_tasks import is_local_runner, run_on_beam
 from components.errors import DataError
-from components.examples import write_class_names
+from components.examples import NUM_TURNED_IMAGES, UPRIGHT, write_class_names
 from components.image_example_gen import folders, images
 from components.image_example_gen.splits import ScannedImage, Shares, SplitPlan, plan_splits
 from components.light_workers import run_tasks
@@ -185,6 +185,8 @@ def describe_examples(
     for split, number in num_examples.items():
         examples.set_int_custom_property(f"num_examples_{split}", number)
     examples.set_int_custom_property("num_dropped_duplicates", plan.num_dropped_duplicates)
+    num_turned = sum(image.orientation != UPRIGHT for members in plan.splits.values() for image in members)
+    examples.set_int_custom_property(NUM_TURNED_IMAGES, num_turned)
     examples.set_int_custom_property("num_label_conflicts", len(plan.label_conflicts))
     examples.set_string_custom_property("class_names", json.dumps(list(class_names)))
     write_class_names(examples.uri, class_names)

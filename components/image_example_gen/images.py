@@ -244,9 +244,7 @@ def _open(file: IO[bytes]) -> Image.Image:
 
 def _reason(problem: Exception, beginning: bytes) -> str:
     if isinstance(problem, UnidentifiedImageError):
-        return (
-            f"is no PNG, JPEG, WebP, BMP or TIFF: it looks like {_what_it_looks_like(beginning)}"
-        )
+        return f"is no PNG, JPEG, WebP, BMP or TIFF: it looks like {_what_it_looks_like(beginning)}"
     return f"does not decode: {str(problem) or type(problem).__name__}"
 
 

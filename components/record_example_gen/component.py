@@ -36,6 +36,7 @@ class RecordExampleGenSpec(types.ComponentSpec):
     PARAMETERS = {
         **standard_component_specs.FileBasedExampleGenSpec.PARAMETERS,
         "code_version": ExecutionParameter(type=str),
+        "fingerprint": ExecutionParameter(type=str),
         "real_label": ExecutionParameter(type=str),
     }
     INPUTS = standard_component_specs.FileBasedExampleGenSpec.INPUTS
@@ -78,6 +79,7 @@ class RecordExampleGen(FileBasedExampleGen):
             output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
             output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
             code_version=code_version,
+            fingerprint=fingerprint,
             real_label=real_label,
             examples=types.Channel(type=standard_artifacts.Examples),
         )

@@ -6,6 +6,7 @@ Whoever trained, the result is held to the same rule: a SavedModel with a raw-te
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from edgeproof_edge.errors import EdgeproofError
 
 from components.compat import skip_autograph_conversion
 from components.errors import ModelError
+from components.examples import check_class_names
 from components.records import require_whole
 from components.saved_model import read_signature
 from components.trainer.export import export
@@ -31,6 +33,10 @@ def run_fn(fn_args: Any) -> None:
     """
     spec = TrainingSpec.from_json(fn_args.custom_config[TRAINING_SPEC_KEY])
     skip_autograph_conversion()
+    for examples in {
+        os.path.dirname(os.path.dirname(pattern)) for pattern in fn_args.train_files
+    }:  # <artifact>/<split>/*
+        check_class_names(examples, spec.examples.class_names)
     if spec.run_fn is not None:
         _run_team_function(spec.run_fn, fn_args, spec)
     else:
