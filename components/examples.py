@@ -7,6 +7,7 @@ A second parser anywhere would let the judged numbers differ from the trained on
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,8 @@ from components.user_module import call_user_function, function_of, load_module
 #: Serialized tf.Examples [n] -> (inputs by name, each [n, ...]; labels int64 or, for real-valued ones, float32 [n]).
 BatchParser = Callable[[Any], tuple[dict[str, Any], Any]]
 
+#: The dtype of a feature that holds texts.
+TEXT = "string"
 #: Stands for a whole number that an example lacks.
 MISSING_INTEGER = -(2**63)
 #: The property of an Examples artifact that counts images which are turned as they are decoded.
@@ -52,11 +55,38 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class TensorFeature:
-    """A numeric feature of fixed shape; ``dtype`` is float32, int32 or int64."""
+    """A feature of fixed shape, as the model sees it.
+
+    Attributes:
+        name: Its name in the data, and of the model's input.
+        dtype: float32, int32, int64, or string: texts, which the model sees as int32 numbers.
+        shape: Shape of one example.
+        default: What stands for a missing value; None where a missing value is an error.
+        pad: What fills an example up that has fewer values than ``shape``; None where that is an error.
+        vocabulary: The texts of a string feature by number, from 1; 0 is any other. Empty where they are taken from the train split.
+    """
 
     name: str
     dtype: str = "float32"
     shape: tuple[int, ...] = ()
+    default: float | str | None = None
+    pad: float | None = None
+    vocabulary: tuple[str, ...] = ()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the data holds texts."""
+        return self.dtype == TEXT
+
+    @property
+    def model_dtype(self) -> str:
+        """The type of the model's input."""
+        return "int32" if self.is_text else self.dtype
+
+    @property
+    def num_values(self) -> int:
+        """Values per example."""
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -91,7 +121,8 @@ class ExampleSpec:
             fields[name] = tuple(fields.get(name, ()))
         fields["image"] = ImageSpec(**fields["image"]) if fields["image"] else None
         fields["features"] = tuple(
-            TensorFeature(feature["name"], feature["dtype"], tuple(feature["shape"])) for feature in fields["features"]
+            TensorFeature(**{**feature, "shape": tuple(feature["shape"]), "vocabulary": tuple(feature["vocabulary"])})
+            for feature in fields["features"]
         )
         return cls(**fields)
 
@@ -120,6 +151,11 @@ def split_files(split_uri: str) -> list[str]:
         raise DataError(f"split {Path(split_uri).name} holds no files under {Path(split_uri).parent}.")
     check_file_list(split_uri, files)
     return files
+
+
+def examples_of(record_file: str) -> str:
+    """The Examples artifact that a file (or a pattern of files) of one of its splits belongs to."""
+    return os.path.dirname(os.path.dirname(record_file))
 
 
 def write_class_names(examples_uri: str, class_names: Sequence[str]) -> None:
@@ -377,12 +413,12 @@ def _tensor_parser(spec: ExampleSpec) -> BatchParser:
     import tensorflow as tf
 
     stored = {"float32": tf.float32, "int32": tf.int64, "int64": tf.int64}
-    features = {f.name: tf.io.FixedLenFeature(f.shape, stored[f.dtype]) for f in spec.features}
+    features = {f.name: tf.io.FixedLenFeature(f.shape, stored[f.model_dtype]) for f in spec.features}
     features[spec.label] = tf.io.FixedLenFeature([], tf.as_dtype(spec.label_dtype))
 
     def parse(serialized: Any) -> tuple[dict[str, Any], Any]:
         parsed = tf.io.parse_example(serialized, features)
-        inputs = {f.name: tf.cast(parsed[f.name], f.dtype) for f in spec.features}
+        inputs = {f.name: tf.cast(parsed[f.name], f.model_dtype) for f in spec.features}
         return inputs, parsed[spec.label]
 
     return parse

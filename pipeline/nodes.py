@@ -24,11 +24,10 @@ from components.evaluator.counting.scoring import sha256_of_directory
 from components.evaluator.counting.slices import slices_to_json
 from components.evaluator.tfma.eval_config import metric_modules
 from components.example_validator.component import ExampleValidator
-from components.example_validator.minimums import Minimum
 from components.feature_schema import feature_names, feature_schema, write_schema
 from components.pusher.component import Pusher
 from components.release_importer.component import ReleaseImporter
-from components.repair.recipes import parse_fallbacks, parse_recipe
+from components.repair.recipes import parse_fallbacks
 from components.repair.settings import AutoSettings, Caps, GoalSettings
 from components.tflite_converter.component import TFLiteConverter
 from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
@@ -36,7 +35,7 @@ from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig
 from pipeline.config.model import QatMode, TrainConfig
 from pipeline.data_source import data_fingerprint, example_gen, example_gen_room, statistics_gen
-from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices
+from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices, minimums
 from releases.location import published_state
 from releases.offer import channel_state
 
@@ -44,10 +43,11 @@ from releases.offer import channel_state
 QAT_RATE_DIVISOR = 10
 
 
-def examples(config: PipelineConfig) -> BaseNode:
+def examples(config: PipelineConfig, data: DataDescription) -> BaseNode:
     """Reads the data and divides it into train, calibration and eval."""
     fingerprint = data_fingerprint(config.data, config.workspace_dir)
-    node: BaseNode = example_gen(config.data, code_version(example_gen_room(config.data)), fingerprint)
+    version = code_version(example_gen_room(config.data))
+    node: BaseNode = example_gen(config.data, version, fingerprint, data.examples.parse_module)
     return node
 
 
@@ -69,7 +69,7 @@ def validator(config: PipelineConfig, statistics: BaseNode, schema: BaseNode) ->
     return ExampleValidator(
         statistics.outputs["statistics"],
         schema.outputs["schema"],
-        minimums=_minimums(config),
+        minimums=minimums(config),
         cut_by_shares=config.data.patterns is None,
     )
 
@@ -187,14 +187,6 @@ def pusher(
 
 def _described(config: PipelineConfig, data: DataDescription) -> Schema:
     return feature_schema(data.examples, config.data.schema_file, num_classes=data.num_classes)
-
-
-def _minimums(config: PipelineConfig) -> dict[str, Minimum]:
-    gate = {"eval": Minimum(config.gate.min_examples, "gate.min_examples")}
-    if not parse_recipe(config.convert.recipe.value).needs_calibration:
-        return gate
-    min_samples = config.convert.calibration.min_samples
-    return {"calibration": Minimum(min_samples, "convert.calibration.min_samples"), **gate}
 
 
 def _model_key(config: PipelineConfig) -> str:

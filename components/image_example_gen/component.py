@@ -34,6 +34,7 @@ class ImageExampleGenSpec(types.ComponentSpec):
         "group_by": ExecutionParameter(type=str),
         "shares": ExecutionParameter(type=str),
         "image_limits": ExecutionParameter(type=str),
+        "ignore": ExecutionParameter(type=str),
         "code_version": ExecutionParameter(type=str),
         "fingerprint": ExecutionParameter(type=str),
     }
@@ -62,6 +63,7 @@ class ImageExampleGen(FileBasedExampleGen):
         group_by: str = "",
         shares: Shares | None = None,
         image_limits: Mapping[str, int] | None = None,
+        ignore: Sequence[str] = (),
         range_config: range_config_pb2.RangeConfig | None = None,
     ) -> None:
         """Describes the ingest.
@@ -77,6 +79,7 @@ class ImageExampleGen(FileBasedExampleGen):
                 stay in one split. Empty: each image's own pixels.
             shares: Hash buckets per split.
             image_limits: Height, width and channels -> the only value that images may have; what is absent is free.
+            ignore: Names of files and folders, with wildcards, that are no data.
             range_config: Which span to take; by default the newest.
         """
         spec = ImageExampleGenSpec(
@@ -87,6 +90,7 @@ class ImageExampleGen(FileBasedExampleGen):
             group_by=group_by,
             shares=(shares or Shares()).to_json(),
             image_limits=json.dumps(dict(image_limits or {}), sort_keys=True),
+            ignore=json.dumps(list(ignore)),
             code_version=code_version,
             fingerprint=fingerprint,
             examples=types.Channel(type=standard_artifacts.Examples),

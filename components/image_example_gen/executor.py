@@ -27,6 +27,7 @@ from tfx.utils import proto_utils
 
 from components import files
 from components.beam_tasks import is_local_runner, run_on_beam
+from components.data_summary import DataSummary
 from components.errors import DataError
 from components.examples import NUM_TURNED_IMAGES, UPRIGHT, write_class_names
 from components.image_example_gen import folders, images
@@ -56,6 +57,7 @@ class IngestOptions:
     group_by: str
     shares: Shares
     image_limits: Mapping[str, int]
+    ignore: tuple[str, ...] = ()
 
     @classmethod
     def from_exec_properties(cls, exec_properties: Mapping[str, Any]) -> IngestOptions:
@@ -68,6 +70,7 @@ class IngestOptions:
             group_by=exec_properties["group_by"],
             shares=Shares.from_json(exec_properties["shares"]),
             image_limits=json.loads(exec_properties["image_limits"]),
+            ignore=tuple(json.loads(exec_properties["ignore"])),
         )
 
 
@@ -163,12 +166,16 @@ def list_source_images(options: IngestOptions) -> folders.Listing:
         DataError: As :func:`components.image_example_gen.folders.list_images`.
     """
     base = options.input_base
+
+    def listed(pattern: str) -> list[str]:
+        return [path for path in _glob(base, pattern) if not folders.is_ignored(path, options.ignore)]
+
     class_patterns = {split: folders.class_folder_pattern(pattern) for split, pattern in options.patterns.items()}
     return folders.list_images(
-        {split: _glob(base, pattern) for split, pattern in options.patterns.items()},
+        {split: listed(pattern) for split, pattern in options.patterns.items()},
         options.patterns,
         {
-            split: [path for path in _glob(base, pattern) if files.is_folder(os.path.join(base, path))]
+            split: [path for path in listed(pattern) if files.is_folder(os.path.join(base, path))]
             for split, pattern in class_patterns.items()
         },
         options.class_names,
@@ -190,6 +197,17 @@ def describe_examples(
     examples.set_int_custom_property("num_label_conflicts", len(plan.label_conflicts))
     examples.set_string_custom_property("class_names", json.dumps(list(class_names)))
     write_class_names(examples.uri, class_names)
+    summary_of(class_names, plan).write(examples.uri)
+
+
+def summary_of(class_names: Sequence[str], plan: SplitPlan) -> DataSummary:
+    """Examples per split and class."""
+    labels = {split: Counter(image.label for image in members) for split, members in plan.splits.items()}
+    return DataSummary(
+        num_examples={split: len(members) for split, members in plan.splits.items()},
+        class_names=tuple(class_names),
+        num_per_class={s: tuple(counts[n] for n in range(len(class_names))) for s, counts in labels.items()},
+    )
 
 
 def report_ingest(plan: SplitPlan, num_examples: Mapping[str, int]) -> None:

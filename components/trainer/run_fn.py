@@ -6,7 +6,6 @@ Whoever trained, the result is held to the same rule: a SavedModel with a raw-te
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,7 @@ def run_fn(fn_args: Any) -> None:
     """
     spec = TrainingSpec.from_json(fn_args.custom_config[TRAINING_SPEC_KEY])
     skip_autograph_conversion()
-    for examples in {
-        os.path.dirname(os.path.dirname(pattern)) for pattern in fn_args.train_files
-    }:  # <artifact>/<split>/*
+    for examples in {examples_of(pattern) for pattern in fn_args.train_files}:
         check_class_names(examples, spec.examples.class_names)
     if spec.run_fn is not None:
         _run_team_function(spec.run_fn, fn_args, spec)

@@ -7,8 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from components.data_summary import DataSummary
 from components.errors import ModelError
-from components.examples import batch_parser, explained_data_errors
+from components.examples import batch_parser, examples_of, explained_data_errors
 from components.records import require_whole
 from components.trainer.contract import build_model, check_model, default_loss
 from components.trainer.spec import TrainingSpec
@@ -43,9 +44,9 @@ def train(spec: TrainingSpec, train_files: Sequence[str], validation_files: Sequ
     if spec.module is None:
         raise ModelError("the training spec names no model module.")
     keras.utils.set_random_seed(spec.seed)
-    model = build_model(spec.module, spec.hyperparameters)
+    model = build_model(spec.module, spec.hyperparameters, DataSummary.read(examples_of(train_files[0])))
     check_model(model, spec.examples, spec.num_classes, spec.module)
-    _compile(model, spec)
+    compile_model(model, spec)
     with explained_data_errors(spec.examples, train_files):
         history = model.fit(
             dataset(spec, train_files, model, is_training=True),
@@ -61,7 +62,8 @@ def train(spec: TrainingSpec, train_files: Sequence[str], validation_files: Sequ
     return model
 
 
-def _compile(model: Any, spec: TrainingSpec) -> None:
+def compile_model(model: Any, spec: TrainingSpec) -> None:
+    """Gives the model the module's optimizer and loss, or those that fit it."""
     import tf_keras as keras
 
     assert spec.module is not None
