@@ -6,13 +6,18 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from components.data_summary import DataSummary
 from components.errors import DataError
+from components.example_proto import encode_example
+from components.formats.table import FORMATS
 from components.image_example_gen.folders import class_folder_pattern
 from components.image_example_gen.splits import SPLIT_NAMES, UNDIVIDED
 from components.light_workers import run_tasks
+from components.record_example_gen.encoding import Encoder, Kind, kind_of
 from components.record_example_gen.plan import ShardScan, plan_records, problems_message, summarize
 from components.record_example_gen.scanning import RecordOptions, scan_tasks
 from pipeline.config.data import DataConfig

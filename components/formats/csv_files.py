@@ -7,6 +7,7 @@ import gzip
 import io
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -71,7 +72,9 @@ def _cell(cell: str) -> tuple[str, ...]:
     return (text,) if text else ()
 
 
-def _text(path: str) -> IO[str]:
-    stored = files.open_file(path)
-    opened = gzip.GzipFile(fileobj=stored) if path.endswith(".gz") else stored
-    return io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")
+@contextmanager
+def _text(path: str) -> Iterator[IO[str]]:
+    with files.open_file(path) as stored:
+        opened = gzip.GzipFile(fileobj=stored) if path.endswith(".gz") else stored
+        with io.TextIOWrapper(opened, encoding="utf-8-sig", newline="") as text:
+            yield text

@@ -124,7 +124,7 @@ class Encoder:
 
     def _label(self, values: Sequence[Any], row: Row) -> Sequence[Any] | Problem:
         if is_missing(values):
-            return Problem(self._spec.label, _MISSING)
+            return Problem(self._spec.label, _NAN if values and _is_nan(values[0]) else _MISSING)
         if len(values) != 1:
             return Problem(self._spec.label, "has other than one value", f"{len(values)} values")
         if self._spec.has_real_label:
@@ -144,7 +144,7 @@ class Encoder:
     ) -> Sequence[Any] | Problem:
         if is_missing(values):
             if feature.default is None:
-                return Problem(feature.name, _NAN if values and values[0] not in ("", b"") else _MISSING)
+                return Problem(feature.name, _NAN if values and _is_nan(values[0]) else _MISSING)
             defaults[feature.name] = 1
             values = [feature.default] * feature.num_values
         elif feature.default is not None and any(map(_is_nan, values)):

@@ -14,7 +14,7 @@ from edgeproof_edge.errors import EdgeproofError
 
 from components.compat import skip_autograph_conversion
 from components.errors import ModelError
-from components.examples import check_class_names
+from components.examples import check_class_names, examples_of
 from components.records import require_whole
 from components.saved_model import read_signature
 from components.trainer.export import export

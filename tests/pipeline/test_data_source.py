@@ -8,12 +8,15 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import pytest
 from PIL import Image
 
 from components.errors import DataError
+from components.example_proto import encode_example
 from pipeline.config.data import DataConfig
-from pipeline.data_source import SpanVersion, matched_files, newest_span, preflight, split_patterns
+from pipeline.data_checks import preflight
+from pipeline.data_files import SpanVersion, matched_files, newest_span, split_patterns
 
 _IMAGE = {"height": 4, "width": 4, "channels": 1}
 
@@ -188,7 +191,7 @@ def test_preflight_names_files_that_are_no_images(tmp_path: Path) -> None:
 
 
 def test_preflight_spreads_its_look_over_a_large_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.data_source._IMAGES_LOOKED_INTO", 4)
+    monkeypatch.setattr("pipeline.data_checks._IMAGES_LOOKED_INTO", 4)
     for seed in range(10):
         _image(tmp_path / f"c{seed}" / "1.png", seed)
     preflight(_config(tmp_path))
@@ -200,6 +203,18 @@ def test_preflight_spreads_its_look_over_a_large_folder(tmp_path: Path, monkeypa
 
 
 _RECORD = struct.pack("<Q", 3) + b"crc1" + b"abc" + b"crc2"
+
+
+def _framed(payload: bytes) -> bytes:
+    def checksum(data: bytes) -> bytes:
+        crc = google_crc32c.value(data)
+        return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    length = struct.pack("<Q", len(payload))
+    return length + checksum(length) + payload + checksum(payload)
+
+
+_EXAMPLES = b"".join(_framed(encode_example({"label": [number], "x": [number / 2]})) for number in range(60))
 
 
 @pytest.mark.parametrize(
@@ -231,12 +246,20 @@ def test_preflight_looks_into_record_files(
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.tfrecord", _RECORD), ("a.tfrecord.gz", gzip.compress(_RECORD))], ids=["plain", "gzip"]
+    ("name", "content"), [("a.tfrecord", _EXAMPLES), ("a.tfrecord.gz", gzip.compress(_EXAMPLES))], ids=["plain", "gzip"]
 )
 def test_preflight_accepts_plain_and_gzip_tfrecords(tmp_path: Path, name: str, content: bytes) -> None:
     _touch(tmp_path / name, content)
 
-    preflight(_config(tmp_path, format="tfrecord"))
+    assert sum(preflight(_config(tmp_path, format="tfrecord")).summary.num_examples.values()) == 60
+
+
+@pytest.mark.parametrize(("content", "is_gzip"), [(_EXAMPLES, False), (gzip.compress(_EXAMPLES), True)])
+def test_preflight_names_a_file_that_was_cut(tmp_path: Path, content: bytes, is_gzip: bool) -> None:
+    path = _touch(tmp_path / ("a.gz" if is_gzip else "a.tfrecord"), content[:-7])
+
+    with pytest.raises(DataError, match=rf"{path} is damaged: it ends in the middle of"):
+        preflight(_config(tmp_path, format="tfrecord"))
 
 
 def test_preflight_wants_one_csv_header(tmp_path: Path) -> None:
@@ -408,11 +431,12 @@ def test_the_ingest_holds_every_image_to_the_size_in_the_config(tmp_path: Path) 
     ("data_format", "name", "content", "message"),
     [
         pytest.param(
-            "csv", "a.csv", b"label,x\n1,2\n3\n", r"cannot be read as CSV: .*Columns do not match", id="a-short-row"
+            "csv", "a.csv", b"label,x\n1,2\n3\n", r"a\.csv cannot be read as CSV: line 3 has 1 cell", id="a-short-row"
         ),
         pytest.param(
-            "tfrecord", "a.tfrecord", _RECORD, "cannot be read as TFRecords of tf.Example", id="a-wrong-checksum"
+            "tfrecord", "a.tfrecord", _RECORD, r"a\.tfrecord is damaged: the length of record 1", id="a-wrong-checksum"
         ),
+        pytest.param("tfrecord", "a.tfrecord", _framed(b"\xff"), "record 1 is no tf.Example", id="another-message"),
         pytest.param("csv", "a.csv", b"label,x\n1,2\n", "split came out empty", id="too-few-rows-for-three-splits"),
     ],
 )
@@ -463,18 +487,19 @@ def test_kubeflow_resolves_spans_for_every_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        pytest.param("dear", "the label 'price' is 'dear' in line 3 of", id="text"),
-        pytest.param("", "the label 'price' is nothing in line 3 of", id="missing"),
-        pytest.param("nan", "the label 'price' is 'nan' in line 3 of", id="nan"),
-        pytest.param("inf", "the label 'price' is 'inf' in line 3 of", id="infinite"),
+        pytest.param("dear", r"the label 'price' is no number in 1 of 61 rows \(line 3 of a.csv: 'dear'\)", id="text"),
+        pytest.param("", r"the label 'price' has no value in 1 of 61 rows \(line 3 of a.csv\)", id="missing"),
+        pytest.param("nan", r"the label 'price' is NaN in 1 of 61 rows \(line 3 of a.csv\)", id="nan"),
+        pytest.param("inf", r"the label 'price' is infinite in 1 of 61 rows \(line 3 of a.csv\)", id="infinite"),
     ],
 )
 def test_a_label_that_is_no_number_is_named_with_its_line(tmp_path: Path, cell: str, reason: str) -> None:
-    _touch(tmp_path / "a.csv", f"x, price\n1,2.5\n2,{cell}\n".encode())
+    more = "".join(f"{number},2.5\n" for number in range(59))
+    _touch(tmp_path / "a.csv", f"x, price\n1,2.5\n2,{cell}\n{more}".encode())
     config = _config(tmp_path, format="csv", label="price", label_type="value", num_classes=None)
     with pytest.raises(DataError, match=reason):
         preflight(config)
-    _touch(tmp_path / "a.csv", b"x, price\n1,2.5\n2,3\n")
+    _touch(tmp_path / "a.csv", f"x, price\n1,2.5\n2,3\n{more}".encode())
     preflight(config)
 
 
@@ -483,10 +508,13 @@ def test_a_parquet_label_of_text_is_refused(tmp_path: Path) -> None:
     import pyarrow.parquet
 
     config = _config(tmp_path, format="parquet", label="price", label_type="value", num_classes=None)
-    for values, is_good in (["1.5", "2"], False), ([1, 2], True), ([1.5, 2.0], True):
-        pyarrow.parquet.write_table(pyarrow.table({"x": [0.1, 0.2], "price": values}), tmp_path / "a.parquet")
+    for values, is_good in (["dear", "cheap"], False), (["1.5", "2"], True), ([1, 2], True), ([1.5, 2.0], True):
+        columns = {"x": [number / 10 for number in range(60)], "price": values * 30}
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
         if is_good:
             preflight(config)
         else:
-            with pytest.raises(DataError, match="the label 'price' is a column of string"):
+            with pytest.raises(
+                DataError, match=r"the label 'price' is no number in 60 of 60 rows \(row 1 of a.parquet: 'dear'; row 2"
+            ):
                 preflight(config)
