@@ -15,6 +15,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from components.evaluator.counting.observation import observe
+from components.data_summary import DataSummary
 from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names, read_batches, split_files
 from components.pusher.clearance import Blessing, GateRecord, clear
 from components.pusher.provenance import Build, Material, git_commit, statement
@@ -128,11 +129,17 @@ def _draft(
 
 
 def _meanings(spec: ExampleSpec | None, examples: list[types.Artifact]) -> dict[str, InputMeaning]:
-    """Images are NHWC pixels 0..255, as a camera gives them; other inputs mean what their owner knows."""
-    if spec is None or spec.image is None or spec.parse_module:
+    """Images are NHWC pixels 0..255, as a camera gives them; texts have their categories; other inputs mean what their owner knows."""
+    if spec is None or spec.parse_module:
         return {}
-    has_turned = any(artifact.get_int_custom_property(NUM_TURNED_IMAGES) for artifact in examples)
-    return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), UPRIGHT if has_turned else None)}
+    if spec.image is not None:
+        has_turned = any(artifact.get_int_custom_property(NUM_TURNED_IMAGES) for artifact in examples)
+        return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), UPRIGHT if has_turned else None)}
+    summaries = [summary for artifact in examples if (summary := DataSummary.read(artifact.uri)) is not None]
+    features = {name: feature for summary in summaries for name, feature in summary.features.items()}
+    return {
+        name: InputMeaning(categories=feature.vocabulary) for name, feature in features.items() if feature.vocabulary
+    }
 
 
 def _observe(

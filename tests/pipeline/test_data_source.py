@@ -277,6 +277,89 @@ def test_preflight_wants_the_group_column(tmp_path: Path) -> None:
         preflight(_config(tmp_path, format="csv", group_by="session"))
 
 
+def test_preflight_counts_examples_by_split_and_class(tmp_path: Path) -> None:
+    for seed in range(30):
+        _image(tmp_path / ("cat" if seed % 3 else "dog") / f"{seed}.png", seed)
+
+    look = preflight(_config(tmp_path))
+
+    assert look.sentences == (
+        "examples: 30 files: train about 24, calibration about 3, eval about 3",
+        "classes: cat 20 (66.7%), dog 10 (33.3%)",
+    )
+    assert len(look.examples) == 8
+
+
+def test_preflight_counts_pictures_that_lie_on_their_side(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    _image(tmp_path / "cat" / "1.png")
+    Image.open(_image(tmp_path / "cat" / "2.png", 2)).save(tmp_path / "cat" / "2.png", exif=exif)
+
+    assert any(
+        each.startswith("EXIF orientation: 1 of 2 files") and "must turn them, too" in each
+        for each in preflight(_config(tmp_path)).sentences
+    )
+
+
+def test_a_folder_that_is_seldom_a_class_is_named(tmp_path: Path) -> None:
+    for name in ("photos", "masks"):
+        _image(tmp_path / name / "1.png")
+
+    sentences = preflight(_config(tmp_path)).sentences
+    assert any("'masks' is taken for a class" in each and "data.ignore" in each for each in sentences)
+    assert preflight(_config(tmp_path, ignore=["masks"])).summary.class_names == ("photos",)
+
+
+def test_what_is_ignored_is_no_data(tmp_path: Path) -> None:
+    _image(tmp_path / "cat" / "1.png")
+    _touch(tmp_path / "cat" / "notes.txt")
+    _touch(tmp_path / "masks" / "1.png")
+
+    assert matched_files(_config(tmp_path, ignore=["*.txt", "masks"])) == {"all": [tmp_path / "cat/1.png"]}
+
+
+def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+    _image(tmp_path / "cat" / "1.png")
+    (tmp_path / "dog").mkdir()
+
+    with pytest.raises(DataError, match=r"1 class folder\(s\) under .* hold no image: dog\. Put images"):
+        preflight(_config(tmp_path))
+    preflight(_config(tmp_path, ignore=["dog"]))
+
+
+def test_a_flat_folder_is_told_what_an_image_folder_is(tmp_path: Path) -> None:
+    _image(tmp_path / "1.png")
+
+    with pytest.raises(DataError, match=r"An image folder has one folder per class"):
+        preflight(_config(tmp_path))
+
+
+def test_preflight_reads_a_small_table_whole(tmp_path: Path) -> None:
+    lines = "".join(f"{('ok', 'worn')[number % 2]},{number / 4},{'ab'[number % 2]}\n" for number in range(1200))
+    _touch(tmp_path / "a.csv", ("label,x,site\n" + lines).encode("utf-8-sig"))
+    features = {"x": {}, "site": {"dtype": "string"}}
+    config = _config(tmp_path, format="csv", num_classes=None, class_names=["ok", "worn"], features=features)
+
+    look = preflight(config)
+
+    assert look.is_complete
+    assert look.sentences[0].startswith("examples: 1,200: train 9")
+    assert look.sentences[1] == "classes: ok 600 (50.0%), worn 600 (50.0%)"
+    assert look.summary.features["site"].vocabulary == ("a", "b")
+
+
+def test_preflight_looks_at_the_beginning_of_a_large_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.data_checks._BYTES_READ_WHOLE", 1000)
+    lines = ["label,x", *(f"{number},{number}" for number in range(1500)), "1,much"]
+    _touch(tmp_path / "a.csv", "\n".join(lines).encode())
+
+    look = preflight(_config(tmp_path, format="csv"))
+
+    assert not look.is_complete
+    assert look.sentences == ("examples: looked at the first 1,000; the run reads all",)
+
+
 # Every format, through TFX's driver and the executor that the component names
 
 
