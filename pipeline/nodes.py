@@ -31,6 +31,7 @@ from components.release_importer.component import ReleaseImporter
 from components.repair.recipes import parse_fallbacks, parse_recipe
 from components.repair.settings import AutoSettings, Caps, GoalSettings
 from components.tflite_converter.component import TFLiteConverter
+from components.trainer.module_files import module_files
 from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
 from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig
@@ -217,6 +218,7 @@ def _training_spec(config: PipelineConfig, data: DataDescription) -> TrainingSpe
         code_version="-".join(code_version(room, (source,)) for room in _trainer_rooms(config.train)),
         module=config.model.module,
         run_fn=config.model.run_fn,
+        module_files=module_files(source, config.model.files),
         hyperparameters=config.model.hyperparameters,
         qat=_qat(config.train),
         **config.train.model_dump(exclude={"qat"}),

@@ -12,7 +12,7 @@ from typing import Any
 
 from components.errors import ModelError
 from components.examples import ExampleSpec
-from components.user_module import call_user_function, function_of, load_module
+from components.user_module import call_user_function, function_of, load_module, remembering_opened_files
 
 _PROBABILITY_ACTIVATIONS = {"softmax", "sigmoid"}
 
@@ -28,7 +28,8 @@ def build_model(source: str, hyperparameters: Mapping[str, Any]) -> Any:
     build = function_of(load_module(source), "build_model")
     if build is None:
         raise ModelError(f"model module {source} has no function build_model(hyperparameters).")
-    model = call_user_function(build, dict(hyperparameters), what=f"{source}: build_model")
+    with remembering_opened_files(source):
+        model = call_user_function(build, dict(hyperparameters), what=f"{source}: build_model")
     if isinstance(model, keras.Model):
         return model
     if type(model).__module__.startswith("keras."):

@@ -25,7 +25,7 @@ class QatSpec:
 class TrainingSpec:
     """The model's source (``module``, or a team's ``run_fn``), its data and the knobs of training; ``qat`` is None where it is off.
 
-    ``code_version`` is read by nobody here: it puts the sources' hash into the key of the TFX cache.
+    ``code_version`` and ``module_files`` are read by nobody here: they put the sources and what they read into the key of the TFX cache.
     """
 
     examples: ExampleSpec
@@ -33,6 +33,7 @@ class TrainingSpec:
     code_version: str
     module: str | None = None
     run_fn: str | None = None
+    module_files: dict[str, str] = field(default_factory=dict)
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     epochs: int = 10
     batch_size: int = 64

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.section import ConfigPath, ModuleSource, Section
+from pipeline.config.section import ConfigPath, Location, ModuleSource, Section
 
 
 class ModelConfig(Section):
@@ -20,6 +20,11 @@ class ModelConfig(Section):
         None, description="A team's own TFX run_fn: file.py:function or package.module.function."
     )
     saved_model: ConfigPath | None = Field(None, description="An existing SavedModel; nothing is trained.")
+    files: tuple[Location, ...] = Field(
+        (),
+        description="Files, folders or globs that the module reads outside its own folder, or while it trains: a change of them trains "
+        "anew. What building the model opens beside the module counts by itself.",
+    )
     hyperparameters: dict[str, Any] = Field({}, description="Handed to build_model and run_fn as they are.")
 
     @model_validator(mode="after")
@@ -27,6 +32,8 @@ class ModelConfig(Section):
         given = [name for name in ("module", "run_fn", "saved_model") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of module, run_fn, saved_model; found {', '.join(given) or 'none'}")
+        if self.files and self.saved_model is not None:
+            raise ValueError("files are what a module reads, and a SavedModel is taken as it is; take them out")
         return self
 
 
