@@ -32,7 +32,7 @@ from components.repair.recipes import parse_fallbacks, parse_recipe
 from components.repair.settings import AutoSettings, Caps, GoalSettings
 from components.tflite_converter.component import TFLiteConverter
 from components.trainer.module_files import module_files
-from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
+from components.trainer.spec import TRAINING_SPEC_KEY, EarlyStopping, QatSpec, TrainingSpec
 from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig
 from pipeline.config.model import QatMode, TrainConfig
@@ -221,13 +221,18 @@ def _training_spec(config: PipelineConfig, data: DataDescription) -> TrainingSpe
         module_files=module_files(source, config.model.files),
         hyperparameters=config.model.hyperparameters,
         qat=_qat(config.train),
-        **config.train.model_dump(exclude={"qat"}),
+        early_stopping=_early_stopping(config.train),
+        **config.train.model_dump(mode="json", exclude={"qat", "early_stopping"}),
     )
 
 
 def _trainer_rooms(train: TrainConfig) -> tuple[str, ...]:
     """Fine-tuning with quantization in the loop converts what came out, to score it."""
     return ("trainer",) if train.qat.mode is QatMode.OFF else ("trainer", "tflite_converter")
+
+
+def _early_stopping(train: TrainConfig) -> EarlyStopping | None:
+    return None if train.early_stopping is None else EarlyStopping(**train.early_stopping.model_dump())
 
 
 def _qat(train: TrainConfig) -> QatSpec | None:

@@ -2,7 +2,13 @@
 
 ``build_model(hyperparameters) -> tf_keras.Model`` is required: Functional or Sequential, raw tensors in (an image as 0..255, its scaling
 a layer of the graph), class probabilities or logits out; where labels are real values, one number in their own unit.
-``parse_example``, ``augment``, ``loss`` and ``optimizer`` are optional.
+Optional are
+
+- ``parse_example``;
+- ``augment(inputs, labels) -> (inputs, labels)`` on batches of the train split: ``inputs`` is a dict of float32 (or as declared) tensors
+  ``[batch, ...]`` by the name of the feature in the data (``"image"`` of an image folder, whatever the Keras input is called);
+- ``loss`` (a Keras loss; labels are class numbers ``[batch]``, or real values) and ``optimizer(hyperparameters)``;
+- ``callbacks(hyperparameters) -> list`` of ``tf_keras.callbacks.Callback``.
 """
 
 from __future__ import annotations

@@ -22,6 +22,14 @@ class QatSpec:
 
 
 @dataclass(frozen=True)
+class EarlyStopping:
+    """Training ends after ``patience`` epochs without an improvement of the monitored figure by more than ``min_delta``."""
+
+    patience: int
+    min_delta: float
+
+
+@dataclass(frozen=True)
 class TrainingSpec:
     """The model's source (``module``, or a team's ``run_fn``), its data and the knobs of training; ``qat`` is None where it is off.
 
@@ -40,6 +48,10 @@ class TrainingSpec:
     learning_rate: float = 1e-3
     learning_rate_decay: str = "cosine"
     seed: int = 7
+    monitor: str = "val_loss"
+    keep_epoch: str = "last"
+    early_stopping: EarlyStopping | None = None
+    class_weights: str | dict[str, float] | None = None
     qat: QatSpec | None = None
 
     def to_json(self) -> str:
@@ -51,5 +63,7 @@ class TrainingSpec:
     def from_json(cls, text: str) -> TrainingSpec:
         fields = json.loads(text)
         fields["examples"] = ExampleSpec.from_json(fields["examples"])
+        stopping = fields.get("early_stopping")
+        fields["early_stopping"] = EarlyStopping(**stopping) if stopping else None
         fields["qat"] = QatSpec(**fields["qat"]) if fields.get("qat") else None
         return cls(**fields)

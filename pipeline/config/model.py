@@ -79,6 +79,24 @@ class QatConfig(Section):
         return values
 
 
+class EpochKept(str, Enum):
+    """Which epoch's weights the trained model has."""
+
+    LAST = "last"
+    BEST = "best"
+
+
+class EarlyStoppingConfig(Section):
+    """When training ends before all epochs are through."""
+
+    patience: int = Field(
+        5, gt=0, description="Epochs without an improvement of train.monitor after which training ends."
+    )
+    min_delta: float = Field(
+        0.0, ge=0, description="Improvements up to this size do not count; in units of train.monitor."
+    )
+
+
 class TrainConfig(Section):
     """Training of a model module."""
 
@@ -94,5 +112,19 @@ class TrainConfig(Section):
     )
     seed: int = Field(
         7, ge=0, description="Of weights, shuffling and augmentation; fixed so that a rerun gives the same model."
+    )
+    monitor: str = Field(
+        "val_loss",
+        description="Figure that early_stopping and keep_epoch go by, as the epoch lines name it; val_ is of the calibration split, never "
+        "of the holdout.",
+    )
+    keep_epoch: EpochKept = Field(EpochKept.LAST, description="last, or best: the epoch whose train.monitor is best.")
+    early_stopping: EarlyStoppingConfig | None = Field(
+        None, description="Give {} for the defaults; without it all epochs are trained."
+    )
+    class_weights: Literal["balanced"] | dict[str, float] | None = Field(
+        None,
+        description="How much an example of a class counts in the loss: balanced (the rarer the class, the more; one more pass over the "
+        "train split), or weights by class name (by number where classes have no names); classes left out count 1.",
     )
     qat: QatConfig = QatConfig()
