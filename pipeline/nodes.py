@@ -20,25 +20,25 @@ from tfx.types import Channel, standard_artifacts
 
 from components.code_version import code_version
 from components.evaluator.component import Evaluator
-from components.evaluator.eval_config import metric_modules
-from components.evaluator.scoring import sha256_of_directory
-from components.evaluator.slices import slices_to_json
+from components.evaluator.counting.scoring import sha256_of_directory
+from components.evaluator.counting.slices import slices_to_json
+from components.evaluator.tfma.eval_config import metric_modules
 from components.example_validator.component import ExampleValidator
 from components.example_validator.minimums import Minimum
 from components.feature_schema import feature_names, feature_schema, write_schema
 from components.pusher.component import Pusher
-from components.pusher.location import published_state
-from components.pusher.offering import channel_state
 from components.release_importer.component import ReleaseImporter
+from components.repair.recipes import parse_fallbacks, parse_recipe
+from components.repair.settings import AutoSettings, Caps, GoalSettings
 from components.tflite_converter.component import TFLiteConverter
-from components.tflite_converter.recipes import parse_fallbacks, parse_recipe
-from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
 from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
 from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig
 from pipeline.config.model import QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices
+from releases.location import published_state
+from releases.offer import channel_state
 
 #: Fine-tuning starts at a tenth of the float rate; see train.qat.learning_rate.
 QAT_RATE_DIVISOR = 10

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from components.errors import ModelError
 from components.examples import explained_data_errors, read_batches
+from components.repair.diagnosis import MAX_CHANNEL_RATIO
+from components.repair.record import change_facts, rounded
 from components.saved_model import EDGE_SIGNATURE, QAT_FOLDER
 from components.tflite_converter.qat_conversion import convert_qat
-from components.tflite_converter.repair.diagnosis import MAX_CHANNEL_RATIO
-from components.tflite_converter.repair.record import change_facts, rounded
 from components.trainer.contract import default_loss, gives_probabilities
 from components.trainer.equalization import Equalization, equalized
 from components.trainer.export import export

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from edgeproof_edge.updater import Subscription, Updater
 
-from tests.components.pusher.samples import Replies, make_repository, open_repository, sample, serving
 from tests.edge.world import World
+from tests.releases.samples import Replies, make_repository, open_repository, sample, serving
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from edgeproof_edge.updater import DEADLINE_SECONDS, Subscription, Updater
 
-from components.pusher.repository import Repository
-from components.pusher.store import DirectoryStore
-from tests.components.pusher.samples import Replies
+from releases.repository import Repository
+from releases.store import DirectoryStore
+from tests.releases.samples import Replies
 
 OLD, NEW = "000001", "000002"
 
