@@ -177,10 +177,14 @@ class DeviceHome:
     def part(self, release: ReleaseReference) -> Path:
         """Where a release's bundle is downloaded to; parts of other releases are removed."""
         own = self.path / f"{_PART_PREFIX}{release.sha256}"
-        for other in self.path.glob(f"{_PART_PREFIX}*"):
-            if other != own:
-                self._discard(other)
+        self.remove_parts(but=own)
         return own
+
+    def remove_parts(self, but: Path | None = None) -> None:
+        """Removes what was downloaded of bundles that are not needed any more."""
+        for part in self.path.glob(f"{_PART_PREFIX}*"):
+            if part != but:
+                self._discard(part)
 
     @contextmanager
     def staging(self) -> Iterator[Path]:

@@ -38,7 +38,9 @@ _PARTIAL, _OK, _RANGE_REFUSED = 206, 200, 416
 _USER_AGENT = f"edgeproof-edge/{__version__} python-tuf/{tuf.__version__}"
 #: A connection that fails is tried again at once or nearly so; the agent waits longer. Redirects to another host are
 #: followed: what counts is signed.
-_RETRIES = urllib3.Retry(total=5, connect=2, read=2, redirect=5, backoff_factor=0.2, respect_retry_after_header=False)
+_RETRIES = urllib3.Retry(
+    total=5, connect=2, read=2, other=0, redirect=5, backoff_factor=0.2, respect_retry_after_header=False
+)
 
 
 class Fetcher(FetcherInterface):
@@ -179,7 +181,7 @@ class Fetcher(FetcherInterface):
                 super().connect()  # type: ignore[misc]
                 fetcher._sockets.add(self.sock)
 
-        pools = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
+        pools: dict[str, Any] = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
         return {
             scheme: type(
                 "WatchedPool", (pool,), {"ConnectionCls": type("Connection", (Watched, pool.ConnectionCls), {})}

@@ -167,42 +167,44 @@ def _key_types(home: Path, root: bytes) -> set[str]:
 
 
 def connection_cause(error: BaseException) -> str:
-    """Why there is no connection, in words: the innermost cause that says something."""
+    """Why there is no connection, in words: the most telling of an error's causes."""
     chain = list(causes(error))
-    for says in (_name_cause, _tls_cause, _socket_cause, _proxy_cause):
+    for says in _CAUSES:
         for cause in chain:
             if (text := says(cause)) is not None:
                 return text
-    told = [" ".join(str(cause).split()) for cause in chain]
-    return next((text for text in reversed(told) if text), type(error).__name__).rstrip(".")
+    texts = [" ".join(str(cause).split()) for cause in chain]
+    return next((text for text in reversed(texts) if text), type(error).__name__).rstrip(".")
 
 
 def _name_cause(cause: BaseException) -> str | None:
     if isinstance(cause, urllib3.exceptions.NameResolutionError):
-        return f"the host name is unknown here ({cause.args[0] if cause.args else cause}); check the address and DNS"
+        return "the host name is unknown here (check the address, and DNS)"
     if isinstance(cause, (urllib3.exceptions.LocationParseError, urllib3.exceptions.URLSchemeUnknown)):
-        return f"that is no address: {cause}"
+        return f"that is no address ({cause})"
     return None
 
 
+def _certificate_cause(cause: BaseException) -> str | None:
+    if not isinstance(cause, ssl.SSLCertVerificationError):
+        return None
+    return (
+        f"TLS refuses the server's certificate: {cause.verify_message} (check the clock, and the authorities that this "
+        "device trusts: SSL_CERT_FILE)"
+    )
+
+
 def _tls_cause(cause: BaseException) -> str | None:
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return (
-            f"TLS refuses the server's certificate: {cause.verify_message}; check the clock, and the authorities that "
-            "this device trusts (SSL_CERT_FILE)"
-        )
-    if isinstance(cause, (ssl.SSLError, urllib3.exceptions.SSLError)):
-        return f"TLS failed: {' '.join(str(cause).split())}; does the port speak https?"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed: {' '.join(str(cause.reason or cause).split())} (does the port speak https?)"
     return None
 
 
 def _socket_cause(cause: BaseException) -> str | None:
     if isinstance(cause, ConnectionRefusedError):
-        return "the port refuses connections; is the server running?"
+        return "the port refuses connections (is the server running?)"
     if isinstance(cause, OSError) and cause.errno in _NO_ROUTE:
-        return f"there is no route to it ({cause.strerror}); is this device online?"
-    if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
-        return "it does not answer in time"
+        return f"there is no route to it: {cause.strerror} (is this device online?)"
     if isinstance(cause, (ConnectionResetError, urllib3.exceptions.IncompleteRead)):
         return "the connection broke; what was fetched of a bundle is kept"
     return None
@@ -210,8 +212,18 @@ def _socket_cause(cause: BaseException) -> str | None:
 
 def _proxy_cause(cause: BaseException) -> str | None:
     if isinstance(cause, urllib3.exceptions.ProxyError):
-        return f"the proxy of the environment fails: {cause}"
+        return f"the proxy that the environment names fails: {cause.args[0]}"
     return None
+
+
+def _silence_cause(cause: BaseException) -> str | None:
+    if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
+        return "it does not answer in time"
+    return None
+
+
+#: In the order in which they tell most: urllib3's error of a refused port is one of a timeout, too.
+_CAUSES = (_name_cause, _certificate_cause, _tls_cause, _socket_cause, _proxy_cause, _silence_cause)
 
 
 def _of_disk(error: OSError, home: Path) -> str:

@@ -188,11 +188,12 @@ class Updater:
                 offered = self._offered(client)
                 present = self._home.current()
                 if offered is None or (damage is None and _is(present, offered)):
+                    self._home.remove_parts()
                     return Update(present, False, damage=damage)
                 if (reason := self._guard.is_bad(release_name(offered))) is not None:
                     held_back = f"release {offered.version} is marked bad on this device: {reason}"
                     return Update(present, False, held_back, damage)
-                installed = self._home.find(offered) or self._install(fetcher, client, offered)
+                installed = self._home.find(offered) or self._install(fetcher, offered)
             self._test(installed, self_test)
             self._activate(installed, present)
             return Update(installed, True, damage=damage)
@@ -249,12 +250,12 @@ class Updater:
             raise NotOfferedError(f"channel {wanted.channel} of {wanted.url} offers no release of {wanted.model}.")
         return Pointer.from_custom(target.custom).offered_to(wanted.device_id)
 
-    def _install(self, fetcher: Fetcher, client: TufClient, offered: ReleaseReference) -> Installed:
+    def _install(self, fetcher: Fetcher, offered: ReleaseReference) -> Installed:
         if not 0 < offered.size_bytes <= MAX_BUNDLE_BYTES:
             raise BundleError(f"a bundle of {offered.size_bytes} bytes is beyond the limit of {MAX_BUNDLE_BYTES}.")
         part = self._home.part(offered)
         try:
-            self._download(fetcher, client, offered, part)
+            self._download(fetcher, offered, part)
             with self._home.staging() as staging:
                 unpacked = staging / "unpacked"
                 unpacked.mkdir()
@@ -269,10 +270,9 @@ class Updater:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 part.unlink(missing_ok=True)  # a full disk gets its space back
             raise
-        part.unlink()
         return installed
 
-    def _download(self, fetcher: Fetcher, client: TufClient, offered: ReleaseReference, part: Path) -> None:
+    def _download(self, fetcher: Fetcher, offered: ReleaseReference, part: Path) -> None:
         path = bundle_path(self._subscription.model, offered.version)
         directory, separator, file = path.rpartition("/")
         fetcher.resume(
@@ -308,6 +308,7 @@ class Updater:
         state = self._guard.state()
         kept = [old for old in self._home.installed() if old == present or old.name == state.fallback]
         self._home.keep_only(installed, *kept)
+        self._home.remove_parts()
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:
