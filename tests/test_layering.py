@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 ALLOWED = {
     "edge/edgeproof_edge": {"edgeproof_edge"},
     "components": {"components", "edgeproof_edge"},
-    "pipeline": {"pipeline", "components", "edgeproof_edge", "examples"},
-    "telemetry": {"telemetry", "edgeproof_edge"},
+    "pipeline": {"pipeline", "components", "edgeproof_edge", "examples", "telemetry", "triggers"},
+    "telemetry": {"telemetry", "edgeproof_edge", "schemas"},
     "triggers": {"triggers", "telemetry", "edgeproof_edge"},
 }
 OURS = {"edgeproof_edge", "components", "pipeline", "telemetry", "triggers", "examples"}
