@@ -124,10 +124,10 @@ def evaluator_node(directory: Path, files: list[str], num_examples: int) -> tupl
     from tensorflow_metadata.proto.v0 import statistics_pb2
     from tfx.types import standard_artifacts
 
+    from components.evaluator.counting.slices import SliceBy, SliceSpec, slices_to_json
     from components.evaluator.executor import Executor
-    from components.evaluator.report import read_report
-    from components.evaluator.slices import SliceBy, SliceSpec, slices_to_json
-    from components.evaluator.thresholds import GateRules
+    from components.evaluator.gate.thresholds import GateRules
+    from components.evaluator.report.gate_report import read_report
 
     out = Path(tempfile.mkdtemp(dir=directory))
     for folder in ("examples/Split-eval", "statistics/Split-eval"):

@@ -20,11 +20,11 @@ from edgeproof_edge.manifest import FileEntry, Manifest, RuntimeRequirements, Te
 from edgeproof_edge.tensors import TensorSpec
 from edgeproof_edge.updater import Subscription, Updater
 
-from components.pusher.bundle import Draft
-from components.pusher.keys import KeyRing
-from components.pusher.making import initialize
-from components.pusher.server import RepositoryHandler
-from components.pusher.store import DirectoryStore
+from releases.bundle import Draft
+from releases.initialization import initialize
+from releases.keys import KeyRing
+from releases.server import RepositoryHandler
+from releases.store import DirectoryStore
 
 MODEL_BYTES = 50_000
 

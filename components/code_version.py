@@ -15,10 +15,12 @@ from pathlib import Path
 import edgeproof_edge
 
 import components
+import releases
 from components.compat import library_versions, stack_name
 from components.local_imports import reachable_files
 
 _COMPONENTS = Path(components.__file__).parent
+_RELEASES = Path(releases.__file__).parent
 _EDGE = Path(edgeproof_edge.__file__).parent
 #: What a room is made of: Python, and the templates of its pages.
 _SOURCES = ("*.py", "*.j2")
@@ -32,7 +34,12 @@ def code_version(room: str, user_sources: Iterable[str] = ()) -> str:
         user_sources: The user's Python files or dotted modules that the room runs; the local files they can reach count too.
     """
     digest = hashlib.sha256(json.dumps([stack_name(), library_versions()], sort_keys=True).encode())
-    shared = [*_COMPONENTS.glob("*.py"), *_EDGE.rglob("*.py")]
+    shared = [
+        *_COMPONENTS.glob("*.py"),
+        *(_COMPONENTS / "repair").rglob("*.py"),
+        *_RELEASES.rglob("*.py"),
+        *_EDGE.rglob("*.py"),
+    ]
     own = [path for pattern in _SOURCES for path in (_COMPONENTS / room).rglob(pattern)]
     for path in [*sorted([*shared, *own]), *_user_files(user_sources)]:
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

@@ -19,7 +19,3 @@ class CalibrationError(InputError):
 
 class ConversionError(InputError):
     """TensorFlow's converter refused the model, or its process died."""
-
-
-class ReleaseError(InputError):
-    """A release cannot be published or read."""

@@ -6,16 +6,23 @@ files beside it, as a script may; they come last on the path, so that none of th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
+import importlib.util
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from components.errors import ModelError
+from components.local_imports import is_library
+from components.opened_files import watching
+
+#: Files that were opened in the folder of a source, in this process: a module is loaded once.
+_OPENED: dict[str, set[Path]] = {}
 
 
 def load_module(source: str) -> ModuleType:
@@ -25,7 +32,8 @@ def load_module(source: str) -> ModuleType:
         ModelError: There is no such module, or importing it raised.
     """
     try:
-        return _load_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+        with remembering_opened_files(source):
+            return _load_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
     except ModelError:
         raise
     except Exception as error:
@@ -51,6 +59,35 @@ def _load_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+@contextlib.contextmanager
+def remembering_opened_files(source: str) -> Iterator[None]:
+    """Adds what is opened in the folder of ``source`` meanwhile to :func:`files_opened_by`."""
+    file = source_file(source)
+    if not file.is_file() or is_library(file):
+        yield
+        return
+    with watching(file.resolve().parent) as opened:
+        yield
+    _OPENED.setdefault(source, set()).update(opened)
+
+
+def files_opened_by(source: str) -> tuple[Path, ...]:
+    """The files but Python's in the folder of a module that loading it, or building its model, has opened in this process, sorted."""
+    return tuple(sorted(_OPENED.get(source, ())))
+
+
+def source_file(source: str) -> Path:
+    """The file behind ``file.py``, ``file.py:function``, ``package.module`` or ``package.module.function``."""
+    file = source.partition(":")[0]
+    if file.endswith(".py"):
+        return Path(file)
+    for name in (source, source.rpartition(".")[0]):
+        spec = importlib.util.find_spec(name) if name else None
+        if spec is not None and spec.origin is not None:
+            return Path(spec.origin)
+    return Path(file)
 
 
 def function_of(module: ModuleType, name: str) -> Callable[..., Any] | None:

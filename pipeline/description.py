@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from components.evaluator.slices import SliceBy, SliceSpec, check_slices
-from components.evaluator.thresholds import GateRules
+from components.evaluator.counting.slices import SliceBy, SliceSpec, check_slices
+from components.evaluator.gate.thresholds import GateRules
 from components.examples import ExampleSpec, ImageSpec, TensorFeature
 from components.image_example_gen.folders import class_folder_pattern
 from components.user_module import function_of, load_module

@@ -20,7 +20,7 @@ from tfx.orchestration import pipeline as tfx_pipeline
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
 from components.compat import skip_autograph_conversion
-from components.evaluator.report import read_report
+from components.evaluator.report.gate_report import read_report
 from pipeline.config import PipelineConfig
 from pipeline.console import PROGRESS_LOGGER
 from pipeline.dag import build_pipeline, metadata_file

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluator.arrays import evaluate_arrays
-from components.evaluator.explanation import explain
-from components.evaluator.report import GateReport
-from components.evaluator.thresholds import GateRules
+from components.evaluator.gate.thresholds import GateRules
+from components.evaluator.report.explanation import explain
+from components.evaluator.report.gate_report import GateReport
 from components.examples import Batch, ExampleSpec, read_batches, split_files
+from components.repair.recipes import Recipe
 from components.saved_model import saved_model_dir
 from components.tflite_converter.calibration import CalibrationPool
 from components.tflite_converter.conversion import Conversion, ConversionRequest, convert
-from components.tflite_converter.recipes import Recipe
 from pipeline.console import PROGRESS_LOGGER
 from pipeline.run_record import RunRecord
 

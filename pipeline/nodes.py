@@ -20,25 +20,26 @@ from tfx.types import Channel, standard_artifacts
 
 from components.code_version import code_version
 from components.evaluator.component import Evaluator
-from components.evaluator.eval_config import metric_modules
-from components.evaluator.scoring import sha256_of_directory
-from components.evaluator.slices import slices_to_json
+from components.evaluator.counting.scoring import sha256_of_directory
+from components.evaluator.counting.slices import slices_to_json
+from components.evaluator.tfma.eval_config import metric_modules
 from components.example_validator.component import ExampleValidator
 from components.example_validator.minimums import Minimum
 from components.feature_schema import feature_names, feature_schema, write_schema
 from components.pusher.component import Pusher
-from components.pusher.location import published_state
-from components.pusher.offering import channel_state
 from components.release_importer.component import ReleaseImporter
+from components.repair.recipes import parse_fallbacks, parse_recipe
+from components.repair.settings import AutoSettings, Caps, GoalSettings
 from components.tflite_converter.component import TFLiteConverter
-from components.tflite_converter.recipes import parse_fallbacks, parse_recipe
-from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
-from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
+from components.trainer.module_files import module_files
+from components.trainer.spec import TRAINING_SPEC_KEY, EarlyStopping, QatSpec, TrainingSpec
 from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig
 from pipeline.config.model import QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices
+from releases.location import published_state
+from releases.offer import channel_state
 
 #: Fine-tuning starts at a tenth of the float rate; see train.qat.learning_rate.
 QAT_RATE_DIVISOR = 10
@@ -217,15 +218,21 @@ def _training_spec(config: PipelineConfig, data: DataDescription) -> TrainingSpe
         code_version="-".join(code_version(room, (source,)) for room in _trainer_rooms(config.train)),
         module=config.model.module,
         run_fn=config.model.run_fn,
+        module_files=module_files(source, config.model.files),
         hyperparameters=config.model.hyperparameters,
         qat=_qat(config.train),
-        **config.train.model_dump(exclude={"qat"}),
+        early_stopping=_early_stopping(config.train),
+        **config.train.model_dump(mode="json", exclude={"qat", "early_stopping"}),
     )
 
 
 def _trainer_rooms(train: TrainConfig) -> tuple[str, ...]:
     """Fine-tuning with quantization in the loop converts what came out, to score it."""
     return ("trainer",) if train.qat.mode is QatMode.OFF else ("trainer", "tflite_converter")
+
+
+def _early_stopping(train: TrainConfig) -> EarlyStopping | None:
+    return None if train.early_stopping is None else EarlyStopping(**train.early_stopping.model_dump())
 
 
 def _qat(train: TrainConfig) -> QatSpec | None:

@@ -6,10 +6,10 @@ import os
 import shlex
 from pathlib import Path
 
-from components.evaluator.advice import Invocation
-from components.evaluator.explanation import explain
-from components.evaluator.page import PAGE_FILE
-from components.evaluator.report import GateReport, read_report
+from components.evaluator.report.advice import Invocation
+from components.evaluator.report.explanation import explain
+from components.evaluator.report.gate_report import GateReport, read_report
+from components.evaluator.report.page import PAGE_FILE
 from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport
 from pipeline.run_record import ReleaseRecord, RunRecord

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from components.errors import ModelError
 from components.examples import ExampleSpec
-from components.pusher.location import check_publishing
-from components.pusher.offering import check_offered
 from components.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
 from components.trainer.run_fn import resolve_run_fn
@@ -19,6 +17,8 @@ from pipeline.config.convert import RecipeName
 from pipeline.config.model import QatMode
 from pipeline.description import DataDescription, describe_data, gate_eval_config, gate_slices
 from pipeline.errors import ConfigError, RunError
+from releases.location import check_publishing
+from releases.offer import check_offered
 
 #: Free disk that a run needs at least: artifacts are copies of the data, and a full disk ends a run half-way.
 MIN_FREE_BYTES = 200 * 1024 * 1024
@@ -99,7 +99,7 @@ def _check_eval_config(config: PipelineConfig, data: DataDescription) -> tuple[s
     text = gate_eval_config(config.gate)
     if text is None:
         return ()
-    from components.evaluator.eval_config import check_fit, check_metrics, read_eval_config
+    from components.evaluator.tfma.eval_config import check_fit, check_metrics, read_eval_config
 
     where = f"gate.eval_config {config.gate.eval_config}"
     eval_config = read_eval_config(text, gate_slices(config), data.examples.label, where)

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from components.buckets import quantile_edges
 from components.errors import DataError
-from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
-from components.evaluator.evidence import Case, Champion, Judgement, judge_case
-from components.evaluator.kernel_check import DEFAULT_SAMPLE_SIZE
-from components.evaluator.release_rules import NOTHING_BLESSED
-from components.evaluator.scoring import BATCH_SIZE, Candidate, Scorer
-from components.evaluator.slices import NUM_LABEL_BUCKETS, SliceSpec, with_label_buckets
-from components.evaluator.tally import Tally
-from components.evaluator.thresholds import GateRules
+from components.evaluator.case import Case, Champion, Judgement, judge_case
+from components.evaluator.counting.counts import DEFAULT_DECISION_THRESHOLD
+from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
+from components.evaluator.counting.scoring import BATCH_SIZE, Candidate, Scorer
+from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceSpec, with_label_buckets
+from components.evaluator.counting.tally import Tally
+from components.evaluator.gate.release_rules import NOTHING_BLESSED
+from components.evaluator.gate.thresholds import GateRules
 from components.examples import Batch
 from components.npz import read_arrays
 from components.saved_model import Signature, bind_inputs, saved_model_dir

@@ -9,10 +9,10 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
 from components.evaluator import executor
-from components.evaluator.counts import DEFAULT_DECISION_THRESHOLD
-from components.evaluator.kernel_check import DEFAULT_SAMPLE_SIZE
-from components.evaluator.slices import check_label_slices, slices_from_json
-from components.evaluator.thresholds import GateRules
+from components.evaluator.counting.counts import DEFAULT_DECISION_THRESHOLD
+from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
+from components.evaluator.counting.slices import check_label_slices, slices_from_json
+from components.evaluator.gate.thresholds import GateRules
 from components.examples import ExampleSpec
 
 

@@ -19,19 +19,19 @@ from tfx.types import Artifact, artifact_utils
 
 from components.buckets import quantile_edges
 from components.errors import DataError
-from components.evaluator.eval_config import check_metrics, read_eval_config, slicing_features
-from components.evaluator.evidence import Case, Champion, judge_case
-from components.evaluator.extra_figures import features_without_slices
-from components.evaluator.flips import write_flips
-from components.evaluator.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, write_page
-from components.evaluator.release_rules import NOTHING_BLESSED
-from components.evaluator.report import GateReport, LineageRecord, write_report
-from components.evaluator.scoring import Candidate
+from components.evaluator.case import Case, Champion, judge_case
+from components.evaluator.counting.extra_figures import features_without_slices
+from components.evaluator.counting.flips import write_flips
+from components.evaluator.counting.scoring import Candidate
+from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceBy, slices_from_json, with_label_buckets
+from components.evaluator.counting.tally import Tally
+from components.evaluator.gate.release_rules import NOTHING_BLESSED
+from components.evaluator.gate.thresholds import GateRules
+from components.evaluator.report.gate_report import GateReport, LineageRecord, write_report
+from components.evaluator.report.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, write_page
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
-from components.evaluator.slices import NUM_LABEL_BUCKETS, SliceBy, slices_from_json, with_label_buckets
-from components.evaluator.tally import Tally
-from components.evaluator.tfma_results import write_tfma_results
-from components.evaluator.thresholds import GateRules
+from components.evaluator.tfma.eval_config import check_metrics, read_eval_config, slicing_features
+from components.evaluator.tfma.results import write_tfma_results
 from components.examples import ExampleSpec, split_files
 from components.saved_model import saved_model_dir
 

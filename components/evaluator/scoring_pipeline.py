@@ -22,12 +22,12 @@ from apache_beam.io.filesystems import FileSystems
 from edgeproof_edge.errors import EdgeproofError, InputError, ModelFileError, SurroundingsError
 
 from components.errors import DataError, ModelError
-from components.evaluator.eval_config import KEY, try_metrics
-from components.evaluator.extra_figures import TfmaResults
-from components.evaluator.scoring import BATCH_SIZE, CandidateError, Measurement, Scorer
-from components.evaluator.tally import Tally
-from components.evaluator.tfma_extracts import ExtractMaker, ScoredRows
-from components.evaluator.tfma_pipeline import ComputeMetrics
+from components.evaluator.counting.extra_figures import TfmaResults
+from components.evaluator.counting.scoring import BATCH_SIZE, CandidateError, Measurement, Scorer
+from components.evaluator.counting.tally import Tally
+from components.evaluator.tfma.eval_config import KEY, try_metrics
+from components.evaluator.tfma.extracts import ExtractMaker, ScoredRows
+from components.evaluator.tfma.pipeline import ComputeMetrics
 from components.examples import ExampleSpec, read_batches
 
 _TALLY, _PROBLEM = "tally", "problem"

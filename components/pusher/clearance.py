@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from edgeproof_edge.manifest import ERROR_METRICS, TOP1, VerdictSummary
 
-from components.errors import ReleaseError
+from releases.errors import ReleaseError
 
 _Fact = TypeVar("_Fact", bool, int, float, str)
 

@@ -6,8 +6,8 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
 from components.pusher import executor
-from components.pusher.bundle import read_class_names
-from components.pusher.location import open_store
+from releases.bundle import read_class_names
+from releases.location import open_store
 
 
 class PusherSpec(component_spec.ComponentSpec):

@@ -13,9 +13,12 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.evaluator.counting.observation import observe
 from components.examples import ExampleSpec, read_batches, split_files
-from components.pusher.archive import Release
-from components.pusher.bundle import (
+from components.pusher.clearance import Blessing, GateRecord, clear
+from components.pusher.provenance import Build, Material, git_commit, statement
+from releases.archive import Release
+from releases.bundle import (
     CONVERSION_REPORT_FILE,
     GATE_REPORT_FILE,
     LABELS_FILE,
@@ -28,11 +31,9 @@ from components.pusher.bundle import (
     labels_text,
     read_class_names,
 )
-from components.pusher.clearance import Blessing, GateRecord, clear
-from components.pusher.golden import Observation, observe
-from components.pusher.location import open_for_publishing
-from components.pusher.provenance import Build, Material, git_commit, statement
-from components.pusher.repository import Repository
+from releases.location import open_for_publishing
+from releases.observation import Observation
+from releases.repository import Repository
 
 _BLESSED_FILE = "BLESSED"  # the name TFX's own Evaluator gives it
 _BATCH_SIZE = 256

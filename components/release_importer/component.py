@@ -9,8 +9,8 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import channel_utils, component_spec, standard_artifacts
 
-from components.pusher.location import open_store
 from components.release_importer import executor
+from releases.location import open_store
 
 
 class ReleaseImporterSpec(component_spec.ComponentSpec):

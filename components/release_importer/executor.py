@@ -11,8 +11,8 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.errors import ReleaseError
-from components.pusher.offering import NothingOffered, read_offered
+from releases.errors import ReleaseError
+from releases.offer import NothingOffered, read_offered
 
 _progress = logging.getLogger("edgeproof.progress")
 

@@ -16,8 +16,8 @@ from edgeproof_edge.interpreter import TFLiteModel
 from edgeproof_edge.tensors import TensorSpec
 
 from components.errors import ConversionError
+from components.repair.recipes import IoType, Recipe
 from components.saved_model import Signature
-from components.tflite_converter.recipes import IoType, Recipe
 
 _CASTS = ("QUANTIZE", "DEQUANTIZE")
 

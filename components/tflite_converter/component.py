@@ -7,10 +7,10 @@ from tfx.types import BaseChannel, channel_utils, component_spec, standard_artif
 
 from components.errors import CalibrationError
 from components.examples import ExampleSpec
+from components.repair.recipes import Recipe, parse_recipe, resolve_io_types
+from components.repair.settings import AutoSettings
 from components.tflite_converter import executor
 from components.tflite_converter.calibration import DEFAULT_MIN_SAMPLES, DEFAULT_NUM_SAMPLES, DEFAULT_SEED
-from components.tflite_converter.recipes import Recipe, parse_recipe, resolve_io_types
-from components.tflite_converter.repair.settings import AutoSettings
 
 
 class TFLiteConverterSpec(component_spec.ComponentSpec):

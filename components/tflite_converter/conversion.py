@@ -22,8 +22,12 @@ from edgeproof_edge.interpreter import Kernels, runtime_version
 
 from components.compat import library_versions, stack_name
 from components.errors import CalibrationError, ConversionError
+from components.repair import agreement
+from components.repair.facts import CandidateFacts, SearchFacts, SelectionScore
+from components.repair.recipes import IoType, Recipe, resolve_io_types
+from components.repair.settings import AutoSettings
 from components.saved_model import Signature, read_signature, saved_model_dir
-from components.tflite_converter import acceptance, agreement
+from components.tflite_converter import acceptance
 from components.tflite_converter.calibration import (
     DEFAULT_MIN_SAMPLES,
     DEFAULT_NUM_SAMPLES,
@@ -47,18 +51,13 @@ from components.tflite_converter.job import (
     ConversionJob,
     JobResult,
 )
-from components.tflite_converter.recipes import IoType, Recipe, resolve_io_types
-from components.tflite_converter.repair.settings import AutoSettings
 from components.tflite_converter.report import (
     REPORT_FILE,
     CalibrationFacts,
-    CandidateFacts,
     ConversionReport,
     FileFacts,
     LoadTest,
-    SearchFacts,
     SecondsFacts,
-    SelectionScore,
     SignatureFacts,
     StratumFacts,
     replace_file,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from components.tflite_converter.report import CandidateFacts, ConversionReport, FindingFacts, GoalFacts
+from components.repair.facts import CandidateFacts, FindingFacts, GoalFacts
+from components.tflite_converter.report import ConversionReport
 
 _LIMITS = {
     "classes": "at most {:.1%} of the right answers lost",

@@ -13,8 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from components.tflite_converter.recipes import IoType, Recipe
-from components.tflite_converter.repair.settings import AutoSettings
+from components.repair.recipes import IoType, Recipe
+from components.repair.settings import AutoSettings
 
 FLOAT_FILE = "float.tflite"
 MODEL_FILE = "model.tflite"

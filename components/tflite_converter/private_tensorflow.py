@@ -13,9 +13,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from components.repair.float_islands import hide, remove_walls, reveal, wall_off
+from components.repair.graph import FloatGraph
 from components.tflite_converter.job import UnsupportedOperator
-from components.tflite_converter.repair.float_islands import hide, remove_walls, reveal, wall_off
-from components.tflite_converter.repair.graph import FloatGraph
 
 #: Names of the converter's error codes for operators without a TFLite kernel (converter_error_data.proto).
 UNSUPPORTED_OPERATOR_CODES = ("ERROR_NEEDS_FLEX_OPS", "ERROR_NEEDS_CUSTOM_OPS")

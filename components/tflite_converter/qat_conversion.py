@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.compat import keep_dense_per_tensor
+from components.repair.recipes import IoType, Recipe
 from components.tflite_converter.child_process import TIMEOUT_SECONDS, run_worker
 from components.tflite_converter.job import JOB_FILE, MODEL_FILE, ConversionJob, JobResult, write_result
-from components.tflite_converter.recipes import IoType, Recipe
 from components.tflite_converter.worker import explain
 
 QAT_WORKER_COMMAND = (sys.executable, "-m", "components.tflite_converter.qat_conversion")

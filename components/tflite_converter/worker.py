@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 
 from components.compat import keep_dense_per_tensor
 from components.errors import CalibrationError, ConversionError
+from components.repair.graph import FloatGraph
+from components.repair.range_statistics import Statistics, measure
+from components.repair.recipes import IoType, Recipe
 from components.tflite_converter.job import (
     CALIBRATION_FILE,
     FLOAT_FILE,
@@ -45,9 +48,6 @@ from components.tflite_converter.private_tensorflow import (
     unsupported_operators,
 )
 from components.tflite_converter.progress import start_writing
-from components.tflite_converter.recipes import IoType, Recipe
-from components.tflite_converter.repair.graph import FloatGraph
-from components.tflite_converter.repair.range_statistics import Statistics, measure
 
 
 @dataclass
@@ -107,9 +107,9 @@ def make_model(job: ConversionJob, float_model: bytes, data: RepresentativeData)
 
 def repair(job: ConversionJob, directory: Path, float_model: bytes, rows: Mapping[str, NDArray[Any]]) -> MadeModel:
     """Makes the model that recipe auto chooses, and leaves what it found beside it."""
-    from components.tflite_converter.repair.candidates import SearchRequest
-    from components.tflite_converter.repair.ladder import search
-    from components.tflite_converter.repair.record import search_facts
+    from components.repair.candidates import SearchRequest
+    from components.repair.ladder import search
+    from components.repair.record import search_facts
 
     result = search(
         SearchRequest(

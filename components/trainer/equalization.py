@@ -18,14 +18,14 @@ import numpy as np
 from edgeproof_edge.errors import EdgeproofError
 from numpy.typing import NDArray
 
-from components.tflite_converter.repair.equalization import (
+from components.repair.equalization import (
     MAX_FLOAT_DIFFERENCE,
     Change,
     ChannelRanges,
     equalize_in_place,
     relative_difference,
 )
-from components.tflite_converter.repair.equalization.linear_operators import LinearOperator
+from components.repair.equalization.linear_operators import LinearOperator
 from components.trainer.layer_graph import LayerGraph, WeightLayer, from_operator, kernels_of, read_layers
 
 Array = NDArray[Any]

@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from components.tflite_converter.repair.graph import FloatGraph
+from components.repair.graph import FloatGraph
 from components.trainer.fake_quantization import activation_of
 
 Array = NDArray[Any]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.tflite_converter.report import ChangeFacts
+from components.repair.facts import ChangeFacts
 
 REPORT_FILE = "qat_report.json"
 

@@ -90,11 +90,11 @@ def command(
     draw: dict[str, Any] = {"min_samples": min_samples, "num_samples": num_samples, "seed": seed}
     caps: dict[str, Any] = {"max_candidates": max_candidates, "max_seconds": max_seconds}
     with quiet_libraries_output():
+        from components.repair.recipes import IoType, parse_fallbacks, parse_recipe
+        from components.repair.settings import AutoSettings, Caps
         from components.saved_model import read_signature
         from components.tflite_converter.calibration import load_npz_pool
         from components.tflite_converter.conversion import ConversionRequest, convert, write_conversion
-        from components.tflite_converter.recipes import IoType, parse_fallbacks, parse_recipe
-        from components.tflite_converter.repair.settings import AutoSettings, Caps
         from pipeline.outcome import describe_conversion
 
         request = ConversionRequest(

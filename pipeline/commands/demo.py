@@ -24,7 +24,7 @@ def command(incident: bool, overrides: tuple[str, ...], log_level: str | None, a
 
     The second run is served from the cache.
     """
-    from components.evaluator.advice import Invocation
+    from components.evaluator.report.advice import Invocation
     from pipeline.demo import CONFIG, write_images
 
     given = overrides

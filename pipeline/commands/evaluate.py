@@ -10,7 +10,7 @@ import click
 from pipeline.commands.options import finish, json_option, print_json
 
 if TYPE_CHECKING:
-    from components.evaluator.evidence import Champion
+    from components.evaluator.case import Champion
 
 #: A released model that was compared with, under OUT.
 CHAMPION_FILE = "champion.tflite"
@@ -98,11 +98,11 @@ def command(
     quiet_libraries()
     with quiet_libraries_output():
         from components.evaluator.arrays import evaluate_arrays, load_npz_dataset
-        from components.evaluator.explanation import explain
-        from components.evaluator.flips import write_flips
-        from components.evaluator.page import CONVERSION_REPORT_FILE, write_page
-        from components.evaluator.release_rules import NOTHING_BLESSED
-        from components.evaluator.report import write_report
+        from components.evaluator.counting.flips import write_flips
+        from components.evaluator.gate.release_rules import NOTHING_BLESSED
+        from components.evaluator.report.explanation import explain
+        from components.evaluator.report.gate_report import write_report
+        from components.evaluator.report.page import CONVERSION_REPORT_FILE, write_page
         from components.saved_model import read_signature
 
         rules = _rules(champion, **rule_options)
@@ -136,15 +136,15 @@ def command(
 
 def _champion(text: str, out: Path) -> Champion | str:
     """The model to compare with, a released one as OUT/champion.tflite; a sentence where a channel offers none yet."""
-    from components.evaluator.evidence import Champion
+    from components.evaluator.case import Champion
 
     target, separator, channel = text.rpartition("#")
     if not separator or Path(text).is_file():
         return Champion(0, Path(text))
-    from components.pusher.audit import first_root
-    from components.pusher.location import open_store
-    from components.pusher.offering import NothingOffered, read_offered
     from pipeline.commands.release.shared import find_target
+    from releases.location import open_store
+    from releases.offer import NothingOffered, read_offered
+    from releases.verification import first_root
 
     found = find_target(target)
     first_root(open_store(found.location))  # a mistyped place must not pass for an empty one
@@ -172,7 +172,7 @@ def _rules(
     max_size_ratio: str | None,
     max_latency_ratio: str | None,
 ) -> Any:
-    from components.evaluator.thresholds import GateRules
+    from components.evaluator.gate.thresholds import GateRules
 
     return GateRules.from_text(
         min_ratio,
@@ -195,7 +195,7 @@ def _slice(text: str) -> Any:
     """``label``, ``brightness:64,128`` or ``age:18,65``."""
     from edgeproof_edge.errors import InputError
 
-    from components.evaluator.slices import SliceBy, SliceSpec
+    from components.evaluator.counting.slices import SliceBy, SliceSpec
 
     name, _, edges = text.partition(":")
     try:

@@ -15,7 +15,7 @@ from pipeline.commands.options import config_argument, json_option, print_json, 
 @json_option
 def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Explain the verdict of the last run of CONFIG that came to one. Exit code 0: accepted; 1: refused."""
-    from components.evaluator.advice import Invocation
+    from components.evaluator.report.advice import Invocation
     from pipeline.config_file import load_config
     from pipeline.outcome import describe_run, read_gate_report
     from pipeline.run_record import read_last_record, read_later_attempt

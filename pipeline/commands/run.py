@@ -18,7 +18,7 @@ from pipeline.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from components.evaluator.advice import Invocation
+    from components.evaluator.report.advice import Invocation
 
 
 @click.command(epilog="Example: edgeproof run examples/mnist/config.yaml --set data.path=$HOME/mnist")
@@ -32,7 +32,7 @@ def command(config: str, overrides: tuple[str, ...], reason: str | None, log_lev
 
     Steps whose inputs, code and settings did not change are taken from the cache. Exit code 0: published; 1: refused by the gate.
     """
-    from components.evaluator.advice import Invocation
+    from components.evaluator.report.advice import Invocation
 
     run_config(Path(config), overrides, log_level, as_json, Invocation(config, overrides), reason)
 

@@ -11,7 +11,7 @@ from pipeline.config.section import Section
 
 
 class RecipeName(str, Enum):
-    """Recipes of ``components.tflite_converter.recipes``, by their names in the config."""
+    """Recipes of ``components.repair.recipes``, by their names in the config."""
 
     AUTO = "auto"
     FLOAT32 = "float32"

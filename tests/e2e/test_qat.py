@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from components.evaluator.scoring import sha256_of_directory
+from components.evaluator.counting.scoring import sha256_of_directory
 from components.saved_model import EDGE_SIGNATURE, qat_saved_model, saved_model_dir
 from tests.e2e.projects import Project
 

@@ -8,8 +8,8 @@ import tarfile
 import pytest
 from edgeproof_edge.bundle import BundleError, content_sha256, open_bundle, pack, unpack
 
-from components.pusher.bundle import build
-from tests.components.pusher.samples import sample
+from releases.bundle import build
+from tests.releases.samples import sample
 
 CREATED = "2026-11-21T09:00:00Z"
 

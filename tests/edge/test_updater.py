@@ -19,12 +19,12 @@ from edgeproof_edge.manifest import Manifest
 from edgeproof_edge.updater import Subscription, Updater
 from tuf.api.metadata import Metadata, Timestamp
 
-from components.pusher.keys import KeyRing
-from components.pusher.repository import Repository
-from components.pusher.rotation import rotate
-from components.pusher.signing import sign, utc_now
-from components.pusher.store import DirectoryStore
-from tests.components.pusher.samples import Replies, make_repository, open_repository, sample, serving
+from releases.keys import KeyRing
+from releases.repository import Repository
+from releases.rotation import rotate
+from releases.signing import sign, utc_now
+from releases.store import DirectoryStore
+from tests.releases.samples import Replies, make_repository, open_repository, sample, serving
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 

@@ -183,7 +183,7 @@ def test_a_gate_that_cannot_be_meant_is_an_error(tmp_path: Path, gate: dict[str,
 
 
 def test_the_gates_rules_reach_the_evaluator_exactly(tmp_path: Path) -> None:
-    from components.evaluator.thresholds import GateRules
+    from components.evaluator.gate.thresholds import GateRules
     from pipeline.description import gate_rules, gate_slices
 
     gate = {

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 from edgeproof_edge.errors import EdgeproofError
 
-from components.pusher.repository import Repository
 from pipeline.commands.release import command
-from tests.components.pusher.samples import make_repository, sample
+from releases.repository import Repository
+from tests.releases.samples import make_repository, sample
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 
@@ -121,7 +121,7 @@ def test_what_changes_a_fleet_needs_an_answer(arguments: Sequence[str], reposito
 
 
 def _events(repository: Repository) -> Sequence[Any]:
-    from components.pusher.audit import audit
+    from releases.verification import audit
 
     return audit(repository.store, repository.anchor)
 

@@ -49,9 +49,9 @@ def init(
 
     Keys that do not exist are made as ed25519 files, mode 0600, encrypted where EDGEPROOF_KEY_PASSPHRASE is set.
     """
-    from components.pusher.keys import KeyRing
-    from components.pusher.location import open_store
-    from components.pusher.making import DEFAULT_CHANNELS, DEFAULT_OWN_KEYS, initialize
+    from releases.initialization import DEFAULT_CHANNELS, DEFAULT_OWN_KEYS, initialize
+    from releases.keys import KeyRing
+    from releases.location import open_store
 
     found = find_target(target, keys)
     ring = KeyRing.create(found.keys, ask_passphrase)
@@ -110,7 +110,7 @@ def keys_group() -> None:
 @json_option
 def rotate(target: str, name: str, keys: Path | None, uri: str | None, yes: bool, as_json: bool) -> None:
     """Replace the key NAME (root, targets, online, or a channel with a key of its own); devices follow by themselves."""
-    from components.pusher.rotation import rotate as rotate_key
+    from releases.rotation import rotate as rotate_key
 
     repository = writer(find_target(target, keys))
     confirm(
@@ -129,11 +129,11 @@ def rotate(target: str, name: str, keys: Path | None, uri: str | None, yes: bool
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
 def serve(target: str, host: str, port: int) -> None:
     """Serve the repository over HTTP, for development; any static web server does in production."""
-    from components.pusher.location import is_address, open_store
-    from components.pusher.making import exists
-    from components.pusher.metadata import MissingRepositoryError
-    from components.pusher.server import make_server
     from pipeline.errors import ConfigError
+    from releases.initialization import exists
+    from releases.location import is_address, open_store
+    from releases.metadata import MissingRepositoryError
+    from releases.server import make_server
 
     found = find_target(target, None)
     if is_address(found.location):

@@ -24,7 +24,7 @@ from pipeline.commands.release.shared import (
 )
 
 if TYPE_CHECKING:
-    from components.pusher.repository import Repository
+    from releases.repository import Repository
 
 
 @click.command(epilog="Example: edgeproof release promote config.yaml dev stable --rollout 10")

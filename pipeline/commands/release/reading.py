@@ -23,7 +23,7 @@ from pipeline.commands.release.shared import (
 )
 
 if TYPE_CHECKING:
-    from components.pusher.repository import ChannelState
+    from releases.repository import ChannelState
 
 
 @click.command("list", epilog="Example: edgeproof release list .edgeproof/digits/published")
@@ -93,7 +93,7 @@ def show(
     if extract is not None:
         _extract(extract, bundle.files)
     if ml_bom is not None:
-        from components.pusher.bill_of_materials import bill_of_materials
+        from releases.bill_of_materials import bill_of_materials
 
         _write(ml_bom, bill_of_materials(entry, bundle).encode())
     if as_json:
@@ -124,8 +124,8 @@ def show(
 @json_option
 def verify(target: str, keys: Path | None, root_file: Path | None, as_json: bool) -> None:
     """Check the whole repository as a stranger's device would. Exit code 0: sound; 1: not."""
-    from components.pusher.audit import verify as verify_repository
-    from components.pusher.location import open_store
+    from releases.location import open_store
+    from releases.verification import verify as verify_repository
 
     found = find_target(target, keys)
     store = open_store(found.location)
@@ -153,8 +153,8 @@ def verify(target: str, keys: Path | None, root_file: Path | None, as_json: bool
 @json_option
 def audit(target: str, keys: Path | None, root_file: Path | None, channel: str | None, as_json: bool) -> None:
     """Print who pointed what where and when, from the signed past."""
-    from components.pusher.audit import audit as audit_repository
-    from components.pusher.location import open_store
+    from releases.location import open_store
+    from releases.verification import audit as audit_repository
 
     found = find_target(target, keys)
     store = open_store(found.location)

@@ -15,9 +15,9 @@ import click
 from pipeline.commands.options import print_json
 
 if TYPE_CHECKING:
-    from components.pusher.archive import Release
-    from components.pusher.repository import ChannelState, Repository
-    from components.pusher.store import Store
+    from releases.archive import Release
+    from releases.repository import ChannelState, Repository
+    from releases.store import Store
 
 #: Who is named in the audit, instead of the user's login.
 ACTOR_VARIABLE = "EDGEPROOF_ACTOR"
@@ -67,11 +67,11 @@ def writer(target: Target) -> Repository:
     Raises:
         MissingRepositoryError: There is none.
     """
-    from components.pusher.keys import KeyRing
-    from components.pusher.location import open_store
-    from components.pusher.making import exists
-    from components.pusher.metadata import MissingRepositoryError
-    from components.pusher.repository import Repository
+    from releases.initialization import exists
+    from releases.keys import KeyRing
+    from releases.location import open_store
+    from releases.metadata import MissingRepositoryError
+    from releases.repository import Repository
 
     store = open_store(target.location)
     if not exists(store):
@@ -84,8 +84,8 @@ def writer(target: Target) -> Repository:
 
 def reader(target: Target, root_file: Path | None) -> Repository:
     """The repository, opened without keys."""
-    from components.pusher.location import open_store
-    from components.pusher.repository import Repository
+    from releases.location import open_store
+    from releases.repository import Repository
 
     store = open_store(target.location)
     return Repository(store, anchor(target, store, root_file))
@@ -93,7 +93,7 @@ def reader(target: Target, root_file: Path | None) -> Repository:
 
 def anchor(target: Target, store: Store, root_file: Path | None) -> bytes:
     """The root to trust: the given one, the keys', or the repository's own first."""
-    from components.pusher.audit import trusted_root
+    from releases.verification import trusted_root
 
     return root_file.read_bytes() if root_file else trusted_root(store, target.keys)
 

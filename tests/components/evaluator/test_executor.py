@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from components.compat import library_versions
 from components.errors import DataError, ModelError
 from components.evaluator.arrays import evaluate_arrays
-from components.evaluator.explanation import explain
-from components.evaluator.report import GateReport, read_report
-from components.evaluator.slices import SliceBy, SliceSpec, slices_to_json
-from components.evaluator.thresholds import GateRules
+from components.evaluator.counting.slices import SliceBy, SliceSpec, slices_to_json
+from components.evaluator.gate.thresholds import GateRules
+from components.evaluator.report.explanation import explain
+from components.evaluator.report.gate_report import GateReport, read_report
 from components.examples import ExampleSpec, TensorFeature
 
 pytestmark = pytest.mark.tfx
@@ -425,8 +425,8 @@ def roots(tmp_path: Path, numbers: Sequence[int]) -> Iterator[int]:
 def test_bytes_that_change_under_the_workers_are_refused(bench: Bench, models: Models) -> None:
     import apache_beam as beam
 
-    from components.evaluator.evidence import Case, judge_case
-    from components.evaluator.scoring import Candidate, Measurement
+    from components.evaluator.case import Case, judge_case
+    from components.evaluator.counting.scoring import Candidate, Measurement
     from components.evaluator.scoring_pipeline import ScoringJob, score_files
 
     bench.write_examples()

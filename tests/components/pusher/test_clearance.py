@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from edgeproof_edge.manifest import VerdictSummary
 
-from components.errors import ReleaseError
-from components.evaluator.counts import Counts
-from components.evaluator.report import (
+from components.evaluator.counting.counts import Counts
+from components.evaluator.report.gate_report import (
     BaselineRecord,
     CandidateRecord,
     GateReport,
@@ -20,6 +19,7 @@ from components.evaluator.report import (
     VerdictRecord,
 )
 from components.pusher.clearance import Blessing, GateRecord, clear
+from releases.errors import ReleaseError
 
 _MODEL = b"the judged bytes"
 _SHA256 = hashlib.sha256(_MODEL).hexdigest()

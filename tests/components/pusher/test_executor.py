@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from edgeproof_edge.manifest import Manifest, VerdictSummary
 
-from components.errors import ReleaseError
 from components.examples import ExampleSpec
-from components.pusher.audit import verify
-from components.pusher.keys import KeyRing
-from components.pusher.location import published_state
-from components.pusher.metadata import MissingRepositoryError
-from components.pusher.repository import Repository
-from components.pusher.store import DirectoryStore
+from releases.errors import ReleaseError
+from releases.keys import KeyRing
+from releases.location import published_state
+from releases.metadata import MissingRepositoryError
+from releases.repository import Repository
+from releases.store import DirectoryStore
+from releases.verification import verify
 
 if TYPE_CHECKING:
     from tfx import types

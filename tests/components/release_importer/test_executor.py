@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from components.errors import ReleaseError
-from components.pusher.offering import channel_state
-from components.pusher.repository import Repository
-from tests.components.pusher.samples import MODEL, make_repository, sample
+from releases.errors import ReleaseError
+from releases.offer import channel_state
+from releases.repository import Repository
+from tests.releases.samples import MODEL, make_repository, sample
 
 pytestmark = [pytest.mark.tfx, pytest.mark.usefixtures("no_sync")]
 

@@ -7,9 +7,9 @@ from edgeproof_edge.flatbuffer import Inspection, OperatorUse
 from edgeproof_edge.tensors import TensorSpec
 
 from components.errors import ConversionError
+from components.repair.recipes import IoType, Recipe
 from components.saved_model import Signature
 from components.tflite_converter import acceptance
-from components.tflite_converter.recipes import IoType, Recipe
 
 INT8_MODEL = Inspection(
     size_bytes=1,

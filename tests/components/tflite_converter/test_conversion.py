@@ -11,11 +11,11 @@ from edgeproof_edge.interpreter import TFLiteModel
 from numpy.typing import NDArray
 
 from components.errors import CalibrationError, ConversionError, ModelError
+from components.repair.recipes import IoType, Recipe
+from components.repair.settings import AutoSettings, GoalSettings
 from components.tflite_converter import conversion, worker
 from components.tflite_converter.calibration import CalibrationPool
 from components.tflite_converter.conversion import ConversionRequest, convert
-from components.tflite_converter.recipes import IoType, Recipe
-from components.tflite_converter.repair.settings import AutoSettings, GoalSettings
 
 pytestmark = pytest.mark.tfx
 

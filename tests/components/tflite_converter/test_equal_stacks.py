@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from edgeproof_edge.interpreter import TFLiteModel
 
+from components.repair.graph import FloatGraph
+from components.repair.range_statistics import measure
 from components.tflite_converter.private_tensorflow import quantize_flatbuffer
-from components.tflite_converter.repair.graph import FloatGraph
-from components.tflite_converter.repair.range_statistics import measure
 
 MODELS = Path(__file__).parents[2] / "edge" / "models"
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from components.repair.recipes import IoType, Recipe
+from components.repair.settings import AutoSettings, Caps, GoalSettings
 from components.tflite_converter.job import (
     ConversionJob,
     Failure,
@@ -13,8 +15,6 @@ from components.tflite_converter.job import (
     read_result,
     write_result,
 )
-from components.tflite_converter.recipes import IoType, Recipe
-from components.tflite_converter.repair.settings import AutoSettings, Caps, GoalSettings
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from edgeproof_edge.interpreter import TFLiteModel
 from numpy.typing import NDArray
 
 from components.compat import keep_dense_per_tensor
+from components.repair.graph import FloatGraph
+from components.repair.range_statistics import measure
+from components.repair.recipes import IoType, Recipe
 from components.saved_model import read_signature
 from components.tflite_converter import worker
 from components.tflite_converter.job import ConversionJob, UnsupportedOperator
 from components.tflite_converter.private_tensorflow import quantize_flatbuffer, unsupported_operators
-from components.tflite_converter.recipes import IoType, Recipe
-from components.tflite_converter.repair.graph import FloatGraph
-from components.tflite_converter.repair.range_statistics import measure
 
 Array = NDArray[Any]
 Rows = Mapping[str, Array]

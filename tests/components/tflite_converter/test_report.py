@@ -10,25 +10,27 @@ from edgeproof_edge.flatbuffer import Crossing, Inspection, OperatorUse
 from edgeproof_edge.tensors import TensorSpec
 from pydantic import ValidationError
 
-from components.tflite_converter.conversion import Conversion, summarize, write_conversion
-from components.tflite_converter.description import describe_search
-from components.tflite_converter.recipes import IoType, Recipe
-from components.tflite_converter.report import (
-    REPORT_FILE,
+from components.repair.facts import (
     CandidateFacts,
     ChangeFacts,
-    ConversionReport,
-    FileFacts,
     FindingFacts,
     GoalFacts,
-    LoadTest,
     OutputAgreement,
     OutputGoalFacts,
     OutputLossFacts,
-    SecondsFacts,
     SelectionScore,
-    SignatureFacts,
     SkippedFacts,
+)
+from components.repair.recipes import IoType, Recipe
+from components.tflite_converter.conversion import Conversion, summarize, write_conversion
+from components.tflite_converter.description import describe_search
+from components.tflite_converter.report import (
+    REPORT_FILE,
+    ConversionReport,
+    FileFacts,
+    LoadTest,
+    SecondsFacts,
+    SignatureFacts,
     report_schema,
 )
 

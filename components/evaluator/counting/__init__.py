@@ -1,0 +1,1 @@
+"""What both models answered, as mergeable exact numbers: integer counts and sums per slice, before anybody judges them."""

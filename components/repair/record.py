@@ -1,0 +1,88 @@
+"""Turns what a search found into the facts of conversion_report.json."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+
+from components.repair.candidates import Candidate, SearchResult
+from components.repair.equalization import Change
+from components.repair.facts import (
+    CandidateFacts,
+    ChangeFacts,
+    FindingFacts,
+    GoalFacts,
+    OutputGoalFacts,
+    OutputLossFacts,
+    SearchFacts,
+    SkippedFacts,
+)
+from components.repair.goal import Goal, Score
+
+
+def search_facts(result: SearchResult) -> SearchFacts:
+    """Everything about a search but the files."""
+    return SearchFacts(
+        goal=_goal_facts(result.goal),
+        findings=tuple(
+            FindingFacts(name=f.name, tensor=f.tensor, figure=rounded(f.figure), threshold=f.threshold, remedy=f.remedy)
+            for f in result.findings
+        ),
+        candidates=tuple(
+            _candidate_facts(candidate, result.choice.reason if candidate is result.chosen else "")
+            for candidate in result.candidates
+        ),
+        changes=change_facts(result.changes),
+        largest_logit_difference=result.largest_logit_difference,
+        skipped=tuple(SkippedFacts(step=s.step, reason=s.reason) for s in result.skipped),
+        outside_ranges={name: rounded(share) for name, share in sorted(result.outside.items())},
+        met_goal=result.choice.met_goal,
+        input_type=result.chosen.input_type,
+        output_type=result.chosen.output_type,
+    )
+
+
+def change_facts(changes: Iterable[Change]) -> tuple[ChangeFacts, ...]:
+    """What equalization changed."""
+    return tuple(
+        ChangeFacts(tensor=c.tensor, what=c.what, figure=rounded(c.figure), figure_after=rounded(c.figure_after))
+        for c in changes
+    )
+
+
+def _goal_facts(goal: Goal) -> GoalFacts:
+    return GoalFacts(
+        outputs=tuple(
+            OutputGoalFacts(output=o.name, kind=o.kind.value, reason=o.reason, limit=o.limit) for o in goal.outputs
+        ),
+        num_rows=len(goal.decides) - goal.num_set_aside,
+        num_set_aside=goal.num_set_aside,
+    )
+
+
+def _candidate_facts(candidate: Candidate, why_chosen: str) -> CandidateFacts:
+    return CandidateFacts(
+        name=candidate.name,
+        recipe=candidate.recipe,
+        steps=candidate.steps,
+        ranges=candidate.ranges,
+        losses=_losses(candidate.score),
+        met_goal=candidate.score.met,
+        sha256=hashlib.sha256(candidate.model).hexdigest(),
+        size_bytes=len(candidate.model),
+        float_operators=candidate.float_operators,
+        score=candidate.agreement,
+        seconds=candidate.seconds,
+        chosen=bool(why_chosen),
+        why_chosen=why_chosen,
+    )
+
+
+def _losses(score: Score) -> tuple[OutputLossFacts, ...]:
+    return tuple(OutputLossFacts(output=o.output, loss=o.loss, met=o.met) for o in score.outputs)
+
+
+def rounded(figure: float) -> float:
+    """Four significant digits; infinity, which JSON does not have, becomes the largest double."""
+    return float(f"{figure:.4g}") if math.isfinite(figure) else math.copysign(1.7e308, figure)

@@ -1,0 +1,102 @@
+"""Makes a repository: its keys, its roles, its first snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tuf.api.metadata import Delegations, Root, Snapshot, Targets, Timestamp
+
+from releases.archive import ARCHIVE
+from releases.channels import check_channel_names
+from releases.errors import ReleaseError
+from releases.keys import BASE_KEYS, ONLINE, ROOT, TARGETS, KeyRing
+from releases.metadata import BUILT_ON, REFRESHES_PER_SNAPSHOT, TIMESTAMP_FILE, parse, role_file
+from releases.repository import Repository
+from releases.signing import Clock, create_next, delegate, key_name, sign, unwritten, utc_now
+from releases.store import AlreadyStored, NotStored, Store
+
+DEFAULT_CHANNELS = ("dev", "canary", "stable")
+
+
+#: Channels with a key of their own: the thief of a build machine's key cannot move them.
+DEFAULT_OWN_KEYS = ("stable",)
+
+
+def initialize(
+    store: Store,
+    ring: KeyRing,
+    channels: Sequence[str] = DEFAULT_CHANNELS,
+    own_keys: Sequence[str] = DEFAULT_OWN_KEYS,
+    uris: Mapping[str, str] | None = None,
+    clock: Clock = utc_now,
+) -> Repository:
+    """Makes a repository, completes one whose making was killed, or adds channels to one that exists.
+
+    Args:
+        store: where.
+        ring: the keys; those that are missing are made as files, or taken from `uris`.
+        channels: names of the channels.
+        own_keys: channels that get a key of their own.
+        uris: signer URIs by name of the key.
+        clock: tells the time.
+
+    Raises:
+        ReleaseError: a name is unusable, or the store holds a repository of other keys.
+        SurroundingsError: the store cannot be written, or does not refuse a second create.
+    """
+    check_channel_names(channels)
+    store.check()
+    for name in (*BASE_KEYS, *(channel for channel in channels if channel in own_keys)):
+        ring.add(name, (uris or {}).get(name))
+    with store.lock():
+        if not exists(store):
+            _make(store, ring, channels, clock)
+    repository = Repository.of(store, ring, clock)
+    repository.add_channels(channels)
+    return repository
+
+
+def exists(store: Store) -> bool:
+    """Whether a repository is in the store, finished to its commit point."""
+    try:
+        store.read(TIMESTAMP_FILE)
+    except NotStored:
+        return False
+    return True
+
+
+def _make(store: Store, ring: KeyRing, channels: Sequence[str], clock: Clock) -> None:
+    """Writes the first version of every role; the timestamp last, so that a killed making is no repository."""
+    now = clock()
+    anchor = ring.anchor
+    if anchor is None or not _fits(parse(anchor, Root, "the trusted root").signed, ring):
+        root = Root(consistent_snapshot=True)
+        for role, key in (("root", ROOT), ("targets", TARGETS), ("snapshot", ONLINE), ("timestamp", ONLINE)):
+            root.add_key(ring.public(key), role)
+        anchor = sign("root", root, now, ring.signer(ROOT))
+        ring.trust(anchor)
+    try:
+        store.create(role_file("root", parse(anchor, Root, "the trusted root").signed.version), anchor)
+    except AlreadyStored as error:
+        raise ReleaseError(
+            f"{store.location} holds the beginning of a repository with other keys than {ring.location}. "
+            "Give those keys with --keys, or choose another place."
+        ) from error
+    delegations = Delegations({}, {})
+    for name in (*channels, ARCHIVE):
+        delegate(delegations, name, key_name(name, ring), ring)
+    meta = {}
+    roles: dict[str, tuple[Targets, str]] = {"targets": (unwritten(Targets(delegations=delegations)), TARGETS)}
+    roles |= {name: (unwritten(Targets()), key_name(name, ring)) for name in (*channels, ARCHIVE)}
+    for name, (signed, key) in roles.items():
+        meta[f"{name}.json"] = create_next(store, name, signed, ring.signer(key), now)
+    snapshot = unwritten(Snapshot(meta=meta))
+    snapshot.unrecognized_fields[BUILT_ON] = 0
+    named = create_next(store, "snapshot", snapshot, ring.signer(ONLINE), now)
+    stamp = Timestamp(version=named.version * REFRESHES_PER_SNAPSHOT, snapshot_meta=named)
+    store.replace(TIMESTAMP_FILE, sign("timestamp", stamp, now, ring.signer(ONLINE)))
+
+
+def _fits(root: Root, ring: KeyRing) -> bool:
+    wanted = {"root": ROOT, "targets": TARGETS, "snapshot": ONLINE, "timestamp": ONLINE}
+    return all(root.roles[role].keyids == [ring.public(key).keyid] for role, key in wanted.items())

@@ -1,0 +1,256 @@
+"""The ladder on a two-layer net, with a quantizer of a few lines in the place of TensorFlow's.
+
+It rounds, in the float graph, every activation and weight that no float operator frees: what int8 does to a model,
+without its kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edgeproof_edge.interpreter import TFLiteModel
+from numpy.typing import NDArray
+
+from components.errors import ConversionError
+from components.repair import sensitivity
+from components.repair.candidates import Candidate, SearchRequest, SearchResult, choose
+from components.repair.graph import FloatGraph
+from components.repair.ladder import search
+from components.repair.recipes import IoType, Recipe
+from components.repair.record import search_facts
+from components.repair.settings import AutoSettings, Caps
+
+MODELS = Path(__file__).parents[2] / "edge" / "models"
+NUM_ROWS = 600
+
+
+@pytest.fixture(autouse=True)
+def everything_may_be_float(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulator's operators all compute in float."""
+    monkeypatch.setattr("components.repair.trials.MAX_FLOAT_SHARE", 1.0)
+
+
+def simulate_int8(
+    model_with_ranges: bytes,
+    *,
+    activations: str,
+    input_type: str,
+    output_type: str,
+    float_tensors: Sequence[str] = (),
+) -> bytes:
+    """Rounds what TensorFlow's quantizer would round; ranges are those written to the tensors."""
+    assert activations == "int8"
+    graph = FloatGraph.parse(model_with_ranges)
+    names = [graph.name(t) for t in range(len(graph.tensors)) if graph.range_of(t) is not None]
+    is_float = {p for p in range(len(graph.operators)) if touches(graph, p) & set(float_tensors)}
+    for tensor, axis in sensitivity.weights(graph):
+        if not set(graph.consumers(tensor)) <= is_float:
+            values = graph.constant(tensor)
+            assert values is not None
+            graph.set_constant(tensor, sensitivity.rounded_weight(values, axis))
+    for name in [name for name in names if name not in float_tensors]:
+        tensor = graph.tensor(name)
+        limits = graph.range_of(tensor)
+        assert limits is not None
+        if (tensor in graph.inputs and input_type == "float32") or (
+            tensor in graph.outputs and output_type == "float32"
+        ):
+            continue
+        graph = FloatGraph.parse(sensitivity._with_rounded_activation(graph, tensor, limits))
+    return graph.pack()
+
+
+def touches(graph: FloatGraph, position: int) -> set[str]:
+    operator = graph.operators[position]
+    return {graph.name(tensor) for tensor in (*operator.inputs, *operator.outputs) if tensor >= 0}
+
+
+def dense_model() -> bytes:
+    """x [1, 8] -> FULLY_CONNECTED -> SOFTMAX -> probs [1, 4]."""
+    graph = FloatGraph.parse((MODELS / "float32.tflite").read_bytes())
+    weight = graph.operators[0].inputs[1]
+    graph.set_constant(weight, np.random.default_rng(3).normal(0, 2, graph.shape(weight)).astype(np.float32))
+    return graph.pack()
+
+
+MODEL = dense_model()
+INPUT = TFLiteModel.load(MODEL).inputs[0].name
+X = np.random.default_rng(0).normal(size=(2 * NUM_ROWS, 8)).astype(np.float32)
+
+
+def request(x: NDArray[np.float32] = X, model: bytes = MODEL, **changes: object) -> SearchRequest:
+    made = SearchRequest(model, {INPUT: x[::2]}, {INPUT: x[1::2]}, {INPUT: x[:100]})
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def awkward() -> tuple[bytes, NDArray[np.float32]]:
+    """The same function of an input whose first column is 3000 times larger than the others."""
+    graph = FloatGraph.parse(MODEL)
+    weight = graph.operators[0].inputs[1]
+    values = graph.constant(weight)
+    assert values is not None
+    values[:, 0] /= 3000
+    graph.set_constant(weight, values)
+    return graph.pack(), X * np.array([3000, 1, 1, 1, 1, 1, 1, 1], np.float32)
+
+
+def names(result: SearchResult) -> list[str]:
+    return [candidate.name for candidate in result.candidates]
+
+
+def test_a_healthy_model_gets_the_first_rung_and_nothing_else() -> None:
+    result = search(request(), simulate_int8)
+    assert names(result) == ["int8 minmax"]
+    assert result.choice.met_goal
+    assert result.chosen.steps == ("stratified calibration",)
+    assert result.findings == ()
+    assert result.changes == ()
+
+
+def test_rows_with_fault_codes_are_set_aside() -> None:
+    x = X.copy()
+    x[np.r_[10:16]] = -9999
+    result = search(request(x), simulate_int8)
+    assert names(result) == ["int8 minmax", "int8 minmax, 3 fault rows set aside"]
+    assert result.choice.index == 1
+    assert [finding.name for finding in result.findings] == ["outliers"]
+
+
+def test_an_input_of_awkward_scales_ends_in_float_islands() -> None:
+    model, x = awkward()
+    result = search(request(x, model), simulate_int8)
+    assert result.choice.met_goal
+    assert result.chosen.steps[-1].startswith("float islands: ")
+    assert result.chosen.input_type is IoType.FLOAT32
+    assert "input scale" in [finding.name for finding in result.findings]
+
+
+def test_a_float_model_is_no_int8_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.repair.trials.MAX_FLOAT_SHARE", 0.5)
+    model, x = awkward()
+    result = search(request(x, model), simulate_int8)
+    assert not result.choice.met_goal
+    assert any("would compute in float" in skipped.reason for skipped in result.skipped)
+
+
+def test_types_that_were_asked_for_are_kept() -> None:
+    model, x = awkward()
+    result = search(request(x, model, may_change_io=False), simulate_int8)
+    assert not result.choice.met_goal
+    assert {candidate.input_type for candidate in result.candidates} == {IoType.INT8}
+    assert any("was asked for" in skipped.reason for skipped in result.skipped)
+
+
+def test_nothing_that_meets_the_goal_leaves_the_best() -> None:
+    model, x = awkward()
+    result = search(request(x, model, may_change_io=False), simulate_int8)
+    best = min(candidate.score.distance for candidate in result.candidates)
+    assert result.chosen.score.distance <= 1.5 * best
+    assert "nothing met the goal" in result.choice.reason
+
+
+def stubborn(model_with_ranges: bytes, **options: object) -> bytes:
+    """Leaves nothing in float."""
+    return simulate_int8(model_with_ranges, **{**options, "float_tensors": ()})  # type: ignore[arg-type]
+
+
+def test_fallbacks_compete_only_where_they_are_allowed() -> None:
+    model, x = awkward()
+    result = search(request(x, model), stubborn)
+    assert not result.choice.met_goal
+    assert {candidate.recipe for candidate in result.candidates} == {Recipe.INT8}
+    result = search(request(x, model), stubborn, {Recipe.FLOAT16: lambda: model})
+    assert (result.chosen.recipe, result.chosen.steps, result.chosen.ranges) == (Recipe.FLOAT16, (), "")
+    kept = search(request(x, model, may_change_io=False), stubborn, {Recipe.FLOAT16: lambda: model})
+    assert Recipe.FLOAT16 not in {candidate.recipe for candidate in kept.candidates}
+
+
+def test_float_islands_that_were_not_needed_are_taken_back() -> None:
+    model, x = awkward()
+    result = search(request(x, model), simulate_int8)
+    fewest = min(len(candidate.freed) for candidate in result.candidates if candidate.score.met)
+    assert len(result.chosen.freed) == fewest
+
+
+@pytest.mark.parametrize(
+    ("caps", "num_candidates", "reason"),
+    [
+        pytest.param(Caps(max_candidates=2), 2, "2 candidates were made", id="candidates"),
+        pytest.param(Caps(max_seconds=1e-9), 1, "seconds were over", id="seconds"),
+    ],
+)
+def test_the_search_is_bounded(caps: Caps, num_candidates: int, reason: str) -> None:
+    model, x = awkward()
+    result = search(request(x, model, settings=AutoSettings(caps=caps)), simulate_int8)
+    assert len(result.candidates) == num_candidates
+    assert reason in result.skipped[-1].reason
+
+
+def test_what_fails_is_skipped_by_name() -> None:
+    def sometimes(model_with_ranges: bytes, **options: object) -> bytes:
+        raise RuntimeError("the quantizer\nsays no")
+
+    with pytest.raises(ConversionError, match=r"not one int8 model.*int8 minmax: the quantizer says no"):
+        search(request(), sometimes)
+
+
+def test_a_broken_candidate_does_not_end_the_search() -> None:
+    calls = []
+
+    def first_fails(model_with_ranges: bytes, **options: object) -> bytes:
+        calls.append(1)
+        return b"" if len(calls) == 1 else simulate_int8(model_with_ranges, **options)  # type: ignore[arg-type]
+
+    result = search(request(), first_fails)
+    assert result.choice.met_goal
+    assert result.skipped[0].step == "int8 minmax"
+
+
+def test_steps_that_do_not_apply_are_skipped_by_name() -> None:
+    model, x = awkward()
+    skipped = {skipped.step for skipped in search(request(x, model), simulate_int8).skipped}
+    assert {"setting fault rows aside", "saturated ranges cut"} <= skipped
+
+
+def test_the_same_request_gives_the_same_bytes() -> None:
+    model, x = awkward()
+    first, second = (search(request(x, model), simulate_int8) for _ in range(2))
+    assert [c.model for c in first.candidates] == [c.model for c in second.candidates]
+    assert first.choice == second.choice
+
+
+def changed(candidate: Candidate, **flags: bool) -> Candidate:
+    outputs = tuple(replace(output, **flags) for output in candidate.score.outputs)  # type: ignore[arg-type]
+    return replace(candidate, score=replace(candidate.score, outputs=outputs))
+
+
+def test_a_tie_goes_to_the_cheaper() -> None:
+    (candidate,) = search(request(), simulate_int8).candidates
+    near = changed(candidate, met=False, is_ample=False)
+    assert choose([near, candidate]).index == 0
+    assert choose([near, candidate]).met_goal
+    far = changed(near, is_near=False)
+    assert choose([far, candidate]).index == 1
+    assert not choose([far]).met_goal
+    only_met = changed(far, met=True)
+    assert choose([far, only_met]).index == 1
+    assert choose([far, only_met]).met_goal
+    island = replace(candidate, freed=("a", "b"))
+    assert choose([far, island, replace(candidate, freed=("a",))]).index == 2
+
+
+def test_the_record_says_everything() -> None:
+    model, x = awkward()
+    result = search(request(x, model), simulate_int8)
+    facts = search_facts(result)
+    assert [c.name for c in facts.candidates] == names(result)
+    assert [c.chosen for c in facts.candidates].count(True) == 1
+    (chosen,) = [c for c in facts.candidates if c.chosen]
+    assert chosen.why_chosen == result.choice.reason
+    assert chosen.met_goal
+    assert facts.goal.num_rows == NUM_ROWS
+    assert facts.input_type is IoType.FLOAT32
