@@ -9,7 +9,6 @@ from components.evaluator.counting.slices import SliceBy, SliceSpec, check_slice
 from components.evaluator.gate.thresholds import GateRules
 from components.example_validator.minimums import Minimum
 from components.examples import ExampleSpec
-from components.repair.recipes import parse_recipe
 from components.user_module import function_of, load_module
 from pipeline.config import PipelineConfig
 from pipeline.config.gate import GateConfig, SliceConfig
@@ -57,7 +56,7 @@ def parse_module(config: PipelineConfig) -> str | None:
 def minimums(config: PipelineConfig) -> dict[str, Minimum]:
     """How many examples the converter and the gate need of a split, and the key that says so."""
     gate = {"eval": Minimum(config.gate.min_examples, "gate.min_examples")}
-    if not parse_recipe(config.convert.recipe.value).needs_calibration:
+    if not config.convert.recipe.needs_calibration:
         return gate
     min_samples = config.convert.calibration.min_samples
     return {"calibration": Minimum(min_samples, "convert.calibration.min_samples"), **gate}

@@ -11,6 +11,7 @@ from components.errors import DataError, ModelError
 from components.example_validator.minimums import shortage_message
 from components.examples import ExampleSpec
 from components.image_example_gen.splits import UNDIVIDED
+from components.repair.recipes import Recipe
 from components.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
 from components.trainer.rehearsal import rehearse
@@ -18,7 +19,6 @@ from components.trainer.run_fn import resolve_run_fn
 from components.trainer.spec import TrainingSpec
 from pipeline import data_checks
 from pipeline.config import PipelineConfig
-from pipeline.config.convert import RecipeName
 from pipeline.config.model import QatMode
 from pipeline.data_checks import DataLook
 from pipeline.description import (
@@ -120,7 +120,7 @@ def _check_train_split(config: PipelineConfig) -> None:
 
 
 def _check_recipe(config: PipelineConfig) -> None:
-    if config.convert.recipe is RecipeName.INT8_QAT and config.train.qat.mode is QatMode.OFF:
+    if config.convert.recipe is Recipe.INT8_QAT and config.train.qat.mode is QatMode.OFF:
         raise ConfigError(
             "convert.recipe is int8-qat, which needs train.qat.mode: on; turn it on, or choose recipe auto."
         )

@@ -30,7 +30,7 @@ from components.beam_tasks import is_local_runner, run_on_beam
 from components.data_summary import DataSummary
 from components.errors import DataError
 from components.examples import NUM_TURNED_IMAGES, UPRIGHT, write_class_names
-from components.image_example_gen import folders, images
+from components.image_example_gen import folders, images, shards
 from components.image_example_gen.splits import ScannedImage, Shares, SplitPlan, plan_splits
 from components.light_workers import run_tasks
 from components.records import write_file_list
@@ -100,24 +100,24 @@ class Executor(BaseBeamExecutor):
         report_ingest(plan, num_examples)
 
     def _scan(self, listing: folders.Listing, options: IngestOptions, scratch: str) -> list[ScannedImage]:
-        shards = list(_slices(listing.images))
+        slices = list(_slices(listing.images))
         tasks = [
             {
                 "input_base": options.input_base,
                 "group_by": options.group_by,
-                "paths": [source.path for source in shard],
+                "paths": [source.path for source in part],
             }
-            for shard in shards
+            for part in slices
         ]
-        results = self._run("components.image_example_gen.shards:scan", tasks, scratch, "read")
+        results = self._run(f"{shards.__name__}:scan", tasks, scratch, "read")
         bad = [images.BadImage(*fields) for result in results for fields in result["bad"]]
         among = f"{len(listing.images):,} files under {options.input_base}"
         if bad:
             raise DataError(images.bad_images_message(bad, sum(result["num_bad"] for result in results), among))
         scanned = [
             ScannedImage(source.path, source.input_split, source.label, **fields)
-            for shard, result in zip(shards, results, strict=True)
-            for source, fields in zip(shard, result["images"], strict=True)
+            for part, result in zip(slices, results, strict=True)
+            for source, fields in zip(part, result["images"], strict=True)
         ]
         sizes = ((image.path, images.ImageSize(image.height, image.width, image.channels)) for image in scanned)
         other_size = images.other_size_message(sizes, options.image_limits, among)
@@ -137,7 +137,7 @@ class Executor(BaseBeamExecutor):
             }
             for _, name, members in record_files
         ]
-        results = self._run("components.image_example_gen.shards:write", tasks, scratch, "written")
+        results = self._run(f"{shards.__name__}:write", tasks, scratch, "written")
         changed = next((result["changed"] for result in results if result["changed"]), None)
         if changed:
             raise DataError(f"{changed} under {options.input_base} changed while it was read. Run again.")

@@ -14,8 +14,8 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.evaluator.counting.observation import observe
 from components.data_summary import DataSummary
+from components.evaluator.counting.observation import observe
 from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names, read_batches, split_files
 from components.pusher.clearance import Blessing, GateRecord, clear
 from components.pusher.provenance import Build, Material, git_commit, statement

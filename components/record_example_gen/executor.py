@@ -21,6 +21,7 @@ from components.beam_tasks import is_local_runner, run_on_beam
 from components.examples import NUM_TURNED_IMAGES, UPRIGHT, ExampleSpec
 from components.image_example_gen.splits import Shares
 from components.light_workers import run_tasks
+from components.record_example_gen import shards
 from components.record_example_gen.ingest import ingest_records
 from components.record_example_gen.plan import RecordPlan
 from components.record_example_gen.scanning import RecordOptions
@@ -65,7 +66,7 @@ class Executor(BaseBeamExecutor):
                 step = (number, num_tasks)
                 _progress.info("%d of %d parts %s", *step, _DONE[function], extra={"step": step})
 
-        name = f"components.record_example_gen.shards:{function}"
+        name = f"{shards.__name__}:{function}"  # imported, so that code_version reaches it
         if is_local_runner(self._beam_pipeline_args or ()):
             return run_tasks(name, tasks, report=report)
         return run_on_beam(self._make_beam_pipeline, name, tasks, scratch)

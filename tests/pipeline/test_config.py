@@ -293,3 +293,22 @@ def test_a_pattern_needs_no_quotes_on_the_command_line(tmp_path: Path) -> None:
 def test_a_feature_whose_keys_do_not_fit_is_refused(feature: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TensorFeatureConfig.model_validate(feature)
+
+
+def test_a_config_does_not_silently_begin_anew_in_another_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (project / ".edgeproof" / "digits").mkdir(parents=True)
+    file = project / "config.yaml"
+    file.write_text(
+        "name: digits\ndata: {format: image_folder, path: photos, image: {height: 8, width: 8, channels: 1}}\nmodel: {module: model.py}\n",
+        "utf-8",
+    )
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(ConfigError, match=rf"are in {project}/\.edgeproof/digits.*--set workspace={project}"):
+        load_config(file)
+    assert load_config(file, [f"workspace={project}/.edgeproof/digits"]).workspace_dir == project / ".edgeproof/digits"
+    monkeypatch.chdir(project)
+    assert load_config(file).workspace_dir == project / ".edgeproof/digits"

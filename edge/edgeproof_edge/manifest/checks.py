@@ -11,6 +11,7 @@ from itertools import pairwise
 from edgeproof_edge.errors import InputError
 from edgeproof_edge.manifest.entries import (
     UPRIGHT,
+    Answer,
     FileEntry,
     GoldenVectors,
     Reference,
@@ -22,7 +23,7 @@ from edgeproof_edge.manifest.entries import (
 SCHEMA_VERSION = 2
 #: Any metric; real-valued outputs.
 SCHEMA_VERSION_3 = 3
-#: What a device must do with an input before the model takes it.
+#: Says how the answer is read, and what a device must do with an input before the model takes it.
 SCHEMA_VERSION_4 = 4
 SCHEMA_VERSIONS = (SCHEMA_VERSION, SCHEMA_VERSION_3, SCHEMA_VERSION_4)
 
@@ -122,6 +123,14 @@ def _require_absent(verdict: VerdictSummary, *keys: str) -> None:
     for key in keys:
         value = getattr(verdict, key)
         require(value is None, f"verdict.{key}", f"null for the metric {verdict.metric}", value)
+
+
+def check_answer(answer: Answer, outputs: Sequence[str]) -> None:
+    """The answer is read from an output that is there, at a threshold that can be."""
+    require(answer.output in outputs, "answer.output", f"one of {list(outputs)}", answer.output)
+    threshold = answer.decision_threshold
+    is_number = threshold is None or float("-inf") < threshold < float("inf")
+    require(is_number, "answer.decision_threshold", "a number, or null", threshold)
 
 
 def check_golden(golden: GoldenVectors, files: Sequence[str], outputs: Sequence[str]) -> None:
