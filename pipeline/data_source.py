@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +26,21 @@ def class_names_of(data: DataConfig) -> tuple[str, ...]:
     return tuple(str(number) for number in range(data.num_classes))
 
 
-def folder_class_names(data: DataConfig) -> tuple[str, ...]:
+def folder_class_names(data: DataConfig, matched: Mapping[str, Sequence[Path]] | None = None) -> tuple[str, ...]:
     """The sorted names of the class folders that the patterns match.
+
+    Args:
+        data: The data section.
+        matched: The files of each input split, where they were listed already.
 
     Raises:
         DataError: A pattern matches no file.
     """
-    patterns = split_patterns(data)
-    return tuple(
-        sorted(
-            {
-                path.relative_to(data.path).parts[class_folder_pattern(patterns[split]).count("/")]
-                for split, paths in matched_files(data).items()
-                for path in paths
-            }
-        )
-    )
+    names: set[str] = set()
+    for split, paths in (matched_files(data) if matched is None else matched).items():
+        position = class_folder_pattern(split_patterns(data)[split]).count("/")
+        names.update(path.relative_to(data.path).parts[position] for path in paths)
+    return tuple(sorted(names))
 
 
 def example_spec(data: DataConfig, class_names: tuple[str, ...], parse_module: str | None = None) -> ExampleSpec:
