@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def data_fingerprint(data: DataConfig, workspace: Path) -> str:
     Raises:
         DataError: As :func:`pipeline.data_files.matched_files`, or a file cannot be read.
     """
-    paths = [str(path.relative_to(data.path)) for files in matched_files(data).values() for path in files]
+    prefix = os.path.join(data.path, "")
+    paths = [str(path).removeprefix(prefix) for files in matched_files(data).values() for path in files]
     return content_fingerprint(data.path, paths, workspace / "content_hashes.json")
 
 
