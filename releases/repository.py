@@ -21,6 +21,7 @@ from datetime import datetime
 from hashlib import sha256
 
 from edgeproof_edge.channel import Pointer
+from securesystemslib.signer import Signer
 from tuf.api.metadata import Targets
 
 from releases import archive as archives
@@ -184,10 +185,10 @@ class Repository:
         archive = state.role(ARCHIVE)
         roles: Roles = {}
         role = state.role(channel) if channel is not None else None
-        self.committer.signers(state, [ARCHIVE, *([] if channel is None else [channel])])
+        signers = self.committer.signers(state, [ARCHIVE, *([] if channel is None else [channel])])
         release = _published_before(archive, draft)
         if release is None:
-            release = self._store_bundle(draft, last_sequence(archive, draft.model) + 1)
+            release = self._store_bundle(draft, last_sequence(archive, draft.model) + 1, signers[ARCHIVE])
             archives.put(archive, release)
             roles[ARCHIVE] = archive
         if channel is not None and role is not None:
@@ -339,10 +340,10 @@ class Repository:
             self.store.remove(file)
         return len(outdated)
 
-    def _store_bundle(self, draft: Draft, sequence: int) -> Release:
+    def _store_bundle(self, draft: Draft, sequence: int, signer: Signer) -> Release:
         created = text_of(self.committer.now())
         version = version_of(sequence, draft.content_sha256)
-        data = build(draft, sequence, version, created)
+        data = build(draft, sequence, version, created, signer)
         verdict = draft.manifest.verdict
         release = Release(
             model=draft.model,

@@ -72,6 +72,9 @@ def list_command(target: str, keys: Path | None, root_file: Path | None, model: 
 @click.option(
     "--ml-bom", type=click.Path(dir_okay=False, path_type=Path), help="Write a CycloneDX 1.6 ML-BOM to this file."
 )
+@click.option(
+    "--license", help="SPDX expression of the model's licence, for the ML-BOM.  [default: the config's release.license]"
+)
 @json_option
 def show(
     target: str,
@@ -81,6 +84,7 @@ def show(
     model: str | None,
     extract: Path | None,
     ml_bom: Path | None,
+    license: str | None,
     as_json: bool,
 ) -> None:
     """Show one RELEASE: its manifest, checked against its signed hash."""
@@ -95,7 +99,7 @@ def show(
     if ml_bom is not None:
         from releases.bill_of_materials import bill_of_materials
 
-        _write(ml_bom, bill_of_materials(entry, bundle).encode())
+        _write(ml_bom, bill_of_materials(entry, bundle, license or place.license).encode())
     if as_json:
         import json
 
