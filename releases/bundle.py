@@ -51,6 +51,8 @@ class InputMeaning:
 
     layout: str | None = None
     value_range: tuple[float, float] | None = None
+    orientation: str | None = None
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
     inputs = [(spec, meanings.get(spec.name, InputMeaning())) for spec in inspection.inputs]
     if len(inputs) == len(meanings) == 1:  # a single array fits a single input whatever its name
         inputs = [(inspection.inputs[0], next(iter(meanings.values())))]
+    input_entries = tuple(TensorEntry(spec, **vars(meaning)) for spec, meaning in inputs)
     answer = _answer(description.answer, inspection.outputs)
     manifest = Manifest(
         model_name=model,
@@ -129,7 +132,7 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
         version=_DRAFT_VERSION,
         created=_DRAFT_TIME,
         files=tuple(FileEntry(name, sha256(data).hexdigest(), len(data)) for name, data in sorted(complete.items())),
-        inputs=tuple(TensorEntry(spec, meaning.layout, meaning.value_range) for spec, meaning in inputs),
+        inputs=input_entries,
         outputs=tuple(TensorEntry(spec) for spec in inspection.outputs),
         labels=description.labels,
         recipe=description.recipe,
@@ -143,7 +146,7 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
         golden=golden_entry,
         reference=reference,
         answer=answer,
-        schema_version=schema_version_for(description.verdict, golden_entry, reference, answer),
+        schema_version=schema_version_for(description.verdict, golden_entry, reference, answer, input_entries),
     )
     return Draft(model, complete, manifest)
 
