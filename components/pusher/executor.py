@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeproof_edge.bundle import unpack
 from edgeproof_edge.manifest import UPRIGHT
+from pydantic import ValidationError
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
@@ -16,7 +17,7 @@ from tfx.types import artifact_utils
 from components.data_summary import DataSummary
 from components.evaluator.counting.observation import observe
 from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names, read_batches, split_files
-from components.pusher.clearance import Blessing, GateRecord, clear
+from components.pusher.clearance import Blessing, GateRecord, clear, first_problem
 from components.pusher.provenance import Build, Material, git_commit, installed_licenses, statement
 from components.tflite_converter.report import CalibrationFacts, ConversionReport
 from releases.archive import Release
@@ -46,7 +47,7 @@ _progress = logging.getLogger("edgeproof.progress")
 
 
 class Executor(base_executor.BaseExecutor):
-    """Runs the Pusher node; see `component.Pusher`."""
+    """Runs the Pusher node; see ``component.Pusher``."""
 
     def Do(
         self,
@@ -57,8 +58,8 @@ class Executor(base_executor.BaseExecutor):
         """Publishes the model, or notes why not.
 
         Raises:
-            ReleaseError: the judged bytes were changed, or the repository cannot take this release.
-            SurroundingsError: the destination is full or not writable.
+            ReleaseError: The judged bytes were changed, or the repository cannot take this release.
+            SurroundingsError: The destination is full or not writable.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         model = artifact_utils.get_single_instance(input_dict["model"])
@@ -193,11 +194,11 @@ def _parsed(conversion_report: bytes | None) -> ConversionReport | None:
     if conversion_report is None:
         return None
     try:
-        return ConversionReport.from_json(conversion_report.decode())
-    except ValueError as error:
+        return ConversionReport.model_validate_json(conversion_report)
+    except ValidationError as error:
         raise ReleaseError(
-            f"{CONVERSION_REPORT_FILE} cannot be understood ({error}). Nothing was published; run the converter again."
-        ) from error
+            f"{CONVERSION_REPORT_FILE} cannot be understood: {first_problem(error)}. Nothing was published; run the converter again."
+        ) from None
 
 
 def _examples_material(artifact: types.Artifact) -> Material:
