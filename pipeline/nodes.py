@@ -36,7 +36,7 @@ from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig
 from pipeline.config.model import QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
-from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices
+from pipeline.description import DataDescription, gate_eval_config, gate_slices
 from releases.location import published_state
 from releases.offer import channel_state
 
@@ -153,9 +153,10 @@ def evaluator(
         example_spec=data.examples.to_json(),
         num_classes=data.num_classes,
         decision_threshold=config.gate.decision_threshold,
-        rules=gate_rules(config.gate).to_json(),
+        rules=config.gate.rules.to_json(),
         slices=slices_to_json(gate_slices(config)),
         kernel_sample_size=config.gate.kernel_sample,
+        output=config.gate.output or None,
         champion=champion.outputs["model"] if champion else None,
         eval_config=eval_config,
         code_version=code_version("evaluator", (*data.parse_sources, *modules)),

@@ -11,6 +11,7 @@ from tfx.types import BaseChannel, channel_utils, component_spec, standard_artif
 
 from components.evaluator import executor
 from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
+from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.slices import check_label_slices, slices_from_json
 from components.evaluator.gate.thresholds import GateRules
 from components.examples import ExampleSpec
@@ -27,6 +28,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         "rules": component_spec.ExecutionParameter(type=str),
         "slices": component_spec.ExecutionParameter(type=str),
         "kernel_sample_size": component_spec.ExecutionParameter(type=int),
+        "output": component_spec.ExecutionParameter(type=str, optional=True),
         "eval_config": component_spec.ExecutionParameter(type=str, optional=True),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
@@ -71,6 +73,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         kernel_sample_size: int = DEFAULT_SAMPLE_SIZE,
         champion: BaseChannel | None = None,
         eval_config: str | None = None,
+        output: str | None = None,
     ) -> None:
         """Builds the node.
 
@@ -90,15 +93,16 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             champion: Model channel for the rule that compares with the model released now: a resolver of the last blessed model, which
                 may be empty, or a ReleaseImporter.
             eval_config: Text of a TFMA EvalConfig whose metrics and plots TFMA computes beside the counts; None for none.
+            output: Name of the output that is judged; None where the models have one.
 
         Raises:
             InputError: The rules, the slices or the class names cannot be meant.
         """
-        needs_champion = GateRules.from_json(rules).champion_minimum_ratio is not None
+        needs_champion = GateRules.from_json(rules).champion_min_ratio is not None
         if needs_champion != (champion is not None):
             raise InputError("the rule about the current release and the channel that gives it belong together.")
-        is_regression = GateRules.from_json(rules).metric.is_regression
-        check_label_slices(slices_from_json(slices), has_real_label=is_regression)
+        is_value = GateRules.from_json(rules).metric.labels is LabelKind.VALUE
+        check_label_slices(slices_from_json(slices), has_real_label=is_value)
         class_names = ExampleSpec.from_json(example_spec).class_names
         if class_names and num_classes not in (0, len(class_names)):
             raise InputError(
@@ -117,6 +121,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 rules=rules,
                 slices=slices,
                 kernel_sample_size=kernel_sample_size,
+                output=output,
                 champion=champion,
                 eval_config=eval_config,
                 code_version=code_version,

@@ -19,13 +19,14 @@ from tfx.types import Artifact, artifact_utils
 
 from components.buckets import quantile_edges
 from components.errors import DataError
-from components.evaluator.case import Case, Champion, judge_case
+from components.evaluator.case import NOTHING_BLESSED, Case, Champion, NoChampion
 from components.evaluator.counting.extra_figures import features_without_slices
 from components.evaluator.counting.flips import write_flips
+from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.scoring import Candidate
 from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceBy, slices_from_json, with_label_buckets
 from components.evaluator.counting.tally import Tally
-from components.evaluator.gate.release_rules import NOTHING_BLESSED
+from components.evaluator.evaluation import judge_case
 from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.report.gate_report import GateReport, LineageRecord, write_report
 from components.evaluator.report.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, write_page
@@ -73,15 +74,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 tflite=case.tflite,
                 sha256=candidate.sha256,
                 example_spec=read_example_spec(exec_properties, case.eval_config),
-                measurement=case.measurement,
-                champion=case.champion.tflite if case.champion else None,
+                plan=case.plan,
+                champion=case.champion.tflite if isinstance(case.champion, Champion) else None,
                 eval_config=case.eval_config,
             )
             return score_files(self._make_beam_pipeline, files, job, directory)
 
         judgement = judge_case(case, score)
         write_report(judgement.report, directory)
-        if judgement.tally is not None:
+        if judgement.tally is not None and judgement.tally.whole is not None:
             write_flips(judgement.tally.flips, directory)
             write_tfma_results(directory, judgement.tally, judgement.report, case)
             if judgement.tally.extra is not None:
@@ -109,8 +110,8 @@ def read_example_spec(exec_properties: Mapping[str, Any], eval_config: Any = Non
     if eval_config is not None:
         names = {part.name for part in slices}
         features += tuple(name for name in slicing_features(eval_config) if name not in names)
-    is_regression = GateRules.from_json(exec_properties["rules"]).metric.is_regression
-    return replace(spec, slice_features=features, label_dtype="float32" if is_regression else spec.label_dtype)
+    is_value = GateRules.from_json(exec_properties["rules"]).metric.labels is LabelKind.VALUE
+    return replace(spec, slice_features=features, label_dtype="float32" if is_value else spec.label_dtype)
 
 
 def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping[str, Any]) -> Case:
@@ -123,7 +124,7 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
     float_model = artifact_utils.get_single_instance(input_dict["float_model"])
     split, rules = exec_properties["eval_split"], GateRules.from_json(exec_properties["rules"])
     slices = slices_from_json(exec_properties["slices"])
-    if rules.metric.is_regression:
+    if rules.metric.labels is LabelKind.VALUE:
         slices = with_label_buckets(
             slices, label_edges(input_dict["statistics"], split, read_example_spec(exec_properties))
         )
@@ -139,10 +140,10 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
         class_names=ExampleSpec.from_json(exec_properties["example_spec"]).class_names,
         num_classes=exec_properties["num_classes"],
         decision_threshold=exec_properties["decision_threshold"],
+        output=exec_properties.get("output") or "",
         slices=slices,
         kernel_sample_size=exec_properties["kernel_sample_size"],
         champion=read_champion(input_dict),
-        no_champion=read_no_champion(input_dict),
         lineage=read_lineage(input_dict),
         eval_config=read_extra_metrics(exec_properties),
     )
@@ -163,22 +164,18 @@ def read_extra_metrics(exec_properties: Mapping[str, Any]) -> Any:
     return config
 
 
-def read_champion(input_dict: Mapping[str, list[Artifact]]) -> Champion | None:
-    """The model released now, where a node before found one; a missing file is the rule's to refuse."""
-    found = input_dict.get("champion") or []
-    if not found:
-        return None
-    model = artifact_utils.get_single_instance(found)
-    if model.get_string_custom_property("reason"):
-        return None
+def read_champion(input_dict: Mapping[str, list[Artifact]]) -> Champion | NoChampion:
+    """The model released now, where a node before found one; a missing file is the rule's to refuse.
+
+    Where there is none: what the ReleaseImporter notes, or that nothing was blessed.
+    """
+    models = input_dict.get("champion") or []
+    reasons = [reason for model in models if (reason := model.get_string_custom_property("reason"))]
+    if not models or reasons:
+        return NoChampion(next(iter(reasons), NOTHING_BLESSED))
+    model = artifact_utils.get_single_instance(models)
     version, channel = (model.get_string_custom_property(name) for name in ("release_version", "channel"))
-    return Champion(model.id, Path(model.uri) / TFLITE_FILE, version, channel)
-
-
-def read_no_champion(input_dict: Mapping[str, list[Artifact]]) -> str:
-    """Why there is no model to compare with: what the ReleaseImporter notes, or that nothing was blessed."""
-    reasons = (model.get_string_custom_property("reason") for model in input_dict.get("champion") or [])
-    return next((reason for reason in reasons if reason), NOTHING_BLESSED)
+    return Champion(Path(model.uri) / TFLITE_FILE, model.id, version, channel)
 
 
 def read_lineage(input_dict: Mapping[str, list[Artifact]]) -> tuple[LineageRecord, ...]:

@@ -76,3 +76,42 @@ def test_the_validator_knows_what_later_steps_need(
     assert {split: entry["minimum"] for split, entry in minimums.items()} == splits
     assert minimums["eval"]["key"] == "gate.min_examples"
     assert properties["cut_by_shares"] == (not data)
+
+
+def test_what_the_gate_section_says_reaches_the_evaluator(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from tfx.types import Channel, standard_artifacts
+
+    from components.evaluator.gate.thresholds import GateRules
+    from pipeline.description import describe_data
+    from pipeline.nodes import evaluator
+
+    (tmp_path / "metrics.pbtxt").write_text('metrics_specs { metrics { class_name: "AUC" } }')
+    gate = {
+        "decision_threshold": 0.25,
+        "output": "scores",
+        "slices": [{"by": "label"}],
+        "champion_min_ratio": 1,
+        "champion_channel": "stable",
+        "kernel_sample": 7,
+        "eval_config": "metrics.pbtxt",
+    }
+    data = {"format": "csv", "path": ".", "label": "y", "class_names": ["a", "b"], "features": {"x": {}}}
+    (tmp_path / "model.py").write_text("")
+    config = validated({"name": "digits", "data": data, "model": {"module": "model.py"}, "gate": gate}, tmp_path)
+    outputs = {
+        "examples": standard_artifacts.Examples,
+        "statistics": standard_artifacts.ExampleStatistics,
+        "model": standard_artifacts.Model,
+        "tflite_model": standard_artifacts.Model,
+    }
+    upstream: Any = SimpleNamespace(outputs={name: Channel(type=kind) for name, kind in outputs.items()})
+    node = evaluator(config, describe_data(config), upstream, upstream, upstream, upstream, upstream)
+    properties = node.exec_properties
+    given = {name: properties[name] for name in ("decision_threshold", "output", "kernel_sample_size")}
+    assert given == {"decision_threshold": 0.25, "output": "scores", "kernel_sample_size": 7}
+    assert GateRules.from_json(properties["rules"]) == config.gate.rules
+    assert json.loads(properties["slices"]) == [{"buckets": [], "by": "label", "feature": ""}]
+    assert "AUC" in properties["eval_config"]
+    assert "champion" in node.inputs
