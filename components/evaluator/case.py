@@ -18,6 +18,8 @@ from components.evaluator.measurements.measurement import Measurement, Measureme
 from components.evaluator.measurements.table import measurement_of
 from components.evaluator.report.gate_report import LineageRecord
 
+#: Examples of which golden rows are chosen, where the kernels' own sample is smaller.
+NUM_OBSERVED_BY_KERNELS = 256
 #: Why no model is compared with, unless a channel tells more.
 NOTHING_BLESSED = "nothing was blessed before this model."
 
@@ -70,6 +72,7 @@ class Case:
         champion: The model released now, where it is compared, or why there is none.
         lineage: Artifacts that went in, for the report.
         eval_config: What TFMA computes beside the counts (``config_pb2.EvalConfig``), or None.
+        is_observed: Whether golden rows and histograms are gathered for a release.
     """
 
     saved_model: Path
@@ -89,6 +92,7 @@ class Case:
     champion: Champion | NoChampion = NO_CHAMPION
     lineage: tuple[LineageRecord, ...] = ()
     eval_config: Any = None
+    is_observed: bool = False
 
     def __post_init__(self) -> None:
         check_slices(self.slices)
@@ -105,12 +109,11 @@ class Case:
     @property
     def plan(self) -> ScoringPlan:
         """What the scoring counts."""
-        return ScoringPlan(self.measurement, self.slices, self.kernel_sample_share, self.output)
+        observed = self._share(NUM_OBSERVED_BY_KERNELS) if self.is_observed else 0.0
+        return ScoringPlan(self.measurement, self.slices, self._share(self.kernel_sample_size), self.output, observed)
 
-    @property
-    def kernel_sample_share(self) -> float:
-        """Part of the examples that a second kernel family scores too."""
-        return min(self.kernel_sample_size / self.expected_num_examples, 1.0) if self.expected_num_examples else 0.0
+    def _share(self, number: int) -> float:
+        return min(number / self.expected_num_examples, 1.0) if self.expected_num_examples else 0.0
 
     @property
     def is_of_pipeline(self) -> bool:

@@ -29,6 +29,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         "slices": component_spec.ExecutionParameter(type=str),
         "kernel_sample_size": component_spec.ExecutionParameter(type=int),
         "output": component_spec.ExecutionParameter(type=str, optional=True),
+        "golden_split": component_spec.ExecutionParameter(type=str, optional=True),
         "eval_config": component_spec.ExecutionParameter(type=str, optional=True),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
@@ -49,7 +50,8 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     """Compares the exact .tflite bytes with the float SavedModel on every example of the holdout.
 
     ``evaluation`` holds ``gate_report.json``, what ``tfma.load_eval_result`` and ``tfma.load_validation_result`` read
-    (models ``candidate`` and ``baseline``), ``flipped.npz`` with a few examples that changed their answer, and the
+    (models ``candidate`` and ``baseline``), ``flipped.npz`` with a few examples that changed their answer, of an accepted
+    model ``observation.json`` and ``golden.npz`` for its release, and the
     properties ``verdict``, ``num_examples``, ``float_accuracy`` and ``candidate_accuracy`` (of real-valued labels ``metric``,
     ``float_error`` and ``candidate_error``, as text); ``blessing`` is what TFX's own Evaluator writes, for the .tflite model.
     """
@@ -74,6 +76,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         champion: BaseChannel | None = None,
         eval_config: str | None = None,
         output: str | None = None,
+        golden_split: str | None = None,
     ) -> None:
         """Builds the node.
 
@@ -94,6 +97,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 may be empty, or a ReleaseImporter.
             eval_config: Text of a TFMA EvalConfig whose metrics and plots TFMA computes beside the counts; None for none.
             output: Name of the output that is judged; None where the models have one.
+            golden_split: Split whose examples may travel to devices as golden rows; None takes them from the holdout.
 
         Raises:
             InputError: The rules, the slices or the class names cannot be meant.
@@ -122,6 +126,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 slices=slices,
                 kernel_sample_size=kernel_sample_size,
                 output=output,
+                golden_split=golden_split,
                 champion=champion,
                 eval_config=eval_config,
                 code_version=code_version,

@@ -28,10 +28,11 @@ CONVERSION_REPORT_FILE = "conversion_report.json"
 
 @dataclass(frozen=True)
 class Judgement:
-    """The report, and what was counted (None when nothing could be)."""
+    """The report, what was counted (None when nothing could be), and what the candidate's file is."""
 
     report: GateReport
     tally: Tally | None
+    candidate: CandidateFacts
 
 
 def judge_case(case: Case, score: Callable[[Candidate], Tally]) -> Judgement:
@@ -56,10 +57,12 @@ def judge_case(case: Case, score: Callable[[Candidate], Tally]) -> Judgement:
     if tally is not None:
         facts = _timed(case, facts)
     evidence = Evidence(case, facts, tally)
-    return Judgement(build_report(judge(evidence), evidence, _surroundings(case)), tally)
+    return Judgement(build_report(judge(evidence), evidence, _surroundings(case)), tally, facts)
 
 
 def _open_candidate(case: Case) -> tuple[Candidate | None, CandidateFacts]:
+    from edgeproof_edge.interpreter import delegation
+
     file = case.tflite.parent / FLOAT_FILE
     facts = CandidateFacts(float_size_bytes=file.stat().st_size if file.is_file() else None)
     try:
@@ -71,8 +74,12 @@ def _open_candidate(case: Case) -> tuple[Candidate | None, CandidateFacts]:
         model = candidate.load()
     except CandidateError as error:
         return candidate, replace(facts, problem=str(error))
-    names = [spec.name for spec in model.outputs]
-    return candidate, replace(facts, output=judged_output(names, case.output if case.output in names else "") or "")
+    names, delegated = [spec.name for spec in model.outputs], delegation(model)
+    return candidate, replace(
+        facts,
+        output=judged_output(names, case.output if case.output in names else "") or "",
+        delegated_fraction=None if delegated is None else delegated.delegated_fraction,
+    )
 
 
 def _timed(case: Case, facts: CandidateFacts) -> CandidateFacts:

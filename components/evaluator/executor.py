@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,26 @@ from components.evaluator.case import NOTHING_BLESSED, Case, Champion, NoChampio
 from components.evaluator.counting.extra_figures import features_without_slices
 from components.evaluator.counting.flips import write_flips
 from components.evaluator.counting.metric import LabelKind
-from components.evaluator.counting.scoring import Candidate
+from components.evaluator.counting.observation import observe, summarize
+from components.evaluator.counting.scoring import BATCH_SIZE, Candidate
 from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceBy, slices_from_json, with_label_buckets
 from components.evaluator.counting.tally import Tally
-from components.evaluator.evaluation import judge_case
+from components.evaluator.evaluation import Judgement, judge_case
 from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.report.gate_report import GateReport, LineageRecord, write_report
 from components.evaluator.report.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, write_page
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
 from components.evaluator.tfma.eval_config import check_metrics, read_eval_config, slicing_features
 from components.evaluator.tfma.results import write_tfma_results
-from components.examples import ExampleSpec, split_files
+from components.examples import ExampleSpec, read_batches, split_files
 from components.saved_model import saved_model_dir
+from releases.observation import Observation, with_golden, write_observation
 
 #: Files under the artifacts that other components write.
 TFLITE_FILE = "model.tflite"
 STATISTICS_FILE = "FeatureStats.pb"
+#: Batches of the split that golden rows are to come from; one holds many times the rows that are chosen.
+MAX_GOLDEN_BATCHES = 2
 
 progress = logging.getLogger("edgeproof.progress")
 
@@ -85,6 +90,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if judgement.tally is not None and judgement.tally.whole is not None:
             write_flips(judgement.tally.flips, directory)
             write_tfma_results(directory, judgement.tally, judgement.report, case)
+            if judgement.report.verdict.accepted:  # only an accepted model is released
+                observation = observe_case(case, judgement, input_dict["examples"], exec_properties)
+                if observation is not None:
+                    write_observation(observation, directory)
             if judgement.tally.extra is not None:
                 warn_of_empty_slices(features_without_slices(case.eval_config, judgement.tally.extra))
         float_model = artifact_utils.get_single_instance(input_dict["float_model"])
@@ -94,6 +103,36 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         write_blessing(artifact_utils.get_single_instance(output_dict["blessing"]), accepted, input_dict)
         num_scored = judgement.tally.num_examples if judgement.tally else 0
         progress.info("evaluator: %d examples of split %s scored with both models", num_scored, case.split)
+
+
+def value_ranges(spec: ExampleSpec) -> dict[str, tuple[float, float]]:
+    """Images are pixels 0..255, as a camera gives them; other inputs mean what their owner knows."""
+    return {} if spec.image is None or spec.parse_module else {spec.image_feature: (0.0, 255.0)}
+
+
+def observe_case(
+    case: Case, judgement: Judgement, examples: list[Artifact], exec_properties: Mapping[str, Any]
+) -> Observation | None:
+    """Golden rows and histograms of the holdout, gathered while it was scored; golden rows of another split where one is named.
+
+    Raises:
+        DataError: There is no such split.
+    """
+    observed = judgement.tally.observed if judgement.tally is not None else None
+    if observed is None:
+        return None
+    candidate = Candidate.read(case.tflite)
+    spec = ExampleSpec.from_json(exec_properties["example_spec"])
+    output = next(spec for spec in candidate.load().outputs if spec.name == judgement.candidate.output)
+    ranges = value_ranges(spec)
+    watch = case.plan.watch(output)
+    observation = summarize(observed, watch, ranges, judgement.candidate.delegated_fraction)
+    golden_split = exec_properties.get("golden_split")
+    if not golden_split:
+        return observation
+    batches = (batch.inputs for batch in read_batches(files_of_split(examples, golden_split), spec, BATCH_SIZE))
+    of_split = observe(candidate.data, islice(batches, MAX_GOLDEN_BATCHES), ranges, watch.threshold, output.name)
+    return with_golden(observation, of_split.golden if of_split is not None else None)
 
 
 def warn_of_empty_slices(features: Sequence[str]) -> None:
@@ -146,6 +185,7 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
         champion=read_champion(input_dict),
         lineage=read_lineage(input_dict),
         eval_config=read_extra_metrics(exec_properties),
+        is_observed=True,
     )
 
 

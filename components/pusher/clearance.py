@@ -13,7 +13,7 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import TypeVar
 
-from edgeproof_edge.manifest import ERROR_METRICS, TOP1, VerdictSummary
+from edgeproof_edge.manifest import ERROR_METRICS, TOP1, Answer, VerdictSummary
 
 from releases.errors import ReleaseError
 
@@ -42,12 +42,14 @@ class GateRecord:
         recipe: how the candidate was quantized, such as int8.
         stack: name of the TFX stack that judged.
         verdict: what let the candidate pass.
+        answer: the output that was judged and how it is read; None where the report does not name it.
     """
 
     candidate_sha256: str
     recipe: str
     stack: str
     verdict: VerdictSummary
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,17 @@ def _record(report: object) -> GateRecord:
         recipe=_fact(report, str, "candidate", "name"),
         stack=_fact(report, str, "stack"),
         verdict=_verdict(report),
+        answer=_answer(report),
     )
+
+
+def _answer(report: object) -> Answer | None:
+    """Which output was judged, and at which threshold; a real value has none."""
+    output = report.get("output") if isinstance(report, dict) else None
+    if not isinstance(output, str):
+        return None
+    judges_errors = _verdict(report).judges_errors
+    return Answer(output, None if judges_errors else _fact(report, float, "decision_threshold"))
 
 
 def _verdict(report: object) -> VerdictSummary:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.evaluator.counting.observation import observe
-from components.examples import ExampleSpec, read_batches, split_files
+from components.examples import ExampleSpec
 from components.pusher.clearance import Blessing, GateRecord, clear
 from components.pusher.provenance import Build, Material, git_commit, statement
 from releases.archive import Release
@@ -32,11 +31,10 @@ from releases.bundle import (
     read_class_names,
 )
 from releases.location import open_for_publishing
-from releases.observation import Observation
+from releases.observation import read_observation
 from releases.repository import Repository
 
 _BLESSED_FILE = "BLESSED"  # the name TFX's own Evaluator gives it
-_BATCH_SIZE = 256
 _PUBLISHER = "pipeline"  # in the audit; a person who promotes is named
 
 #: What the provenance says of the calibration examples, by its name in the conversion report.
@@ -119,7 +117,8 @@ def _draft(
         stack=record.stack,
         verdict=record.verdict,
         inputs=_meanings(spec),
-        observation=_observe(model, spec, input_dict, exec_properties),
+        observation=read_observation(Path(input_dict["evaluation"][0].uri)),
+        answer=record.answer,
     )
     return draft(exec_properties["model_name"], files, description)
 
@@ -129,27 +128,6 @@ def _meanings(spec: ExampleSpec | None) -> dict[str, InputMeaning]:
     if spec is None or spec.image is None or spec.parse_module:
         return {}
     return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0))}
-
-
-def _observe(
-    model: bytes,
-    spec: ExampleSpec | None,
-    input_dict: Mapping[str, list[types.Artifact]],
-    exec_properties: Mapping[str, Any],
-) -> Observation | None:
-    examples = input_dict.get("examples") or []
-    if spec is None or not examples:
-        return None
-    split = exec_properties["eval_split"]
-    files = [file for uri in artifact_utils.get_split_uris(examples, split) for file in split_files(uri)]
-
-    def batches() -> Iterator[dict[str, Any]]:
-        for batch in read_batches(files, spec, _BATCH_SIZE):
-            yield batch.inputs
-
-    ranges = {name: meaning.value_range for name, meaning in _meanings(spec).items() if meaning.value_range}
-    threshold = None if spec.has_real_label else exec_properties["decision_threshold"]
-    return observe(model, batches(), ranges, threshold)
 
 
 def _build(

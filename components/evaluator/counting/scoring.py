@@ -24,6 +24,8 @@ from components.errors import ModelError
 from components.evaluator.counting.domain import clipped_rows
 from components.evaluator.counting.flips import row_keys
 from components.evaluator.counting.kernels import KernelAgreement, largest_difference, sampled_rows
+from components.evaluator.counting.metric import LabelKind
+from components.evaluator.counting.observed_rows import ObservedRows, Watch, observe_batch
 from components.evaluator.counting.slices import Grouping, SliceKey, SliceSpec, group_rows
 from components.evaluator.counting.tally import ChampionCounts, Tally
 from components.evaluator.measurements.measurement import BatchComparison, Measurement
@@ -96,12 +98,24 @@ class ScoringPlan:
         slices: How the holdout is cut.
         kernel_sample_share: Part of the examples that a second kernel family scores too; 0 switches that off.
         output: The output that is judged; empty where the models have one.
+        observed_share: Part of the examples of which golden rows are chosen; 0 observes nothing.
     """
 
     measurement: Measurement
     slices: tuple[SliceSpec, ...] = ()
     kernel_sample_share: float = 0.0
     output: str = ""
+    observed_share: float = 0.0
+
+    @property
+    def builtin_share(self) -> float:
+        """Part of the examples that built-in kernels score too."""
+        return max(self.kernel_sample_share, self.observed_share)
+
+    def watch(self, output: TensorSpec) -> Watch:
+        """How the observed output is read."""
+        is_value = self.measurement.metric.labels is LabelKind.VALUE
+        return Watch(output, None if is_value else self.measurement.options.decision_threshold)
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,15 @@ class Outputs:
     of_candidate: NDArray[Any]
     candidate_name: str
     clipped: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _SecondKernels:
+    """The rows that built-in kernels scored too, and what they said; why they could not, where they could not."""
+
+    sample: NDArray[np.int64]
+    output: NDArray[Any]
+    problem: str
 
 
 class Scorer:
@@ -177,7 +200,7 @@ class Scorer:
     def _load_builtin(self, candidate: Candidate) -> tuple[TFLiteModel | None, str]:
         from edgeproof_edge.interpreter import Kernels
 
-        if self._plan.kernel_sample_share <= 0:
+        if self._plan.builtin_share <= 0:
             return None, ""
         try:
             return candidate.load(Kernels.BUILTIN), ""
@@ -205,6 +228,7 @@ class Scorer:
     def tally(self, outputs: Outputs) -> Tally:
         """Counts one scored batch; raises what :meth:`score` raises."""
         compared, keys = self._compare(outputs), row_keys(outputs.rows)
+        second = self._second_kernels(outputs, keys)
         slices: dict[SliceKey, Any] = {}
         for grouping in self._group(outputs.batch, compared.num_classes):
             slices.update(zip(grouping.keys, compared.parts(grouping, outputs.clipped), strict=True))
@@ -212,8 +236,9 @@ class Scorer:
             whole=compared.statistics(outputs.clipped),
             slices=slices,
             flips=compared.flips(keys, outputs.rows),
-            kernels=self._check_kernels(outputs, keys, compared),
+            kernels=self._check_kernels(outputs, second, compared),
             champion=self._score_champion(outputs, compared),
+            observed=self._observe(outputs, keys, second),
         )
 
     def predict(self, batch: Batch) -> Outputs:
@@ -250,30 +275,44 @@ class Scorer:
             self._plan.slices, np.asarray(batch.labels), names, num_classes, batch.inputs, batch.slice_features
         )
 
+    def _second_kernels(self, outputs: Outputs, keys: NDArray[np.uint64]) -> _SecondKernels:
+        """What built-in kernels say of the sample."""
+        models, nobody = self.load(), np.array([], np.int64)
+        sample = sampled_rows(keys, self._plan.builtin_share)
+        if models.builtin is None or not len(sample):
+            return _SecondKernels(nobody, outputs.of_candidate[:0], models.builtin_problem)
+        try:
+            answers = _predict_candidate(models.builtin, {name: array[sample] for name, array in outputs.rows.items()})
+        except (CandidateError, ModelError) as error:
+            return _SecondKernels(nobody, outputs.of_candidate[:0], str(error))
+        return _SecondKernels(sample, answers[outputs.candidate_name], "")
+
     def _check_kernels(
-        self, outputs: Outputs, keys: NDArray[np.uint64], compared: BatchComparison
+        self, outputs: Outputs, second: _SecondKernels, compared: BatchComparison
     ) -> KernelAgreement | None:
         if self._plan.kernel_sample_share <= 0:
             return None
-        models = self.load()
-        sample = sampled_rows(keys, self._plan.kernel_sample_share)
-        if models.builtin is None or not len(sample):
-            return KernelAgreement(problem=models.builtin_problem)
-        try:
-            found = _predict_candidate(models.builtin, {name: array[sample] for name, array in outputs.rows.items()})
-        except (CandidateError, ModelError) as error:
-            return KernelAgreement(problem=str(error))
-        judged, other = outputs.of_candidate[sample], found[outputs.candidate_name]
-        labels = np.asarray(outputs.batch.labels)[sample]
-        of_kernels = self._plan.measurement.compare(labels, judged, other)
+        sample = second.sample
+        if not len(sample):
+            return KernelAgreement(problem=second.problem)
+        judged, labels = outputs.of_candidate[sample], np.asarray(outputs.batch.labels)[sample]
+        of_kernels = self._plan.measurement.compare(labels, judged, second.output)
         return KernelAgreement(
             num_examples=len(sample),
             num_same_answer=int(of_kernels.same_answer.sum()),
             num_correct_float=_num_right(compared.right_float, sample),
             num_correct=_num_right(of_kernels.right_float),
             num_correct_builtin=_num_right(of_kernels.right_candidate),
-            worst_difference=largest_difference(judged, other),
+            worst_difference=largest_difference(judged, second.output),
         )
+
+    def _observe(self, outputs: Outputs, keys: NDArray[np.uint64], second: _SecondKernels) -> ObservedRows | None:
+        if self._plan.observed_share <= 0:
+            return None
+        candidate = self.load().candidate
+        spec = next(spec for spec in candidate.outputs if spec.name == outputs.candidate_name)
+        rows = rename_inputs(outputs.rows, candidate.inputs)
+        return observe_batch(self._plan.watch(spec), keys, rows, outputs.of_candidate, second.sample, second.output)
 
     def _score_champion(self, outputs: Outputs, compared: BatchComparison) -> ChampionCounts | None:
         if self._champion is None or compared.right_candidate is None:

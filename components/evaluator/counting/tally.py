@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 from components.evaluator.counting.extra_figures import TfmaResults
 from components.evaluator.counting.flips import Flip, keep_flips
 from components.evaluator.counting.kernels import KernelAgreement
+from components.evaluator.counting.observed_rows import ObservedRows
 from components.evaluator.counting.slices import SliceKey, merge_slices
 
 
@@ -65,6 +66,7 @@ class Tally:
         flips: A few examples that changed their answer.
         kernels: Agreement of two kernel families on a sample; None where that is off.
         champion: The current release on the same examples; None where it is not compared.
+        observed: Rows for a device's self-test and its histograms; None where nobody asks for them.
         extra: What TFMA computed on the same predictions, over all parts; None where no EvalConfig asks for it.
     """
 
@@ -73,6 +75,7 @@ class Tally:
     flips: tuple[Flip, ...] = ()
     kernels: KernelAgreement | None = None
     champion: ChampionCounts | None = None
+    observed: ObservedRows | None = None
     extra: TfmaResults | None = None
 
     @property
@@ -93,6 +96,7 @@ class Tally:
             flips=keep_flips((*self.flips, *other.flips)),
             kernels=_add(self.kernels, other.kernels),
             champion=_add(self.champion, other.champion),
+            observed=_add(self.observed, other.observed),
         )
 
     def inconsistencies(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ class CandidateFacts:
         latency: Of both files on this host; None where no rule asks for it or it could not be measured.
         float_latency: The same of the float .tflite file.
         output: The output that is judged; empty where it could not be told.
+        delegated_fraction: Share of the operators that XNNPACK computes; None where the runtime does not tell.
     """
 
     sha256: str | None = None
@@ -36,6 +37,7 @@ class CandidateFacts:
     latency: Latency | None = None
     float_latency: Latency | None = None
     output: str = ""
+    delegated_fraction: float | None = None
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,11 @@ def nothing_scored(evidence: Evidence) -> RuleResult:
         threshold="counts of both models",
         observed="counts" if is_scored else "none",
         passed=is_scored,
-        reason="both models were scored." if is_scored else "nothing was scored.",
+        reason="both models were scored."
+        if is_scored
+        else "nothing was scored."
+        if evidence.tally is None
+        else f"split {evidence.case.split} holds no example, so nothing was scored.",
         source=SOURCE_CLOSED,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.report.explanation import explain
 from components.evaluator.report.gate_report import GateReport, read_report
 from components.examples import ExampleSpec, TensorFeature
+from releases.observation import read_observation
 
 pytestmark = pytest.mark.tfx
 
@@ -354,10 +356,53 @@ def test_a_count_that_differs_from_the_split_is_refused(bench: Bench, models: Mo
     assert broken(bench.run(models.int8).report) == {"every_example_scored"}
 
 
+def test_the_one_pass_leaves_golden_rows_and_histograms_for_the_release(bench: Bench, models: Models) -> None:
+    bench.run(models.int8)
+    observation = read_observation(bench.root / "evaluation")
+    assert observation is not None
+    assert observation.golden is not None
+    assert observation.reference.num_examples == sum(observation.reference.predictions) == len(LABELS)
+    assert observation.golden.entry.num_examples >= 8
+    assert observation.delegated_fraction is not None
+
+
+def test_golden_rows_come_from_the_split_that_is_named(bench: Bench, models: Models) -> None:
+    import tensorflow as tf
+
+    split = bench.root / "examples" / "Split-train"
+    split.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(split / "data.gz"), options="GZIP") as writer:
+        for row, label in zip(ROWS[:40] + 0.001, LABELS[:40], strict=True):
+            feature = {"x": as_feature(row.tolist()), "label": as_feature(label.item())}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    bench.properties["golden_split"] = "train"
+    bench.run(models.int8)
+    observation = read_observation(bench.root / "evaluation")
+    assert observation is not None
+    assert observation.golden is not None
+    assert observation.reference.num_examples == len(LABELS)
+    with np.load(io.BytesIO(observation.golden.data)) as arrays:
+        golden = arrays["input:x"]
+    assert {tuple(row) for row in golden.tolist()} <= {tuple(row) for row in (ROWS[:40] + 0.001).tolist()}
+
+
+def test_a_split_for_golden_rows_that_is_not_there_is_named(bench: Bench, models: Models) -> None:
+    bench.properties["golden_split"] = "selftest"
+    with pytest.raises(DataError, match="no split 'selftest'"):
+        bench.run(models.int8)
+
+
+def test_a_refused_model_leaves_no_golden_rows(bench: Bench, models: Models) -> None:
+    bench.expected = len(LABELS) + 1
+    bench.run(models.int8)
+    assert read_observation(bench.root / "evaluation") is None
+
+
 def test_an_empty_split_is_refused(bench: Bench, models: Models) -> None:
     bench.rows, bench.labels, bench.expected = ROWS[:0], LABELS[:0], 0
     report = bench.run(models.int8).report
-    assert {"minimum_examples", "float_accuracy", "accuracy_kept"} <= broken(report)
+    assert broken(report) == {"scored"}
+    assert report.verdict.sentence == "REFUSED  int8: split eval holds no example, so nothing was scored."
 
 
 def test_a_missing_split_is_an_error_that_names_what_is_there(bench: Bench, models: Models) -> None:
@@ -731,7 +776,9 @@ def test_scores_equal_plain_numpy_for_every_type_and_saturating_inputs(
     assert judgement.tally is not None
     table = np.zeros((3, 3, 3), int)
     np.add.at(table, (LABELS, of_float, found), 1)
-    assert judgement.tally.confusion == {tuple(cell): int(table[tuple(cell)]) for cell in np.argwhere(table).tolist()}
+    assert judgement.tally.whole.confusion == {
+        tuple(cell): int(table[tuple(cell)]) for cell in np.argwhere(table).tolist()
+    }
 
 
 @pytest.mark.parametrize("metric", ["f1", "auc"])
