@@ -10,7 +10,7 @@ from typing import Any
 from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD
 
 from components.compat import stack_name
-from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
+from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE, affordable_sample
 from components.evaluator.counting.latency import Latency, measure_latencies
 from components.evaluator.counting.scoring import (
     NUM_THREADS,
@@ -104,7 +104,8 @@ class Case:
     @property
     def measurement(self) -> Measurement:
         """What the scoring counts."""
-        share = self.kernel_sample_size / self.expected_num_examples if self.expected_num_examples else 0.0
+        sample_size = self._affordable_kernel_sample()
+        share = sample_size / self.expected_num_examples if self.expected_num_examples else 0.0
         return Measurement(
             metric=self.rules.metric,
             top_k=self.rules.answers_ranked,
@@ -114,6 +115,12 @@ class Case:
             slices=self.slices,
             kernel_sample_share=min(share, 1.0),
         )
+
+    def _affordable_kernel_sample(self) -> int:
+        try:
+            return affordable_sample(self.kernel_sample_size, self.tflite.read_bytes())
+        except OSError:
+            return self.kernel_sample_size  # a candidate that cannot be read is refused by its own rule
 
     @property
     def setting(self) -> Setting:

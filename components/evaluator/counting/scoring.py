@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +146,27 @@ class Outputs:
     of_candidate: NDArray[Any]
     candidate_name: str
     clipped: NDArray[np.bool_]
+    keys: NDArray[np.uint64]
+    other_kernels: OtherKernels | None
+
+
+@dataclass(frozen=True)
+class OtherKernels:
+    """What the second kernel family gave on the sample, by output name; nothing where it could not be run."""
+
+    sample: NDArray[np.int64]
+    outputs: Mapping[str, NDArray[Any]]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _CandidateRun:
+    """What runs beside the float model."""
+
+    outputs: dict[str, NDArray[Any]]
+    clipped: NDArray[np.bool_]
+    keys: NDArray[np.uint64]
+    other_kernels: OtherKernels | None
 
 
 class Scorer:
@@ -250,17 +273,57 @@ class Scorer:
         """Both models' outputs on one batch; raises what :meth:`score` raises."""
         models = self.load()
         rows = bind_inputs(batch.inputs, models.float_model.signature.inputs)
-        float_outputs = _predict_float(models.float_model, rows)
-        found = _predict_candidate(models.candidate, rows)
-        float_name, candidate_name = paired_names(float_outputs, found)
-        clipped = clipped_rows(rename_inputs(rows, models.candidate.inputs), models.candidate.inputs)
+        beside = self._side_thread.submit(self._run_candidate, models, rows)
+        try:
+            float_outputs = _predict_float(models.float_model, rows)
+        finally:
+            wait([beside])  # the interpreters are not to run into the next batch
+        run = beside.result()
+        float_name, candidate_name = paired_names(float_outputs, run.outputs)
         return Outputs(
-            batch, rows, float_outputs, float_outputs[float_name], found[candidate_name], candidate_name, clipped
+            batch=batch,
+            rows=rows,
+            float_outputs=float_outputs,
+            of_float=float_outputs[float_name],
+            of_candidate=run.outputs[candidate_name],
+            candidate_name=candidate_name,
+            clipped=run.clipped,
+            keys=run.keys,
+            other_kernels=run.other_kernels,
         )
+
+    @cached_property
+    def _side_thread(self) -> ThreadPoolExecutor:
+        """The interpreters' thread: LiteRT and TensorFlow both let go of the interpreter lock while they compute."""
+        return ThreadPoolExecutor(1, "candidate")
+
+    def _run_candidate(self, models: _Models, rows: dict[str, NDArray[Any]]) -> _CandidateRun:
+        outputs = _predict_candidate(models.candidate, rows)
+        clipped = clipped_rows(rename_inputs(rows, models.candidate.inputs), models.candidate.inputs)
+        keys = row_keys(rows)
+        return _CandidateRun(outputs, clipped, keys, self._run_other_kernels(models, rows, keys))
+
+    def _run_other_kernels(
+        self, models: _Models, rows: dict[str, NDArray[Any]], keys: NDArray[np.uint64]
+    ) -> OtherKernels | None:
+        """The second kernel family on the sample; of a stream on every row, because the next ones depend on it."""
+        if self._measurement.kernel_sample_share <= 0:
+            return None
+        sample = sampled_rows(keys, self._measurement.kernel_sample_share)
+        is_stream = models.float_model.order is RowOrder.STREAM
+        if models.builtin is None or not (len(sample) or is_stream):
+            return OtherKernels(sample, {}, models.builtin_problem)
+        try:
+            if is_stream:
+                whole = _predict_candidate(models.builtin, rows)
+                return OtherKernels(sample, {name: values[sample] for name, values in whole.items()})
+            part = {name: array[sample] for name, array in rows.items()}
+            return OtherKernels(sample, _predict_candidate(models.builtin, part))
+        except (CandidateError, ModelError) as error:
+            return OtherKernels(sample, {}, str(error))
 
     def _score_classes(self, outputs: Outputs) -> Tally:
         comparison = self._compare(outputs.batch.labels, outputs.of_float, outputs.of_candidate)
-        keys = row_keys(outputs.rows)
         return Tally(
             counts=replace(comparison.counts(), num_clipped=int(outputs.clipped.sum())),
             ranks=self._rank(comparison, outputs),
@@ -268,8 +331,8 @@ class Scorer:
             slices=count_slices(
                 self._group(outputs.batch, comparison.num_classes), comparison.outcomes, outputs.clipped
             ),
-            flips=find_flips(comparison, keys, outputs.rows),
-            kernels=self._check_kernels(outputs, keys, comparison),
+            flips=find_flips(comparison, outputs.keys, outputs.rows),
+            kernels=self._check_kernels(outputs, comparison),
             champion=self._score_champion(outputs, comparison),
         )
 
@@ -304,7 +367,7 @@ class Scorer:
         return Tally(
             errors=compare_numbers(labels, of_float, of_candidate, outputs.clipped),
             slice_errors=slice_errors,
-            kernels=self._check_kernels(outputs, row_keys(outputs.rows), None),
+            kernels=self._check_kernels(outputs, None),
         )
 
     def _compare(self, labels: NDArray[Any], float_output: NDArray[Any], output: NDArray[Any]) -> Comparison:
@@ -332,22 +395,13 @@ class Scorer:
         )
         return rank_batch(comparison.labels, *scores, usable)
 
-    def _check_kernels(
-        self, outputs: Outputs, keys: NDArray[np.uint64], comparison: Comparison | None
-    ) -> KernelAgreement | None:
-        if self._measurement.kernel_sample_share <= 0:
+    def _check_kernels(self, outputs: Outputs, comparison: Comparison | None) -> KernelAgreement | None:
+        if outputs.other_kernels is None:
             return None
-        models = self.load()
-        sample = sampled_rows(keys, self._measurement.kernel_sample_share)
-        is_stream = models.float_model.order is RowOrder.STREAM
-        if models.builtin is None or not (len(sample) or is_stream):
-            return KernelAgreement(problem=models.builtin_problem)
-        try:
-            other = self._run_builtin(models.builtin, outputs, sample)
-        except (CandidateError, ModelError) as error:
-            return KernelAgreement(problem=str(error))
-        if not len(sample):
-            return KernelAgreement()
+        sample = outputs.other_kernels.sample
+        if not outputs.other_kernels.outputs or not len(sample):
+            return KernelAgreement(problem=outputs.other_kernels.problem)
+        other = outputs.other_kernels.outputs[outputs.candidate_name]
         judged = outputs.of_candidate[sample]
         if comparison is None:
             same = (judged.reshape(len(sample), -1) == other.reshape(len(sample), -1)).all(axis=1)
@@ -361,13 +415,6 @@ class Scorer:
             num_correct_builtin=int(of_kernels.right_candidate.sum()),
             worst_difference=largest_difference(judged, other),
         )
-
-    def _run_builtin(self, builtin: TFLiteModel, outputs: Outputs, sample: NDArray[np.int64]) -> NDArray[Any]:
-        """The sample's outputs; of a stream every row is run, because the next ones depend on it."""
-        if self.load().float_model.order is RowOrder.STREAM:
-            return _predict_candidate(builtin, outputs.rows)[outputs.candidate_name][sample]
-        rows = {name: array[sample] for name, array in outputs.rows.items()}
-        return _predict_candidate(builtin, rows)[outputs.candidate_name]
 
     def _score_champion(self, outputs: Outputs, comparison: Comparison) -> ChampionCounts | None:
         if self._champion is None:
