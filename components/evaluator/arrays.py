@@ -20,7 +20,9 @@ from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceSpec, w
 from components.evaluator.counting.tally import Tally
 from components.evaluator.evaluation import Judgement, judge_case
 from components.evaluator.gate.thresholds import GateRules
-from components.evaluator.row_sources import (
+from components.examples import Batch
+from components.npz import read_array, read_headers
+from components.row_sources import (
     DATA_FILE,
     ArrayRows,
     LabeledRows,
@@ -31,8 +33,6 @@ from components.evaluator.row_sources import (
     open_pictures,
     open_records,
 )
-from components.examples import Batch
-from components.npz import read_array, read_headers
 from components.saved_model import Signature, bind_inputs, saved_model_dir
 
 

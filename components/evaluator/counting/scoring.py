@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,15 +151,27 @@ class Outputs:
     of_candidate: NDArray[Any]
     candidate_name: str
     clipped: NDArray[np.bool_]
+    keys: NDArray[np.uint64]
+    other_kernels: OtherKernels
 
 
 @dataclass(frozen=True)
-class _SecondKernels:
-    """The rows that built-in kernels scored too, and what they said; why they could not, where they could not."""
+class OtherKernels:
+    """What the second kernel family gave on the sample, by output name; nothing where it could not be run."""
 
     sample: NDArray[np.int64]
-    output: NDArray[Any]
-    problem: str
+    outputs: Mapping[str, NDArray[Any]]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _CandidateRun:
+    """What runs beside the float model."""
+
+    outputs: dict[str, NDArray[Any]]
+    clipped: NDArray[np.bool_]
+    keys: NDArray[np.uint64]
+    other_kernels: OtherKernels
 
 
 class Scorer:
@@ -259,31 +273,69 @@ class Scorer:
 
     def tally(self, outputs: Outputs) -> Tally:
         """Counts one scored batch; raises what :meth:`score` raises."""
-        compared, keys = self._compare(outputs), row_keys(outputs.rows)
-        second = self._second_kernels(outputs, keys)
+        compared = self._compare(outputs)
         slices: dict[SliceKey, Any] = {}
         for grouping in self._group(outputs.batch, compared.num_classes):
             slices.update(zip(grouping.keys, compared.parts(grouping, outputs.clipped), strict=True))
         return Tally(
             whole=compared.statistics(outputs.clipped),
             slices=slices,
-            flips=compared.flips(keys, outputs.rows),
-            kernels=self._check_kernels(outputs, second, compared),
+            flips=compared.flips(outputs.keys, outputs.rows),
+            kernels=self._check_kernels(outputs, compared),
             champion=self._score_champion(outputs, compared),
-            observed=self._observe(outputs, keys, second),
+            observed=self._observe(outputs),
         )
 
     def predict(self, batch: Batch) -> Outputs:
         """Both models' outputs on one batch; raises what :meth:`score` raises."""
         models = self.load()
         rows = bind_inputs(batch.inputs, models.float_model.signature.inputs)
-        float_outputs = _predict_float(models.float_model, rows)
-        found = _predict_candidate(models.candidate, rows)
-        float_name, candidate_name = paired_names(float_outputs, found, self._plan.output)
-        clipped = clipped_rows(rename_inputs(rows, models.candidate.inputs), models.candidate.inputs)
+        beside = self._side_thread.submit(self._run_candidate, models, rows)
+        try:
+            float_outputs = _predict_float(models.float_model, rows)
+        finally:
+            wait([beside])  # the interpreters are not to run into the next batch
+        run = beside.result()
+        float_name, candidate_name = paired_names(float_outputs, run.outputs, self._plan.output)
         return Outputs(
-            batch, rows, float_outputs, float_outputs[float_name], found[candidate_name], candidate_name, clipped
+            batch=batch,
+            rows=rows,
+            float_outputs=float_outputs,
+            of_float=float_outputs[float_name],
+            of_candidate=run.outputs[candidate_name],
+            candidate_name=candidate_name,
+            clipped=run.clipped,
+            keys=run.keys,
+            other_kernels=run.other_kernels,
         )
+
+    @cached_property
+    def _side_thread(self) -> ThreadPoolExecutor:
+        """The interpreters' thread: LiteRT and TensorFlow both let go of the interpreter lock while they compute."""
+        return ThreadPoolExecutor(1, "candidate")
+
+    def _run_candidate(self, models: _Models, rows: dict[str, NDArray[Any]]) -> _CandidateRun:
+        outputs = _predict_candidate(models.candidate, rows)
+        clipped = clipped_rows(rename_inputs(rows, models.candidate.inputs), models.candidate.inputs)
+        keys = row_keys(rows)
+        return _CandidateRun(outputs, clipped, keys, self._run_other_kernels(models, rows, keys))
+
+    def _run_other_kernels(
+        self, models: _Models, rows: dict[str, NDArray[Any]], keys: NDArray[np.uint64]
+    ) -> OtherKernels:
+        """The second kernel family on the sample; of a stream on every row, because the next ones depend on it."""
+        sample = sampled_rows(keys, self._plan.builtin_share)
+        is_stream = models.float_model.order is RowOrder.STREAM
+        if models.builtin is None or not (len(sample) or is_stream):
+            return OtherKernels(sample[:0], {}, models.builtin_problem)
+        try:
+            if is_stream:
+                whole = _predict_candidate(models.builtin, rows)
+                return OtherKernels(sample, {name: values[sample] for name, values in whole.items()})
+            part = {name: array[sample] for name, array in rows.items()}
+            return OtherKernels(sample, _predict_candidate(models.builtin, part))
+        except (CandidateError, ModelError) as error:
+            return OtherKernels(sample[:0], {}, str(error))
 
     def usable_rows(self, outputs: Outputs) -> ScoredRows:
         """The rows of a scored batch that metrics other than the gate's can take."""
@@ -307,56 +359,35 @@ class Scorer:
             self._plan.slices, np.asarray(batch.labels), names, num_classes, batch.inputs, batch.slice_features
         )
 
-    def _second_kernels(self, outputs: Outputs, keys: NDArray[np.uint64]) -> _SecondKernels:
-        """What built-in kernels say of the sample."""
-        models, nobody = self.load(), np.array([], np.int64)
-        sample = sampled_rows(keys, self._plan.builtin_share)
-        is_stream = models.float_model.order is RowOrder.STREAM
-        if models.builtin is None or not (len(sample) or is_stream):
-            return _SecondKernels(nobody, outputs.of_candidate[:0], models.builtin_problem)
-        try:
-            output = self._run_builtin(models.builtin, outputs, sample)
-        except (CandidateError, ModelError) as error:
-            return _SecondKernels(nobody, outputs.of_candidate[:0], str(error))
-        return _SecondKernels(sample, output, "")
-
-    def _run_builtin(self, builtin: TFLiteModel, outputs: Outputs, sample: NDArray[np.int64]) -> NDArray[Any]:
-        """The sample's outputs; of a stream every row is run, because the next ones depend on it."""
-        if self.load().float_model.order is RowOrder.STREAM:
-            return _predict_candidate(builtin, outputs.rows)[outputs.candidate_name][sample]
-        rows = {name: array[sample] for name, array in outputs.rows.items()}
-        return _predict_candidate(builtin, rows)[outputs.candidate_name]
-
-    def _check_kernels(
-        self, outputs: Outputs, second: _SecondKernels, compared: BatchComparison
-    ) -> KernelAgreement | None:
+    def _check_kernels(self, outputs: Outputs, compared: BatchComparison) -> KernelAgreement | None:
         if self._plan.kernel_sample_share <= 0:
             return None
-        sample = second.sample
-        if not len(sample):
-            return KernelAgreement(problem=second.problem)
-        judged, labels = outputs.of_candidate[sample], np.asarray(outputs.batch.labels)[sample]
-        of_kernels = self._plan.measurement.compare(labels, judged, second.output)
+        other = outputs.other_kernels
+        if not len(other.sample):
+            return KernelAgreement(problem=other.problem)
+        judged, labels = outputs.of_candidate[other.sample], np.asarray(outputs.batch.labels)[other.sample]
+        of_builtin = other.outputs[outputs.candidate_name]
+        of_kernels = self._plan.measurement.compare(labels, judged, of_builtin)
         return KernelAgreement(
-            num_examples=len(sample),
+            num_examples=len(other.sample),
             num_same_answer=int(of_kernels.same_answer.sum()),
-            num_correct_float=_num_right(compared.right_float, sample),
+            num_correct_float=_num_right(compared.right_float, other.sample),
             num_correct=_num_right(of_kernels.right_float),
             num_correct_builtin=_num_right(of_kernels.right_candidate),
-            worst_difference=largest_difference(judged, second.output),
+            worst_difference=largest_difference(judged, of_builtin),
         )
 
-    def _observe(self, outputs: Outputs, keys: NDArray[np.uint64], second: _SecondKernels) -> ObservedRows | None:
+    def _observe(self, outputs: Outputs) -> ObservedRows | None:
+        """What is remembered of the rows; none of a stream can be golden, because its answer depends on those before it."""
         if self._plan.observed_share <= 0:
             return None
-        candidate = self.load().candidate
-        spec = next(spec for spec in candidate.outputs if spec.name == outputs.candidate_name)
-        rows = rename_inputs(outputs.rows, candidate.inputs)
-        if (
-            self.load().float_model.order is RowOrder.STREAM
-        ):  # no row of a stream can be golden: it depends on those before it
-            second = _SecondKernels(second.sample[:0], second.output[:0], second.problem)
-        return observe_batch(self._plan.watch(spec), keys, rows, outputs.of_candidate, second.sample, second.output)
+        models, other = self.load(), outputs.other_kernels
+        spec = next(spec for spec in models.candidate.outputs if spec.name == outputs.candidate_name)
+        has_golden = len(other.sample) > 0 and models.float_model.order is not RowOrder.STREAM
+        sample = other.sample if has_golden else other.sample[:0]
+        of_builtin = other.outputs[outputs.candidate_name] if has_golden else outputs.of_candidate[:0]
+        rows = rename_inputs(outputs.rows, models.candidate.inputs)
+        return observe_batch(self._plan.watch(spec), outputs.keys, rows, outputs.of_candidate, sample, of_builtin)
 
     def _score_champion(self, outputs: Outputs, compared: BatchComparison) -> ChampionCounts | None:
         if self._champion is None or compared.right_candidate is None:
