@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeproof_edge.errors import EdgeproofError
 
+from components import tf_data
 from components.errors import ModelError
 from components.examples import batch_parser, explained_data_errors
 from components.trainer.spec import TrainingSpec
@@ -26,13 +27,11 @@ def rehearse(model: Any, spec: TrainingSpec, examples: Sequence[bytes]) -> None:
         ModelError: The module's parser, augmentation, loss or optimizer cannot be used with this model and this data.
         DataError: An example does not fit the config.
     """
-    import tensorflow as tf
-
     assert spec.module is not None
     parse, augment = batch_parser(spec.examples), function_of(load_module(spec.module), "augment")
     try:
         with explained_data_errors(spec.examples, ["the data/examples"]):
-            batches = tf.data.Dataset.from_tensors(tf.constant(list(examples))).map(parse)
+            batches = tf_data.one_batch(examples).map(parse)
             if augment is not None:
                 batches = batches.map(augment)
             inputs, labels = next(iter(batches))
