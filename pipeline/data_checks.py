@@ -22,7 +22,15 @@ from components.record_example_gen.plan import ShardScan, plan_records, problems
 from components.record_example_gen.scanning import RecordOptions, scan_tasks
 from pipeline.config.data import DataConfig
 from pipeline.data_files import matched_files, nearest, split_patterns
-from pipeline.data_source import class_names_of, example_spec, folder_class_names, image_limits, is_raw, shares_of
+from pipeline.data_source import (
+    class_names_of,
+    example_spec,
+    folder_class_names,
+    group_by_of,
+    image_limits,
+    is_raw,
+    shares_of,
+)
 
 _FILES_LOOKED_INTO = 200  # Files whose first bytes are read; more would make `check` slow on a network disk.
 _IMAGES_LOOKED_INTO = 2000  # Images whose header is read, spread over the folder: half a second.
@@ -209,7 +217,7 @@ def _look_at_records(data: DataConfig, matched: Mapping[str, Sequence[Path]], pa
         patterns=split_patterns(data),
         example_spec=spec,
         is_raw=is_raw(data, parse_module),
-        group_by=data.group_by or "" if data.patterns is None else "",
+        group_by=group_by_of(data),
         shares=shares_of(data),
         image_limits=image_limits(data) if spec.image and parse_module is None else None,
     )

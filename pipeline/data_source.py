@@ -78,6 +78,11 @@ def shares_of(data: DataConfig) -> Shares:
     return Shares(data.shares.train, data.shares.calibration, data.shares.eval)
 
 
+def group_by_of(data: DataConfig) -> str:
+    """What keeps examples in one split; nothing where a person has divided records."""
+    return data.group_by or "" if data.kind.is_image_folder or data.patterns is None else ""
+
+
 def is_raw(data: DataConfig, parse_module: str | None) -> bool:
     """Whether a team's own schema or parser says what the features of records are."""
     return data.schema_file is not None or parse_module is not None
@@ -103,7 +108,7 @@ def example_gen(data: DataConfig, code_version: str, fingerprint: str = "", pars
         "input_config": example_gen_pb2.Input(splits=splits),
         "code_version": code_version,
         "fingerprint": fingerprint,
-        "group_by": data.group_by or "",
+        "group_by": group_by_of(data),
         "shares": shares_of(data),
         "ignore": data.ignore,
     }
