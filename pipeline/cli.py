@@ -27,6 +27,7 @@ VERBS = {
     "inspect": "Show what is inside a .tflite file.",
     "release": "Publish, promote, roll back and prove signed releases.",
     "telemetry": "Take in what devices report, and show it.",
+    "trigger": "Decide, for a reason that is written down, whether to retrain.",
     "doctor": "Check this machine and this installation.",
 }
 
