@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tfx.types import artifact_utils
 from components.evaluator.counting.observation import observe
 from components.examples import ExampleSpec, read_batches, split_files
 from components.pusher.clearance import Blessing, GateRecord, clear
-from components.pusher.provenance import Build, Material, git_commit, statement
+from components.pusher.provenance import REASON_VARIABLE, Build, Material, git_commit, statement
 from releases.archive import Release
 from releases.bundle import (
     CONVERSION_REPORT_FILE,
@@ -177,6 +178,7 @@ def _build(
         library_versions=conversion.get("library_versions") or {},
         git_commit=git_commit(Path.cwd()),
         artifact_ids={name: artifacts[0].id for name, artifacts in sorted(input_dict.items()) if artifacts},
+        reason=os.environ.get(REASON_VARIABLE, ""),
     )
 
 

@@ -22,6 +22,8 @@ BUILD_TYPE = "urn:edgeproof:pipeline:1"
 #: Prefix of an artifact's number in the pipeline's ML Metadata.
 ARTIFACT_URI = "urn:edgeproof:artifact"
 BUILDER_ID = "urn:edgeproof:pusher"
+#: Why the run was started, as whoever started it says; a property of the Pusher would take it out of the cache for each reason.
+REASON_VARIABLE = "EDGEPROOF_RUN_REASON"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Build:
         library_versions: versions by name.
         git_commit: commit of the directory that the pipeline ran in; None outside of one.
         artifact_ids: numbers in ML Metadata, by what they are.
+        reason: why the run was started; empty where nobody said.
     """
 
     model: str
@@ -68,6 +71,7 @@ class Build:
     library_versions: Mapping[str, str]
     git_commit: Commit | None
     artifact_ids: Mapping[str, int]
+    reason: str = ""
 
 
 def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Build) -> bytes:
@@ -94,6 +98,7 @@ def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Bu
                     "codeVersion": build.code_version,
                     "libraryVersions": dict(build.library_versions),
                     "artifactIds": dict(build.artifact_ids),
+                    **({"reason": build.reason} if build.reason else {}),
                 },
                 "resolvedDependencies": materials,
             },
