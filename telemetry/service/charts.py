@@ -9,7 +9,7 @@ from datetime import datetime
 from html import escape
 
 WIDTH, HEIGHT = 640, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 30
 COLORS = ("--line-1", "--line-2", "--line-3", "--line-4", "--line-5", "--line-6")
 #: Of lines in one chart; the oldest go.
 MAX_LINES = len(COLORS)
@@ -90,13 +90,13 @@ def _path(scale: _Scale, line: Line, color: str) -> str:
 
 def _grid(scale: _Scale, value: float, unit: str) -> str:
     y = scale.y(value)
-    label = f"{value:.3g}{unit}"
-    return f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/><text x="{_LEFT - 6}" y="{y + 4}">{label}</text>'
+    line = f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>'
+    return f'{line}<text text-anchor="end" x="{_LEFT - 6}" y="{y + 4}">{value:.3g}{unit}</text>'
 
 
 def _time(scale: _Scale, time: datetime) -> str:
     anchor = "start" if time == scale.start and scale.start != scale.end else "end" if time == scale.end else "middle"
-    return f'<text class="time" text-anchor="{anchor}" x="{scale.x(time)}" y="{HEIGHT - 8}">{time:%m-%d %H:%M}</text>'
+    return f'<text text-anchor="{anchor}" x="{scale.x(time)}" y="{HEIGHT - 8}">{time:%m-%d %H:%M}</text>'
 
 
 def _ends(times: Sequence[datetime]) -> list[datetime]:
