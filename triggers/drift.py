@@ -5,7 +5,7 @@ The figure is the population stability index (PSI) over the fixed edges of the m
 alarms with 200 examples. Rules, in order: 1. Too few examples or devices is no evidence. 2. No device counts for more than three times
 the median device: one that is broken, or lies, is not a fleet. 3. Answers of one device are alike, so the number of examples is cut by
 the design effect between devices (Rao and Scott, 1981). 4. Rare bins are joined with their neighbours: chi-squared needs expected
-counts. 5. The threshold is what matters (``effect``) or what chance reaches once in a thousand looks, whichever is higher.
+counts. 5. The threshold is what matters (``effect``) or what chance reaches once in a million looks, whichever is higher.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Counts = NDArray[np.float64]
 
 #: Standard normal quantiles of the chances that may be asked for: no SciPy beside a service.
-_NORMAL_QUANTILES = {0.05: 1.6449, 0.01: 2.3263, 0.001: 3.0902, 0.0001: 3.7190}
+_NORMAL_QUANTILES = {0.05: 1.6449, 0.001: 3.0902, 1e-6: 4.7534}
 #: A bin holds at least this share of the reference.
 MIN_BIN_SHARE = 0.01
 #: Times the median device that one device may count for.
@@ -35,13 +35,14 @@ class DriftLimits:
 
     Attributes:
         effect: PSI that matters; a shift of half a standard deviation is 0.25, of three tenths 0.09.
-        chance: Of a false alarm in one look, from chance alone.
+        chance: Of a false alarm in one look, from chance alone. A model with four histograms is looked at on 30,000 independent days
+            in the thousand weeks that must stay quiet, so once in a thousand would be far too often.
         min_examples: Below which nothing is said.
         min_devices: Likewise.
     """
 
     effect: float = 0.1
-    chance: float = 0.001
+    chance: float = 1e-6
     min_examples: int = 500
     min_devices: int = 20
 

@@ -13,8 +13,8 @@ LIMITS = DriftLimits()
 HOLDOUT = 4096
 
 
-def by_device(counts: NDArray[np.int64]) -> dict[str, tuple[int, ...]]:
-    return {f"pi-{number}": tuple(int(count) for count in row) for number, row in enumerate(counts)}
+def by_device(counts: NDArray[np.int64]) -> dict[str, list[int]]:
+    return {f"pi-{number}": row for number, row in enumerate(counts.tolist())}
 
 
 def holdout(random: np.random.Generator) -> tuple[int, ...]:
