@@ -83,6 +83,12 @@ def _imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield from ((node.level, f"{prefix}{alias.name}") for alias in node.names)
 
 
+def imported_packages(file: Path) -> set[str]:
+    """The first parts of the absolute names that a file imports; none where it does not parse."""
+    tree = _parsed(file)
+    return set() if tree is None else {name.partition(".")[0] for level, name in _imports(tree) if not level}
+
+
 def _is_dynamic(tree: ast.Module) -> bool:
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     imported = list(_imports(tree))

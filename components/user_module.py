@@ -18,9 +18,13 @@ from types import ModuleType
 from typing import Any
 
 from components.errors import ModelError
-from components.local_imports import is_library
+from components.local_imports import imported_packages, is_library
 from components.opened_files import watching
 
+#: Edgeproof's own packages come first on the path, so that a user's files of these names cannot be imported.
+_OWN_PACKAGES = frozenset(
+    {"components", "edgeproof_edge", "examples", "pipeline", "releases", "schemas", "telemetry", "triggers"}
+)
 #: Files that were opened in the folder of a source, in this process: a module is loaded once.
 _OPENED: dict[str, set[Path]] = {}
 
@@ -43,6 +47,7 @@ def load_module(source: str) -> ModuleType:
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ModelError(f"model module {path} does not exist; model.module names a Python file or a dotted module.")
+    _check_names_beside(path)
     source = path.read_bytes()
     name = f"edgeproof_user_{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
     if name in sys.modules:
@@ -88,6 +93,23 @@ def source_file(source: str) -> Path:
         if spec is not None and spec.origin is not None:
             return Path(spec.origin)
     return Path(file)
+
+
+def _check_names_beside(path: Path) -> None:
+    """Refuses an import that would silently get Edgeproof's package instead of the user's file.
+
+    Raises:
+        ModelError: The file imports a name of ours, and a file or folder of that name lies beside it.
+    """
+    for name in sorted(imported_packages(path) & _OWN_PACKAGES):
+        hidden = next(
+            (beside for beside in (path.with_name(f"{name}.py"), path.with_name(name)) if beside.exists()), None
+        )
+        if hidden is not None:
+            raise ModelError(
+                f"{path} imports {name!r}, which is a package of Edgeproof; {hidden} beside it is hidden by it. Rename {hidden.name}, "
+                f"for example to my_{hidden.name}, and the import with it."
+            )
 
 
 def function_of(module: ModuleType, name: str) -> Callable[..., Any] | None:

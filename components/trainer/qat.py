@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgeproof_edge.answers import answered_classes, named_inputs
 from edgeproof_edge.errors import ModelFileError
 from edgeproof_edge.flatbuffer import inspect
 from edgeproof_edge.interpreter import TFLiteModel
@@ -208,14 +209,11 @@ def _keras_inputs(inputs: dict[str, NDArray[Any]], model: Any) -> Any:
 
 def _tflite_inputs(inputs: dict[str, NDArray[Any]], tflite: TFLiteModel) -> dict[str, NDArray[Any]]:
     """By the model's names; the only array fits the only input."""
-    if len(inputs) == len(tflite.inputs) == 1:
-        return {tflite.inputs[0].name: next(iter(inputs.values()))}
-    return {spec.name: inputs[spec.name] for spec in tflite.inputs}
+    return named_inputs(inputs, [spec.name for spec in tflite.inputs])
 
 
 def _num_correct(output: NDArray[Any], labels: NDArray[np.int64], is_probability: bool) -> int:
     """Rows whose largest score, or whose one unit against its middle, names the label; rows that are not finite never do."""
     scores = output.reshape(len(output), -1)
     threshold = 0.5 if is_probability else 0.0
-    answers = scores[:, 0] > threshold if scores.shape[1] == 1 else scores.argmax(axis=1)
-    return int(np.count_nonzero((answers == labels) & np.isfinite(scores).all(axis=1)))
+    return int(np.count_nonzero((answered_classes(scores, threshold) == labels) & np.isfinite(scores).all(axis=1)))
