@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
 from components.compat import skip_autograph_conversion
 from components.evaluator.report.gate_report import read_report
+from components.pusher.provenance import REASON_VARIABLE
 from pipeline.config import PipelineConfig
 from pipeline.console import PROGRESS_LOGGER
 from pipeline.dag import build_pipeline, metadata_file
@@ -47,6 +49,7 @@ def execute(config: PipelineConfig, log_file: Path, reason: str = BY_HAND) -> Ru
     pipeline = build_pipeline(config)
     with _store(config) as store:
         earlier_runs = {context.id for context in store.get_contexts_by_type("pipeline_run")}
+    os.environ[REASON_VARIABLE] = reason  # the Pusher writes it into the provenance
     try:
         _launch(pipeline, log_file)
     finally:

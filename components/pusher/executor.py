@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tfx.types import artifact_utils
 from components.data_summary import DataSummary
 from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names
 from components.pusher.clearance import Blessing, GateRecord, clear, first_problem
-from components.pusher.provenance import Build, Material, git_commit, installed_licenses, statement
+from components.pusher.provenance import REASON_VARIABLE, Build, Material, git_commit, installed_licenses, statement
 from components.tflite_converter.report import CalibrationFacts, ConversionReport
 from releases.archive import Release
 from releases.bundle import (
@@ -160,6 +161,7 @@ def _build(
         git_commit=git_commit(Path.cwd()),
         artifact_ids={name: artifacts[0].id for name, artifacts in sorted(input_dict.items()) if artifacts},
         library_licenses=installed_licenses(library_versions),
+        reason=os.environ.get(REASON_VARIABLE, ""),
     )
 
 
