@@ -273,12 +273,18 @@ class Updater:
         return installed
 
     def _download(self, fetcher: Fetcher, offered: ReleaseReference, part: Path) -> None:
+        """Fetches a bundle, from where an earlier try stopped; from the start where that is not what was signed."""
         path = bundle_path(self._subscription.model, offered.version)
         directory, separator, file = path.rpartition("/")
-        fetcher.resume(
-            f"{self._base_url}/targets/{directory}{separator}{offered.sha256}.{file}", part, offered.size_bytes
-        )
-        if (digest := file_sha256(part)) != offered.sha256:
+        url = f"{self._base_url}/targets/{directory}{separator}{offered.sha256}.{file}"
+        went_on = part.exists()
+        fetcher.resume(url, part, offered.size_bytes)
+        digest = file_sha256(part)
+        if digest != offered.sha256 and went_on:
+            part.unlink()
+            fetcher.resume(url, part, offered.size_bytes)
+            digest = file_sha256(part)
+        if digest != offered.sha256:
             raise TamperedError(
                 f"the bundle of {offered.version} has SHA-256 {digest}; {offered.sha256} was signed. "
                 "The device stays as it is."
