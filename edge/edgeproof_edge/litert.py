@@ -7,6 +7,7 @@ last bits (within the golden tolerance), and int8 is slower there than float.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 from typing import Any
 
@@ -42,6 +43,7 @@ def open_delegate(library: str, options: dict[str, str]) -> Any:
         SurroundingsError: There is no such library, or it does not start; the message has its reason.
     """
     try:
+        ctypes.CDLL(library)  # LiteRT's own failure leaves an object whose end fails, too
         return load_delegate(library, options or None)
     except (OSError, ValueError, RuntimeError) as error:
         raise SurroundingsError(

@@ -164,7 +164,9 @@ class EdgeModel:
             if self._is_declared_batch(arrays):
                 codes = [quantize(arrays[name]) for name, quantize in self._quantizers]
                 raw = interpreter.invoke_codes(codes)
-                outputs = {name: transform(codes) for (name, transform), codes in zip(self._dequantizers, raw, strict=True)}
+                outputs = {
+                    name: transform(codes) for (name, transform), codes in zip(self._dequantizers, raw, strict=True)
+                }
             else:
                 outputs = interpreter.predict(arrays)
         finally:
@@ -262,7 +264,7 @@ class EdgeModel:
         self._quantizers: list[tuple[str, Transform]] = [(spec.name, quantizer(spec)) for spec in first.inputs]
         self._dequantizers: list[tuple[str, Transform]] = [(spec.name, dequantizer(spec)) for spec in first.outputs]
         self._shapes = {spec.name: (first.declared_batch, *spec.shape[1:]) for spec in first.inputs}
-        self._is_simple = all(_takes_one_shape(spec) for spec in first.inputs) and not _has_state(first)
+        self._is_simple = all(_takes_one_shape(spec) for spec in first.inputs)
         self._free: queue.SimpleQueue[TFLiteModel] = queue.SimpleQueue()
         for interpreter in opened:
             self._free.put(interpreter)
@@ -319,8 +321,3 @@ def _check_interface(manifest: Manifest, model: TFLiteModel) -> None:
 def _takes_one_shape(spec: TensorSpec) -> bool:
     """Whether only the batch is open, and values go in that `codes` can turn into the tensor's own."""
     return all(size > 0 for size in spec.shape[1:]) and (spec.is_quantized or spec.dtype == "float32")
-
-
-def _has_state(model: TFLiteModel) -> bool:
-    """Whether the model remembers something from one call to the next: `TFLiteModel.predict` then decides."""
-    return bool(getattr(model, "has_state", False))

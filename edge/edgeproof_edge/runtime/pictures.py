@@ -168,14 +168,16 @@ def _nearest(pixels: Pixels, size: tuple[int, int]) -> Array:
         )
         for old, new in zip(pixels.shape, size, strict=False)
     )
-    return pixels[rows][:, columns].astype(np.float32)
+    picked: Array = pixels[rows][:, columns].astype(np.float32)
+    return picked
 
 
 def _area(pixels: Pixels, size: tuple[int, int]) -> Array:
     """Every new pixel is the mean of what it covers."""
     rows, columns = (_shares(old, new) for old, new in zip(pixels.shape, size, strict=False))
     summed = np.einsum("ih,hwc->iwc", rows, pixels.astype(np.float64), optimize=True)
-    return np.einsum("jw,iwc->ijc", columns, summed, optimize=True).astype(np.float32)
+    means: Array = np.einsum("jw,iwc->ijc", columns, summed, optimize=True).astype(np.float32)
+    return means
 
 
 def _shares(old: int, new: int) -> Array:
