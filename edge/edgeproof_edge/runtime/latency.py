@@ -25,12 +25,12 @@ class LatencyHistogram:
         self._counts = [0] * NUM_BUCKETS
         self._sum = self._max = 0.0
 
-    def add(self, milliseconds: float) -> None:
-        """Counts one answer."""
+    def add(self, milliseconds: float, num_answers: int = 1) -> None:
+        """Counts answers that took `milliseconds` each."""
         bucket = bisect.bisect_right(EDGES_MS, milliseconds)
         with self._lock:
-            self._counts[bucket] += 1
-            self._sum += milliseconds
+            self._counts[bucket] += num_answers
+            self._sum += milliseconds * num_answers
             if milliseconds > self._max:
                 self._max = milliseconds
 

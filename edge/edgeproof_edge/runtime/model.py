@@ -140,6 +140,11 @@ class EdgeModel:
         """Name and version of the runtime."""
         return runtime_version()
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether the only input is a picture."""
+        return self._picture_rules is not None
+
     def observe(self, observer: Observer) -> None:
         """Has every answered batch shown to a function, in the thread that asked."""
         self._observers.append(observer)
