@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components import tf_data
 from components.errors import DataError
 from components.user_module import call_user_function, function_of, load_module
 
@@ -128,13 +129,7 @@ def read_batches(files: Sequence[str], spec: ExampleSpec, batch_size: int) -> It
         inputs, labels = parse(serialized)
         return inputs, labels, parse_slices(serialized)
 
-    dataset = tf.data.TFRecordDataset(list(files), compression_type="GZIP").batch(batch_size)
-    dataset = dataset.map(parse_both, num_parallel_calls=2).prefetch(2)
-    options = tf.data.Options()
-    options.autotune.enabled = (
-        False  # nothing is left to tune, and the tuner's thread ends up to 3 s after the last batch
-    )
-    dataset = dataset.with_options(options)
+    dataset = tf_data.records(files).batch(batch_size).map(parse_both, num_parallel_calls=2).prefetch(2)
     with explained_data_errors(spec, files):
         for inputs, labels, found in dataset.as_numpy_iterator():
             missing = {name: np.full(len(labels), b"", object) for name in spec.slice_features}
@@ -145,17 +140,22 @@ def read_batches(files: Sequence[str], spec: ExampleSpec, batch_size: int) -> It
 _RECORDS_LOOKED_AT = 1000
 
 
-def _slice_feature_kinds(files: Sequence[str], spec: ExampleSpec) -> dict[str, str]:
-    """``bytes_list``, ``int64_list`` or ``float_list`` of each slice feature that the first records have."""
+def read_records(files: Sequence[str], most: int) -> Iterator[Any]:
+    """The first tf.Examples of gzip TFRecord files, as messages."""
     import tensorflow as tf
 
+    for record in tf_data.records(files).take(most).as_numpy_iterator():
+        yield tf.train.Example.FromString(record)
+
+
+def _slice_feature_kinds(files: Sequence[str], spec: ExampleSpec) -> dict[str, str]:
+    """``bytes_list``, ``int64_list`` or ``float_list`` of each slice feature that the first records have."""
     kinds: dict[str, str] = {}
     if not spec.slice_features:
         return kinds
     with explained_data_errors(spec, files):
-        records = tf.data.TFRecordDataset(list(files), compression_type="GZIP").take(_RECORDS_LOOKED_AT)
-        for record in records.as_numpy_iterator():
-            features = tf.train.Example.FromString(record).features.feature
+        for example in read_records(files, _RECORDS_LOOKED_AT):
+            features = example.features.feature
             for name in spec.slice_features:
                 kind = features[name].WhichOneof("kind") if name in features else None
                 if kind is not None:
@@ -239,7 +239,7 @@ def _user_parser(parse_example: Callable[..., Any], what: str, label_dtype: str)
         return named, tf.cast(label, label_dtype)
 
     def parse(serialized: Any) -> tuple[dict[str, Any], Any]:
-        first = tf.data.Dataset.from_tensors(tf.constant(b"")).map(parse_one).element_spec
+        first = tf_data.element_spec(parse_one, tf.constant(b""))
         inputs, labels = tf.map_fn(parse_one, serialized, fn_output_signature=first)
         return inputs, labels
 

@@ -4,9 +4,10 @@
     manifest.json                    what a device must know before it runs them
     golden.npz                       inputs with the outputs they must give, for the self-test
     gate_report.json conversion_report.json provenance.intoto.json    why it was let through and where it comes from
+    provenance.dsse.json             the same provenance, signed by whoever publishes
 
-The parts are put together before the release has a number; packing them then is pure: equal content, number and time
-are equal bytes.
+The parts are put together before the release has a number; packing them then is pure: equal content, number, time and signature are
+equal bytes.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from edgeproof_edge.manifest import (
     schema_version_for,
 )
 from edgeproof_edge.tensors import TensorSpec
+from securesystemslib.signer import Signer
 
 from releases.errors import ReleaseError
 from releases.observation import Observation
+from releases.provenance_envelope import ENVELOPE_FILE, sealed
 
 GATE_REPORT_FILE = "gate_report.json"
 CONVERSION_REPORT_FILE = "conversion_report.json"
@@ -154,10 +157,22 @@ def _answer(answer: Answer | None, outputs: Sequence[TensorSpec]) -> Answer | No
     return needed if needed.decision_threshold is not None or len(outputs) > 1 else None
 
 
-def build(draft: Draft, sequence: int, version: str, created: str) -> bytes:
-    """Returns the bundle of a draft that got its number: equal arguments are equal bytes."""
-    manifest = replace(draft.manifest, sequence=sequence, version=version, created=created)
-    return pack({**draft.files, MANIFEST_FILE: manifest.to_json().encode()})
+def build(draft: Draft, sequence: int, version: str, created: str, signer: Signer | None = None) -> bytes:
+    """Returns the bundle of a draft that got its number: equal arguments are equal bytes, where equal signatures are.
+
+    Args:
+        draft: The content.
+        sequence: The number of the release.
+        version: Its version.
+        created: When it got them, UTC.
+        signer: Signs the provenance, where there is one; None leaves the envelope out.
+    """
+    files = dict(draft.files)
+    if signer is not None and PROVENANCE_FILE in files:
+        files[ENVELOPE_FILE] = sealed(files[PROVENANCE_FILE], signer)
+    entries = tuple(FileEntry(name, sha256(data).hexdigest(), len(data)) for name, data in sorted(files.items()))
+    manifest = replace(draft.manifest, files=entries, sequence=sequence, version=version, created=created)
+    return pack({**files, MANIFEST_FILE: manifest.to_json().encode()})
 
 
 def read_class_names(text: str) -> tuple[str, ...]:

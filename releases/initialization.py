@@ -10,10 +10,11 @@ from releases.archive import ARCHIVE
 from releases.channels import check_channel_names
 from releases.errors import ReleaseError
 from releases.keys import BASE_KEYS, ONLINE, ROOT, TARGETS, KeyRing
-from releases.metadata import BUILT_ON, REFRESHES_PER_SNAPSHOT, TIMESTAMP_FILE, parse, role_file
+from releases.metadata import BUILT_ON, REFRESHES_PER_SNAPSHOT, TIMESTAMP_FILE, parse
+from releases.protocol import AlreadyStored, NotStored, role_file
 from releases.repository import Repository
 from releases.signing import Clock, create_next, delegate, key_name, sign, unwritten, utc_now
-from releases.store import AlreadyStored, NotStored, Store
+from releases.store import Store
 
 DEFAULT_CHANNELS = ("dev", "canary", "stable")
 
@@ -29,6 +30,7 @@ def initialize(
     own_keys: Sequence[str] = DEFAULT_OWN_KEYS,
     uris: Mapping[str, str] | None = None,
     clock: Clock = utc_now,
+    any_key_type: bool = False,
 ) -> Repository:
     """Makes a repository, completes one whose making was killed, or adds channels to one that exists.
 
@@ -39,21 +41,32 @@ def initialize(
         own_keys: channels that get a key of their own.
         uris: signer URIs by name of the key.
         clock: tells the time.
+        any_key_type: whether devices verify other types of keys than ed25519.
 
     Raises:
-        ReleaseError: a name is unusable, or the store holds a repository of other keys.
+        ReleaseError: a name is unusable, the store holds a repository of other keys, or devices could not verify a key.
         SurroundingsError: the store cannot be written, or does not refuse a second create.
     """
     check_channel_names(channels)
     store.check()
+    if exists(store) and ring.anchor is None:
+        raise _no_anchor(store, ring)
     for name in (*BASE_KEYS, *(channel for channel in channels if channel in own_keys)):
-        ring.add(name, (uris or {}).get(name))
+        ring.add(name, (uris or {}).get(name), any_key_type)
     with store.lock():
         if not exists(store):
             _make(store, ring, channels, clock)
     repository = Repository.of(store, ring, clock)
     repository.add_channels(channels)
     return repository
+
+
+def _no_anchor(store: Store, ring: KeyRing) -> ReleaseError:
+    return ReleaseError(
+        f"there is a repository in {store.location} already, and {ring.anchor_file}, the root that its keys belong to, is missing. If "
+        f"these are its keys, copy {role_file('root', 1)} of the repository there; if not, give the right directory with --keys, or "
+        "another place for a new repository. Nothing was changed."
+    )
 
 
 def exists(store: Store) -> bool:

@@ -1,8 +1,9 @@
-"""Finds a repository by its address: a directory, or a bucket (`s3://`, `gs://`, `az://`)."""
+"""Finds a repository by its address: a directory, or what the scheme of an address stands for (`s3://`, `gs://`, `az://`)."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
@@ -11,10 +12,27 @@ from releases.errors import ReleaseError
 from releases.initialization import exists, initialize
 from releases.keys import KeyRing
 from releases.metadata import TIMESTAMP_FILE, MissingRepositoryError
+from releases.protocol import NotStored
 from releases.repository import Repository
-from releases.store import DirectoryStore, NotStored, Store
+from releases.store import DirectoryStore, Store
 
 _progress = logging.getLogger("edgeproof.progress")
+
+
+def _bucket(address: str) -> Store:
+    from releases.bucket import BucketStore
+
+    return BucketStore(address)
+
+
+#: What opens an address, by its scheme. Another kind of store is a file and a line here.
+STORES: Mapping[str, Callable[[str], Store]] = {
+    "s3": _bucket,
+    "gs": _bucket,
+    "gcs": _bucket,
+    "az": _bucket,
+    "abfs": _bucket,
+}
 
 
 def is_address(location: str) -> bool:
@@ -35,9 +53,12 @@ def open_store(location: str) -> Store:
         )
     if not is_address(location):
         return DirectoryStore(Path(location))
-    from releases.bucket import BucketStore
-
-    return BucketStore(location)
+    opened = STORES.get(location.partition("://")[0])
+    if opened is None:
+        raise ReleaseError(
+            f"{location} cannot hold releases: use a directory, or one of {', '.join(f'{scheme}://' for scheme in STORES)}."
+        )
+    return opened(location)
 
 
 def open_for_publishing(location: str, keys: Path, channel: str, makes_missing: bool) -> Repository:

@@ -27,6 +27,8 @@ from typing import Protocol
 from edgeproof_edge.errors import SurroundingsError
 
 from releases.errors import ReleaseError
+from releases.files import staged, sync_directory
+from releases.protocol import AlreadyStored, CommitProtocol, Locked, NotStored
 
 _LOCK = ".lock"
 _LOCK_WITHOUT_FLOCK = ".lock-held"
@@ -39,14 +41,6 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 _progress = logging.getLogger("edgeproof.progress")
-
-
-class NotStored(ReleaseError):
-    """There is no file of that name in the store."""
-
-
-class AlreadyStored(ReleaseError):
-    """A file of that name is in the store with other bytes; nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +81,8 @@ class Store(Protocol):
         """Removes one file; none of that name is fine. Needs the lock."""
 
     @property
-    def is_exclusive(self) -> bool:
-        """Whether `lock` keeps other writers out. Where it cannot, only `create` tells who came first."""
+    def protocol(self) -> CommitProtocol:
+        """How writers are ordered; see ``releases.protocol``."""
 
     def check(self) -> None:
         """Tries out that a second `create` is refused; raises SurroundingsError where it is not."""
@@ -135,8 +129,8 @@ class DirectoryStore:
         with self._explaining(f"write {path} in"):
             if not file.exists():
                 self._make_directory(file.parent)
-                with self._staged(data) as staged:
-                    self._name_once(staged, file, abilities)
+                with self._staged(data) as staged_file:
+                    self._name_once(staged_file, file, abilities)
             self._refuse_other_bytes(file, path, data)
             self._sync_up_from(file.parent)
 
@@ -150,8 +144,8 @@ class DirectoryStore:
         self._abilities_under_lock()
         with self._explaining(f"replace {path} in"):
             self._make_directory(file.parent)
-            with self._staged(data) as staged:
-                os.replace(staged, file)
+            with self._staged(data) as staged_file:
+                os.replace(staged_file, file)
             self._sync_up_from(file.parent)
 
     def list(self, path: str) -> tuple[str, ...]:
@@ -175,8 +169,8 @@ class DirectoryStore:
             file.unlink(missing_ok=True)
 
     @property
-    def is_exclusive(self) -> bool:
-        return True
+    def protocol(self) -> CommitProtocol:
+        return Locked()
 
     def check(self) -> None:
         """Tries to write.
@@ -238,23 +232,15 @@ class DirectoryStore:
     def _staged(self, data: bytes) -> Iterator[Path]:
         """Yields a synced file with `data`, named by nothing that a reader looks at; removes that name afterwards."""
         self._make_directory(self._root / _STAGING)
-        staged = self._root / _STAGING / f"{os.getpid()}-{time.monotonic_ns()}"
-        try:
-            # 0o666 is cut by the umask: who may read a release is the user's choice, unlike mkstemp's 0o600.
-            with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            yield staged
-        finally:
-            staged.unlink(missing_ok=True)
+        with staged(self._root / _STAGING, data) as file:
+            yield file
 
-    def _name_once(self, staged: Path, file: Path, abilities: Abilities) -> None:
+    def _name_once(self, source: Path, file: Path, abilities: Abilities) -> None:
         if not abilities.has_link:
-            os.rename(staged, file)  # only the lock holder creates, and it has just seen that there is no such file
+            os.rename(source, file)  # only the lock holder creates, and it has just seen that there is no such file
             return
         with suppress(FileExistsError):  # put there by hand since the look; its bytes are compared next
-            os.link(staged, file)
+            os.link(source, file)
 
     def _refuse_other_bytes(self, file: Path, path: str, data: bytes) -> None:
         if file.read_bytes() != data:
@@ -275,7 +261,7 @@ class DirectoryStore:
         """Syncs every directory from `directory` to the one above the root: any of their entries may be new."""
         above = (directory, *directory.parents)
         for each in above[: above.index(self._root) + 2]:
-            _sync_directory(each)
+            sync_directory(each)
 
     def _sweep(self) -> None:
         with self._explaining("clean up"):
@@ -378,32 +364,18 @@ def _link_refuses_to_overwrite(scratch: Path) -> bool:
 
 
 def _flock_keeps_out(scratch: Path) -> bool:
-    with (scratch / "lock").open("wb") as holder, (scratch / "lock").open("wb") as other:
+    with (scratch / "lock").open("wb") as holder, (scratch / "lock").open("wb") as latecomer:
         try:
             fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         try:
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(latecomer, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError:
             return False
         return False
-
-
-def _sync_directory(directory: Path) -> None:
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except PermissionError:
-        return  # the directory above the destination may let us pass but not look
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # CIFS and some FUSE mounts do not sync directories
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _age_s(path: Path) -> float:

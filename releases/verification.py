@@ -33,11 +33,11 @@ from releases.metadata import (
     lifetime,
     load,
     parse,
-    role_file,
     text_of,
 )
+from releases.protocol import NotStored, role_file
 from releases.signing import utc_now
-from releases.store import NotStored, Store
+from releases.store import Store
 
 #: The archive grows by 400 bytes a release; TUF's client stops at 5 MB unless told otherwise.
 MAX_ARCHIVE_BYTES = 200 * 2**20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,8 @@ from tfx.types import artifact_utils
 from components.evaluator.counting.observation import observe
 from components.examples import ExampleSpec, read_batches, split_files
 from components.pusher.clearance import Blessing, GateRecord, clear
-from components.pusher.provenance import Build, Material, git_commit, statement
+from components.pusher.provenance import Build, Material, git_commit, installed_licenses, statement
+from components.tflite_converter.report import CalibrationFacts, ConversionReport
 from releases.archive import Release
 from releases.bundle import (
     CONVERSION_REPORT_FILE,
@@ -31,6 +31,7 @@ from releases.bundle import (
     labels_text,
     read_class_names,
 )
+from releases.errors import ReleaseError
 from releases.location import open_for_publishing
 from releases.observation import Observation
 from releases.repository import Repository
@@ -38,9 +39,6 @@ from releases.repository import Repository
 _BLESSED_FILE = "BLESSED"  # the name TFX's own Evaluator gives it
 _BATCH_SIZE = 256
 _PUBLISHER = "pipeline"  # in the audit; a person who promotes is named
-
-#: What the provenance says of the calibration examples, by its name in the conversion report.
-_CALIBRATION_FACTS = {"num_examples": "num_range", "seed": "seed"}
 
 _progress = logging.getLogger("edgeproof.progress")
 
@@ -110,7 +108,7 @@ def _draft(
         files[CONVERSION_REPORT_FILE] = conversion_report
     if class_names:
         files[LABELS_FILE] = labels_text(class_names)
-    build = _build(record, gate_report, conversion_report, input_dict, exec_properties)
+    build = _build(record, _parsed(conversion_report), input_dict, exec_properties)
     files[PROVENANCE_FILE] = statement(files, (GATE_REPORT_FILE, CONVERSION_REPORT_FILE), build)
     spec = ExampleSpec.from_json(exec_properties["example_spec"]) if exec_properties["example_spec"] else None
     description = Description(
@@ -154,30 +152,41 @@ def _observe(
 
 def _build(
     record: GateRecord,
-    gate_report: bytes,
-    conversion_report: bytes | None,
+    conversion: ConversionReport | None,
     input_dict: Mapping[str, list[types.Artifact]],
     exec_properties: Mapping[str, Any],
 ) -> Build:
-    conversion = json.loads(conversion_report) if conversion_report else {}
-    judged = json.loads(gate_report)
     materials = [_examples_material(artifact) for artifact in input_dict.get("examples") or []]
-    calibration = conversion.get("calibration") or {}
-    if calibration.get("sha256"):
-        facts = {name: calibration[key] for name, key in _CALIBRATION_FACTS.items() if key in calibration}
-        materials.append(Material("calibration examples", {"sha256": calibration["sha256"]}, facts))
-    baseline = judged.get("baseline") or {}
-    if baseline.get("sha256"):
-        materials.append(Material("float SavedModel", {"sha256": baseline["sha256"]}, {}))
+    if conversion is not None and conversion.calibration is not None:
+        materials.append(_calibration_material(conversion.calibration))
+    materials.append(Material("float SavedModel", {"sha256": record.baseline_sha256}, {}))
+    library_versions = conversion.library_versions if conversion else {}
     return Build(
         model=exec_properties["model_name"],
         recipe=record.recipe,
         materials=tuple(materials),
         code_version=exec_properties["code_version"],
-        library_versions=conversion.get("library_versions") or {},
+        library_versions=library_versions,
         git_commit=git_commit(Path.cwd()),
         artifact_ids={name: artifacts[0].id for name, artifacts in sorted(input_dict.items()) if artifacts},
+        library_licenses=installed_licenses(library_versions),
     )
+
+
+def _calibration_material(calibration: CalibrationFacts) -> Material:
+    facts = {"num_examples": calibration.num_range, "seed": calibration.seed}
+    return Material("calibration examples", {"sha256": calibration.sha256}, facts)
+
+
+def _parsed(conversion_report: bytes | None) -> ConversionReport | None:
+    if conversion_report is None:
+        return None
+    try:
+        return ConversionReport.from_json(conversion_report.decode())
+    except ValueError as error:
+        raise ReleaseError(
+            f"{CONVERSION_REPORT_FILE} cannot be understood ({error}). Nothing was published; run the converter again."
+        ) from error
 
 
 def _examples_material(artifact: types.Artifact) -> Material:

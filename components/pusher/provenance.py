@@ -8,10 +8,11 @@ https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md, https://s
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ BUILD_TYPE = "urn:edgeproof:pipeline:1"
 #: Prefix of an artifact's number in the pipeline's ML Metadata.
 ARTIFACT_URI = "urn:edgeproof:artifact"
 BUILDER_ID = "urn:edgeproof:pusher"
+
+#: Some distributions declare the whole text of their licence where its name belongs.
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Build:
         materials: what it was made from.
         code_version: hash of the sources and libraries that ran.
         library_versions: versions by name.
+        library_licenses: licences by name, as the installed distributions declare them.
         git_commit: commit of the directory that the pipeline ran in; None outside of one.
         artifact_ids: numbers in ML Metadata, by what they are.
     """
@@ -68,6 +73,7 @@ class Build:
     library_versions: Mapping[str, str]
     git_commit: Commit | None
     artifact_ids: Mapping[str, int]
+    library_licenses: Mapping[str, str] = field(default_factory=dict)
 
 
 def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Build) -> bytes:
@@ -93,6 +99,7 @@ def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Bu
                 "internalParameters": {
                     "codeVersion": build.code_version,
                     "libraryVersions": dict(build.library_versions),
+                    "libraryLicenses": dict(build.library_licenses),
                     "artifactIds": dict(build.artifact_ids),
                 },
                 "resolvedDependencies": materials,
@@ -104,6 +111,26 @@ def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Bu
         },
     }
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+def installed_licenses(names: Iterable[str]) -> dict[str, str]:
+    """The licence of each distribution of that name that is installed and declares one: an SPDX expression, or what its owner calls it."""
+    declared = {name: _declared_license(name) for name in names}
+    return {name: license for name, license in declared.items() if license}
+
+
+def _declared_license(name: str) -> str | None:
+    try:
+        declared = importlib.metadata.metadata(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    if "License-Expression" in declared:
+        return str(declared["License-Expression"])
+    classifiers = [text for text in declared.get_all("Classifier") or [] if text.startswith("License :: ")]
+    if classifiers:
+        return str(classifiers[0]).rpartition(" :: ")[2]
+    text = " ".join(str(declared["License"]).split()) if "License" in declared else ""
+    return text if 0 < len(text) < _LONGEST_NAME else None
 
 
 def git_commit(directory: Path) -> Commit | None:

@@ -27,6 +27,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.utils import proto_utils
 
+from components import tf_data
 from components.errors import DataError
 
 #: What the readers raise on bad input, alone or inside Beam's RuntimeError. An OSError is not the data's fault.
@@ -160,7 +161,7 @@ def unreadable_message(error: BaseException, what: str, exec_properties: Mapping
 def _count_examples(examples: types.Artifact) -> None:
     for split in artifact_utils.decode_split_names(examples.split_names):
         files = fileio.glob(os.path.join(artifact_utils.get_split_uri([examples], split), "*"))
-        records = tf.data.TFRecordDataset(files, compression_type="GZIP", buffer_size=1 << 20)
+        records = tf_data.records(files)
         number = int(records.reduce(np.int64(0), lambda count, _: count + 1).numpy())
         if number == 0:
             raise DataError(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from components import tf_data
 from components.errors import ModelError
 from components.examples import batch_parser, explained_data_errors
 from components.trainer.checkpoints import Checkpoints, Progress
@@ -161,11 +162,9 @@ def _compile(model: Any, spec: TrainingSpec) -> None:
 
 def dataset(spec: TrainingSpec, files: Sequence[str], model: Any, *, is_training: bool) -> Any:
     """Batches of ``(inputs, labels)`` as ``model`` takes them; shuffled and augmented for training."""
-    import tensorflow as tf
-
     assert spec.module is not None
     augment = function_of(load_module(spec.module), "augment") if is_training else None
-    dataset = tf.data.TFRecordDataset(list(files), compression_type="GZIP")
+    dataset = tf_data.records(files)
     if is_training:
         dataset = dataset.shuffle(SHUFFLE_BUFFER, seed=spec.seed)
     dataset = dataset.batch(spec.batch_size).map(batch_parser(spec.examples), num_parallel_calls=2)

@@ -81,13 +81,34 @@ def test_show_checks_the_bundle_and_extracts_it(target: str, tmp_path: Path) -> 
     assert (tmp_path / "files/model.tflite").is_file()
 
 
-def test_show_writes_a_bill_of_materials(target: str, tmp_path: Path) -> None:
-    assert run("show", target, "1", "--ml-bom", str(tmp_path / "bom.json")).exit_code == 0
-    content = json.loads((tmp_path / "bom.json").read_text())
+def test_show_writes_a_bill_of_materials_that_its_schema_accepts(target: str, tmp_path: Path) -> None:
+    validation = pytest.importorskip("cyclonedx.validation.json", reason="the dev extra brings cyclonedx-python-lib")
+    from cyclonedx.schema import SchemaVersion
+
+    file = tmp_path / "bom.json"
+    assert run("show", target, "1", "--ml-bom", str(file), "--license", "Apache-2.0").exit_code == 0
+    assert validation.JsonStrictValidator(SchemaVersion.V1_6).validate_str(file.read_text()) is None
+    content = json.loads(file.read_text())
     model = content["metadata"]["component"]
     assert (content["bomFormat"], model["type"]) == ("CycloneDX", "machine-learning-model")
     assert model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][0]["value"] == "9300/10000"
-    assert {"gate_report.json", "labels.txt", "model.tflite"} == {each["name"] for each in content["components"]}
+    components = {each["name"]: each for each in content["components"]}
+    assert {name: each["type"] for name, each in components.items()} == {
+        "gate_report.json": "file",
+        "labels.txt": "data",
+        "model.tflite": "machine-learning-model",
+        "provenance.dsse.json": "file",
+        "provenance.intoto.json": "file",
+        "tensorflow": "library",
+    }
+    assert components["model.tflite"]["licenses"] == model["licenses"] == [{"expression": "Apache-2.0"}]
+    assert components["tensorflow"]["licenses"] == [{"license": {"name": "Apache Software License"}}]
+
+
+def test_a_bill_of_materials_says_no_licence_that_nobody_said(target: str, tmp_path: Path) -> None:
+    file = tmp_path / "bom.json"
+    assert run("show", target, "1", "--ml-bom", str(file)).exit_code == 0
+    assert "licenses" not in json.loads(file.read_text())["metadata"]["component"]
 
 
 def test_promote_rollback_and_audit(target: str) -> None:

@@ -41,12 +41,13 @@ root_option = click.option(
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What TARGET names: a repository, where its keys are, and the model and channel that a config means."""
+    """What TARGET names: a repository, where its keys are, and the model, its channel and its licence that a config means."""
 
     location: str
     keys: Path
     model: str | None = None
     channel: str | None = None
+    license: str | None = None
 
 
 def find_target(target: str, keys: Path | None = None) -> Target:
@@ -55,7 +56,8 @@ def find_target(target: str, keys: Path | None = None) -> Target:
         from pipeline.config_file import load_config
 
         config = load_config(Path(target))
-        return Target(config.release_location, keys or config.keys_dir, config.name, config.release.channel)
+        release = config.release
+        return Target(config.release_location, keys or config.keys_dir, config.name, release.channel, release.license)
     if "://" in target:
         return Target(target, keys or Path("keys"))
     return Target(target, keys or Path(target).absolute().parent / "keys")
