@@ -1,4 +1,4 @@
-"""Keeps releases in a bucket: S3, Google Cloud Storage or Azure, through fsspec and its libraries (`edgeproof[buckets]`).
+"""Keeps releases in a bucket: S3, Google Cloud Storage or Azure, through fsspec and its libraries (``edgeproof[buckets]``).
 
 A bucket has no lock. What it has is create-if-absent (S3: If-None-Match, GCS: ifGenerationMatch=0), and that is what a
 release repository builds on: creating the next snapshot decides who came first. Rules, in order: 1. ``create`` asks the
@@ -34,7 +34,7 @@ class BucketStore:
         """Opens the bucket; nothing is read yet.
 
         Raises:
-            SurroundingsError: the library for it is not installed.
+            SurroundingsError: The library for it is not installed.
         """
         self._address = address.rstrip("/")
         self._files, self._root = _open(self._address)
@@ -51,8 +51,8 @@ class BucketStore:
         """Returns the bytes of one file.
 
         Raises:
-            NotStored: there is no such file.
-            SurroundingsError: the bucket does not answer, or refuses.
+            NotStored: There is no such file.
+            SurroundingsError: The bucket does not answer, or refuses.
         """
         with self._explaining(f"read {path} in"):
             try:
@@ -64,8 +64,8 @@ class BucketStore:
         """Writes a new file that nothing will ever overwrite; the same bytes again change nothing.
 
         Raises:
-            AlreadyStored: the file exists with other bytes.
-            SurroundingsError: the bucket does not answer, or refuses.
+            AlreadyStored: The file exists with other bytes.
+            SurroundingsError: The bucket does not answer, or refuses.
         """
         with self._explaining(f"write {path} in"):
             for _ in range(_MAX_RACES):
@@ -111,7 +111,7 @@ class BucketStore:
         """Proves that the bucket refuses a second create.
 
         Raises:
-            SurroundingsError: it does not, or cannot be written.
+            SurroundingsError: It does not, or cannot be written.
         """
         probe = f"metadata/probe-{uuid4().hex}"
         self.create(probe, b"first")

@@ -67,7 +67,7 @@ def moved(
     now: datetime,
     read: Callable[[str], Release | None],
 ) -> Pointer:
-    """The pointer after a move; `read` gives a release that may be offered, by version."""
+    """The pointer after a move; ``read`` gives a release that may be offered, by version."""
     if current is None:
         return Pointer(release.reference, rollout, 1, None, release.sequence, (), None, by, text_of(now))
     is_same = current.release.version == release.version
@@ -107,7 +107,7 @@ def find_release(state: State, name: str, model: str | None) -> Release:
     """The release of a version, a number, or the one that a channel offers.
 
     Raises:
-        ReleaseError: there is none, it was pruned, or several models have one.
+        ReleaseError: There is none, it was pruned, or several models have one.
     """
     archive = state.role(ARCHIVE)
     if name in state.channels:
@@ -182,7 +182,7 @@ def offered(state: State) -> dict[tuple[str, str], set[str]]:
 
 
 def prunable_releases(state: State, keep: int) -> tuple[Release, ...]:
-    """Releases that are neither among the newest `keep` of their model nor offered by a channel."""
+    """Releases that are neither among the newest ``keep`` of their model nor offered by a channel."""
     kept = offered(state)
     by_model: dict[str, list[Release]] = {}
     for release in releases(state.role(ARCHIVE)):

@@ -22,7 +22,7 @@ _STAGED_BEFORE = re.compile(r"\.(keys\.json|root\.json|\.gitignore)\.\d+")
 
 @contextmanager
 def staged(directory: Path, data: bytes, mode: int = 0o666) -> Iterator[Path]:
-    """Yields a synced file with `data` in `directory`, which must exist; removes that name afterwards.
+    """Yields a synced file with ``data`` in ``directory``, which must exist; removes that name afterwards.
 
     Args:
         directory: On the file system of the file's final place.
@@ -46,7 +46,7 @@ def create_file(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Puts `data` in the place of a file in one step: a reader gets the old bytes or the new ones."""
+    """Puts ``data`` in the place of a file in one step: a reader gets the old bytes or the new ones."""
     with staged(path.parent, data) as file:
         os.replace(file, path)
     sync_directory(path.parent)

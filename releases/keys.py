@@ -363,7 +363,7 @@ def _refuse_what_devices_cannot_verify(name: str, entry: KeyEntry) -> None:
         raise ReleaseKeyError(
             f"the key {name!r} ({entry.uri}) is of type {entry.public.keytype}; a device verifies {_EVERY_DEVICE_VERIFIES} only, unless "
             f"it has the library `cryptography`: pip install '{_DEVICE_EXTRA}' there. Once every device has it, add --any-key-type; "
-            f"otherwise use an {_EVERY_DEVICE_VERIFIES} key. Nothing was changed."
+            f"otherwise use an {_EVERY_DEVICE_VERIFIES} key. Nothing was signed."
         )
 
 

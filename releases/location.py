@@ -1,4 +1,4 @@
-"""Finds a repository by its address: a directory, or what the scheme of an address stands for (`s3://`, `gs://`, `az://`)."""
+"""Finds a repository by its address: a directory, or what the scheme of an address stands for (``s3://``, ``gs://``, ``az://``)."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def open_store(location: str) -> Store:
     """Opens the store at a location; a directory need not exist yet.
 
     Raises:
-        ReleaseError: the location is empty, or of a kind that cannot hold releases.
-        SurroundingsError: the library for buckets is not installed.
+        ReleaseError: The location is empty, or of a kind that cannot hold releases.
+        SurroundingsError: The library for buckets is not installed.
     """
     if not location:
         raise ReleaseError(
@@ -65,13 +65,13 @@ def open_for_publishing(location: str, keys: Path, channel: str, makes_missing: 
     """Opens a repository to publish to.
 
     Args:
-        location: where it is.
-        keys: directory of its keys.
-        channel: the channel that will be pointed.
-        makes_missing: whether a repository that does not exist is made, with development keys in `keys`.
+        location: Where it is.
+        keys: Directory of its keys.
+        channel: The channel that will be pointed.
+        makes_missing: Whether a repository that does not exist is made, with development keys in ``keys``.
 
     Raises:
-        ReleaseError: there is no repository, and none is to be made; or the keys are not its own.
+        ReleaseError: There is no repository, and none is to be made; or the keys are not its own.
     """
     store = open_store(location)
     if exists(store):
@@ -91,7 +91,7 @@ def check_publishing(location: str, keys: Path, channel: str, makes_missing: boo
     """Checks that a run could publish, and says in one sentence where to.
 
     Raises:
-        EdgeproofError: as `open_for_publishing` and `Repository.publish` would.
+        EdgeproofError: As ``open_for_publishing`` and ``Repository.publish`` would.
     """
     store = open_store(location)
     if not exists(store) and makes_missing and not is_address(location):
@@ -107,7 +107,7 @@ def published_state(location: str, model: str) -> str:
     repository was wiped.
 
     Raises:
-        ReleaseError: the location cannot hold releases.
+        ReleaseError: The location cannot hold releases.
     """
     store = open_store(location)
     try:

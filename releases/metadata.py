@@ -63,7 +63,7 @@ def text_of(time: datetime) -> str:
 
 
 def time_of(text: str) -> datetime:
-    """Reads what `text_of` wrote."""
+    """Reads what ``text_of`` wrote."""
     return datetime.strptime(text, _TIME_FORMAT).replace(tzinfo=timezone.utc)
 
 
@@ -206,7 +206,7 @@ def load_roots(store: Store, anchor: bytes) -> tuple[Root, ...]:
 
 
 def delegated_roles(targets: Targets | None) -> Mapping[str, DelegatedRole]:
-    """The channels and the archive, by name, as a version of the role `targets` delegates to them."""
+    """The channels and the archive, by name, as a version of the role ``targets`` delegates to them."""
     roles = targets.delegations.roles if targets is not None and targets.delegations else None
     return roles or {}
 
@@ -238,7 +238,7 @@ def _read_snapshot(store: Store, version: int) -> tuple[Metadata[Snapshot], byte
 
 
 def _is_snapshot_trusted(store: Store, roots: tuple[Root, ...], snapshot: Metadata[Snapshot]) -> bool:
-    """Whether the present root trusts what signed a snapshot and the role `targets` in it; False where only an earlier one did.
+    """Whether the present root trusts what signed a snapshot and the role ``targets`` in it; False where only an earlier one did.
 
     Raises:
         UntrustedError: No root ever did.
@@ -277,7 +277,7 @@ def _counts(store: Store, targets: Targets, name: str, snapshot: Snapshot) -> bo
 
 
 def _newest_trusted(store: Store, root: Root, newest: int) -> Snapshot:
-    """The newest snapshot that the present root trusts, with its `targets`: a rotation leaves one behind."""
+    """The newest snapshot that the present root trusts, with its ``targets``: a rotation leaves one behind."""
     for version in range(newest, 0, -1):
         try:
             snapshot, _ = _read_snapshot(store, version)

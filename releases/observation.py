@@ -20,9 +20,9 @@ class Observation:
     """What the model did on the holdout.
 
     Attributes:
-        golden: inputs with their outputs; None where no row has the same answer under both kernel families.
-        reference: histograms of inputs and answers.
-        delegated_fraction: share of the operators that XNNPACK computed; None where the runtime did not tell.
+        golden: Inputs with their outputs; None where no row has the same answer under both kernel families.
+        reference: Histograms of inputs and answers.
+        delegated_fraction: Share of the operators that XNNPACK computed; None where the runtime did not tell.
     """
 
     golden: Golden | None

@@ -39,7 +39,7 @@ class OfferedModel:
         channel: The channel.
         version: Version of the release.
         sha256: SHA-256 of model.tflite, lower-case hex.
-        data: model.tflite.
+        data: Model.tflite.
     """
 
     channel: str
@@ -108,7 +108,7 @@ def check_offered(location: str, keys: Path, channel: str, model: str) -> str:
     """Reads what a channel offers before a run does, and says so in one sentence.
 
     Raises:
-        EdgeproofError: As :func:`read_offered`.
+        EdgeproofError: As :func:``read_offered``.
     """
     champion = read_offered(location, keys, channel, model)
     if isinstance(champion, NothingOffered):

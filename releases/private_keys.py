@@ -53,7 +53,7 @@ def pem_of(signer: CryptoSigner, passphrase: str) -> bytes:
 
 
 def open_pem(pem: bytes, passphrase: str | None, public: Key, name: str, path: Path) -> Signer:
-    """Opens a private key that must belong to `public`.
+    """Opens a private key that must belong to ``public``.
 
     Raises:
         ReleaseKeyError: The passphrase is wrong, it is no private key, or another one.

@@ -39,13 +39,13 @@ class CommitProtocol(Protocol):
         """Seconds for which a writer that began with an old key may still be writing; 0 where the lock kept it out."""
 
     def snapshot_to_read(self, store: Store, stamped: int) -> int:
-        """The version of the snapshot that counts, where the timestamp names `stamped`."""
+        """The version of the snapshot that counts, where the timestamp names ``stamped``."""
 
     def snapshot_to_stamp(self, store: Store, written: int) -> int:
-        """The version that the timestamp must name after the snapshot `written`."""
+        """The version that the timestamp must name after the snapshot ``written``."""
 
     def create_snapshot(self, store: Store, version: int, signed: Callable[[int], bytes]) -> int:
-        """Writes the snapshot that follows `version`; returns its version.
+        """Writes the snapshot that follows ``version``; returns its version.
 
         Raises:
             OvertakenError: Another writer did.

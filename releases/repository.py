@@ -135,7 +135,7 @@ class Repository:
         """Returns a release's bundle, checked against its signed hash.
 
         Raises:
-            ReleaseError: it is missing or was changed.
+            ReleaseError: It is missing or was changed.
         """
         try:
             data = self.store.read(release.file)
@@ -155,7 +155,7 @@ class Repository:
         """Tries everything that publishing to a channel needs but the writing: before a day of training, not after.
 
         Raises:
-            EdgeproofError: as `publish` would.
+            EdgeproofError: As ``publish`` would.
         """
         state = self.load()
         self.committer.check_clock(state)
@@ -168,16 +168,16 @@ class Repository:
         The same content again is the same release; it moves the channel only where that never offered it or a newer one.
 
         Args:
-            draft: the content.
-            channel: the channel to point; None leaves all channels as they are.
-            by: who, for the audit.
+            draft: The content.
+            channel: The channel to point; None leaves all channels as they are.
+            by: Who, for the audit.
 
         Returns:
             The release that holds the content.
 
         Raises:
-            ReleaseError: the content was retired, the channel does not exist, or a key is not the right one.
-            SurroundingsError: disk full, not writable, and the like; devices still see the state before.
+            ReleaseError: The content was retired, the channel does not exist, or a key is not the right one.
+            SurroundingsError: Disk full, not writable, and the like; devices still see the state before.
         """
         return self.committer.commit_change(lambda state: self._published(state, draft, channel, by))
 
@@ -204,14 +204,14 @@ class Repository:
         """Points a channel at a published release: promotion forward, rollback backward.
 
         Args:
-            name: version, number, or channel whose release is meant.
-            channel: the channel to move.
-            rollout: percent of the devices, 0 to 100; the others stay with what the channel offered to all.
-            by: who, for the audit.
-            model: the model, where the repository has several.
+            name: Version, number, or channel whose release is meant.
+            channel: The channel to move.
+            rollout: Percent of the devices, 0 to 100; the others stay with what the channel offered to all.
+            by: Who, for the audit.
+            model: The model, where the repository has several.
 
         Raises:
-            ReleaseError: the release does not exist, was pruned, retired or changed; the channel does not exist.
+            ReleaseError: The release does not exist, was pruned, retired or changed; the channel does not exist.
         """
         if not 0 <= rollout <= 100:
             raise ReleaseError(f"a rollout is 0 to 100 percent of the devices; found {rollout}.")
@@ -221,12 +221,12 @@ class Repository:
         )
 
     def roll_back(self, channel: str, by: str, to: str | None = None, model: str | None = None) -> ChannelState:
-        """Points a channel at the release it offered before, or at `to`.
+        """Points a channel at the release it offered before, or at ``to``.
 
-        Without `to` it undoes the last promotion, and run again it changes nothing: nobody goes back two steps by a retry.
+        Without ``to`` it undoes the last promotion, and run again it changes nothing: nobody goes back two steps by a retry.
 
         Raises:
-            ReleaseError: there is nothing to go back to.
+            ReleaseError: There is nothing to go back to.
         """
 
         def change(state: State) -> Change[ChannelState]:
@@ -240,7 +240,7 @@ class Repository:
         return self.committer.commit_change(change)
 
     def way_back(self, channel: str, model: str | None = None) -> Release:
-        """The release that `roll_back` would go to: the present one where the last promotion is undone already."""
+        """The release that ``roll_back`` would go to: the present one where the last promotion is undone already."""
         state = self.load()
         chosen = only_model(state, channel, model)
         current = pointer_in(state.role(channel), channel, chosen)
@@ -252,7 +252,7 @@ class Repository:
         """Marks a release so that no channel can offer it again.
 
         Raises:
-            ReleaseError: a channel still offers it.
+            ReleaseError: A channel still offers it.
         """
 
         def change(state: State) -> Change[Release]:
@@ -277,10 +277,10 @@ class Repository:
         return refresh_repository(self.committer)
 
     def prune(self, keep: int) -> Pruned:
-        """Removes all but the newest `keep` releases of each model and those that a channel offers.
+        """Removes all but the newest ``keep`` releases of each model and those that a channel offers.
 
         Raises:
-            ReleaseError: `keep` is below 1.
+            ReleaseError: ``keep`` is below 1.
         """
         if keep < 1:
             raise ReleaseError(f"prune keeps at least 1 release; found {keep}.")
@@ -297,14 +297,14 @@ class Repository:
             return Pruned(removed, self._remove_unreferenced(self.load()))
 
     def prunable(self, keep: int) -> tuple[Release, ...]:
-        """The releases that `prune` would remove."""
+        """The releases that ``prune`` would remove."""
         return prunable_releases(self.load(), keep)
 
     def add_channels(self, channels: Sequence[str]) -> None:
-        """Adds the channels that do not exist yet; needs the key `targets`.
+        """Adds the channels that do not exist yet; needs the key ``targets``.
 
         Raises:
-            ReleaseError: a name is unusable.
+            ReleaseError: A name is unusable.
         """
         check_channel_names(channels)
 

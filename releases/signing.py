@@ -27,7 +27,7 @@ def utc_now() -> datetime:
 
 
 def sign(name: str, role: Signed, now: datetime, *signers: Signer) -> bytes:
-    """Returns a role's signed bytes, valid from `now` for its lifetime."""
+    """Returns a role's signed bytes, valid from ``now`` for its lifetime."""
     role.expires = now + lifetime(name)
     if name in ("timestamp", "root"):
         role.unrecognized_fields[SIGNED_AT] = text_of(now)

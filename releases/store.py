@@ -1,8 +1,8 @@
 """Keeps releases in a directory, so that a reader never sees half a file and a crash never loses a whole one.
 
-Rules, in order: 1. `create` never overwrites: equal bytes again change nothing, other bytes are an error. 2. A file
-appears whole or not at all: bytes go to .staging, are synced, and only then get their name (link(2) for `create`,
-rename(2) for `replace`). 3. What a verb has returned from outlives a power cut: the file is synced first, then the
+Rules, in order: 1. ``create`` never overwrites: equal bytes again change nothing, other bytes are an error. 2. A file
+appears whole or not at all: bytes go to .staging, are synced, and only then get their name (link(2) for ``create``,
+rename(2) for ``replace``). 3. What a verb has returned from outlives a power cut: the file is synced first, then the
 directories above it. 4. One writer at a time: writing needs the lock, and the kernel frees the lock of a process that
 dies. 5. What a killed writer left in .staging is removed by the next lock holder.
 """
@@ -48,9 +48,9 @@ class Abilities:
     """What the file system under a store honors.
 
     Attributes:
-        has_link: link(2) works and refuses to overwrite. Without it `create` looks first and renames; the lock makes
+        has_link: Link(2) works and refuses to overwrite. Without it ``create`` looks first and renames; the lock makes
             that safe.
-        has_flock: flock(2) keeps a second holder out. Without it the lock is a file made with O_EXCL, which outlives a
+        has_flock: Flock(2) keeps a second holder out. Without it the lock is a file made with O_EXCL, which outlives a
             killed holder.
     """
 
@@ -72,7 +72,7 @@ class Store(Protocol):
         """Writes a new file durably. Needs the lock. Raises AlreadyStored when the file exists with other bytes."""
 
     def replace(self, path: str, data: bytes) -> None:
-        """Puts `data` in the place of a file in one atomic, durable step. Needs the lock."""
+        """Puts ``data`` in the place of a file in one atomic, durable step. Needs the lock."""
 
     def list(self, path: str) -> tuple[str, ...]:
         """Returns the sorted names of the files and directories in a directory, none when it does not exist."""
@@ -85,7 +85,7 @@ class Store(Protocol):
         """How writers are ordered; see ``releases.protocol``."""
 
     def check(self) -> None:
-        """Tries out that a second `create` is refused; raises SurroundingsError where it is not."""
+        """Tries out that a second ``create`` is refused; raises SurroundingsError where it is not."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Waits until this is the only writer."""
@@ -107,8 +107,8 @@ class DirectoryStore:
         """Returns the bytes of one file.
 
         Raises:
-            NotStored: there is no such file.
-            SurroundingsError: the file cannot be read.
+            NotStored: There is no such file.
+            SurroundingsError: The file cannot be read.
         """
         file = self._file(path)
         with self._explaining(f"read {path} in"):
@@ -121,8 +121,8 @@ class DirectoryStore:
         """Writes a new file that nothing will ever overwrite; the same bytes again change nothing.
 
         Raises:
-            AlreadyStored: the file exists with other bytes; it was left as it is.
-            SurroundingsError: the disk is full, the directory is not writable, and the like.
+            AlreadyStored: The file exists with other bytes; it was left as it is.
+            SurroundingsError: The disk is full, the directory is not writable, and the like.
         """
         file = self._file(path)
         abilities = self._abilities_under_lock()
@@ -138,7 +138,7 @@ class DirectoryStore:
         """Swaps a file's content in one step: readers get the old bytes or the new ones.
 
         Raises:
-            SurroundingsError: the disk is full, the directory is not writable, and the like.
+            SurroundingsError: The disk is full, the directory is not writable, and the like.
         """
         file = self._file(path)
         self._abilities_under_lock()
@@ -161,7 +161,7 @@ class DirectoryStore:
         """Removes one file; none of that name is fine.
 
         Raises:
-            SurroundingsError: the directory is not writable, and the like.
+            SurroundingsError: The directory is not writable, and the like.
         """
         file = self._file(path)
         self._abilities_under_lock()
@@ -176,7 +176,7 @@ class DirectoryStore:
         """Tries to write.
 
         Raises:
-            SurroundingsError: nothing can be written here.
+            SurroundingsError: Nothing can be written here.
         """
         self.probe()
 
@@ -185,8 +185,8 @@ class DirectoryStore:
         """Waits until this is the only writer, saying so, and removes what a killed writer left behind.
 
         Raises:
-            SurroundingsError: the directory cannot be written to, or a dead process left its lock (only without flock).
-            RuntimeError: this object already holds the lock.
+            SurroundingsError: The directory cannot be written to, or a dead process left its lock (only without flock).
+            RuntimeError: This object already holds the lock.
         """
         if self._is_locked:
             raise RuntimeError("this store object already holds its lock")
@@ -206,7 +206,7 @@ class DirectoryStore:
         exFAT and some FUSE mounts have no link; some network mounts take a second flock without a word.
 
         Raises:
-            SurroundingsError: nothing can be written here.
+            SurroundingsError: Nothing can be written here.
         """
         with self._explaining("write to"):
             self._make_directory(self._root)
@@ -230,7 +230,7 @@ class DirectoryStore:
 
     @contextmanager
     def _staged(self, data: bytes) -> Iterator[Path]:
-        """Yields a synced file with `data`, named by nothing that a reader looks at; removes that name afterwards."""
+        """Yields a synced file with ``data``, named by nothing that a reader looks at; removes that name afterwards."""
         self._make_directory(self._root / _STAGING)
         with staged(self._root / _STAGING, data) as file:
             yield file
@@ -258,7 +258,7 @@ class DirectoryStore:
             ) from None
 
     def _sync_up_from(self, directory: Path) -> None:
-        """Syncs every directory from `directory` to the one above the root: any of their entries may be new."""
+        """Syncs every directory from ``directory`` to the one above the root: any of their entries may be new."""
         above = (directory, *directory.parents)
         for each in above[: above.index(self._root) + 2]:
             sync_directory(each)

@@ -26,7 +26,7 @@ class Blessing:
     """What a ModelBlessing artifact says.
 
     Attributes:
-        is_blessed: the artifact holds the file BLESSED and the property blessed=1.
+        is_blessed: The artifact holds the file BLESSED and the property blessed=1.
         model_id: MLMD id of the model that was judged; None when the evaluator did not note it.
     """
 
@@ -58,8 +58,8 @@ class Clearance:
     """Yes or no to a release.
 
     Attributes:
-        record: the judgment that a release rests on; None is a "no".
-        reason: why not; empty for a "yes".
+        record: The judgment that a release rests on; None is a "no".
+        reason: Why not; empty for a "yes".
     """
 
     record: GateRecord | None
@@ -67,16 +67,16 @@ class Clearance:
 
 
 def clear(blessing: Blessing, gate_report: bytes | None, model: bytes | None, model_id: int) -> Clearance:
-    """Decides whether `model` may be released.
+    """Decides whether ``model`` may be released.
 
     Args:
-        blessing: the Evaluator's blessing.
-        gate_report: content of gate_report.json, None when there is none.
-        model: the bytes that would be released, None when the converter made none.
+        blessing: The Evaluator's blessing.
+        gate_report: Content of gate_report.json, None when there is none.
+        model: The bytes that would be released, None when the converter made none.
         model_id: MLMD id of the artifact that holds them; 0 when the orchestrator gave it none.
 
     Raises:
-        ReleaseError: the verdict is for other bytes, or the gate report cannot be read.
+        ReleaseError: The verdict is for other bytes, or the gate report cannot be read.
     """
     if not blessing.is_blessed:
         return Clearance(None, _refusal("the Evaluator did not bless this model", gate_report))
@@ -162,11 +162,16 @@ def _parsed(data: bytes) -> GateReport:
     try:
         return GateReport.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ReleaseError(
-            f"gate_report.json cannot be understood: {where}: {first['msg']}. Nothing was published; run the Evaluator again."
+            f"gate_report.json cannot be understood: {first_problem(error)}. Nothing was published; run the Evaluator again."
         ) from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a report, with its key path."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    return f"{where}: {first['msg']}"
 
 
 def _needed(fact: _Fact | None, where: str) -> _Fact:

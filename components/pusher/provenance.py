@@ -33,9 +33,9 @@ class Material:
     """Something that went into the model.
 
     Attributes:
-        name: what it is, such as "examples".
-        digest: hashes of it, by name; empty where none is known, and then facts has its `artifact_id`.
-        facts: what else is known: span, version, number in ML Metadata.
+        name: What it is, such as "examples".
+        digest: Hashes of it, by name; empty where none is known, and then facts has its ``artifact_id``.
+        facts: What else is known: span, version, number in ML Metadata.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Commit:
-    """The commit that was checked out; `is_changed` where files differed from it."""
+    """The commit that was checked out; ``is_changed`` where files differed from it."""
 
     sha: str
     is_changed: bool
@@ -56,14 +56,14 @@ class Build:
     """How the model was made.
 
     Attributes:
-        model: name of the model.
-        recipe: how it was quantized.
-        materials: what it was made from.
-        code_version: hash of the sources and libraries that ran.
-        library_versions: versions by name.
-        library_licenses: licences by name, as the installed distributions declare them.
-        git_commit: commit of the directory that the pipeline ran in; None outside of one.
-        artifact_ids: numbers in ML Metadata, by what they are.
+        model: Name of the model.
+        recipe: How it was quantized.
+        materials: What it was made from.
+        code_version: Hash of the sources and libraries that ran.
+        library_versions: Versions by name.
+        library_licenses: Licences by name, as the installed distributions declare them.
+        git_commit: Commit of the directory that the pipeline ran in; None outside of one.
+        artifact_ids: Numbers in ML Metadata, by what they are.
     """
 
     model: str
@@ -80,9 +80,9 @@ def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Bu
     """Returns provenance.intoto.json.
 
     Args:
-        files: the release's files, by name.
-        byproducts: names of those that are evidence; the others are the subject.
-        build: how the model was made.
+        files: The release's files, by name.
+        byproducts: Names of those that are evidence; the others are the subject.
+        build: How the model was made.
     """
     materials = [_material(material) for material in build.materials]
     if build.git_commit:
@@ -134,7 +134,7 @@ def _declared_license(name: str) -> str | None:
 
 
 def git_commit(directory: Path) -> Commit | None:
-    """The commit checked out in `directory`; None where git knows none."""
+    """The commit checked out in ``directory``; None where git knows none."""
     try:
         commit = _git(directory, "rev-parse", "HEAD")
         is_changed = bool(_git(directory, "status", "--porcelain", "--untracked-files=no"))

@@ -142,7 +142,7 @@ def test_what_changes_a_fleet_needs_an_answer(arguments: Sequence[str], reposito
 
 
 def _events(repository: Repository) -> Sequence[Any]:
-    from releases.verification import audit
+    from releases.history import audit
 
     return audit(repository.store, repository.anchor)
 
@@ -202,3 +202,13 @@ def test_a_config_names_repository_keys_and_model(tmp_path: Path, monkeypatch: p
     )
     assert [release["model"] for release in answer("list", str(config))["releases"]] == ["digits"]
     assert answer("promote", str(config), "1", "stable", "--yes")["model"] == "digits"
+
+
+@pytest.mark.parametrize("verb", ["list", "verify", "audit", "refresh", "serve"])
+def test_before_the_first_accepted_run_it_is_said_who_makes_the_repository(verb: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    data = "{format: image_folder, path: photos, image: {height: 8, width: 8, channels: 3}}"
+    config.write_text(f"name: digits\ndata: {data}\nmodel: {{module: model.py}}\n")
+    assert "the first accepted run makes it" in str(refused(verb, str(config)))
+    config.write_text(config.read_text() + "release: {keys: keys}\n")
+    assert "release init" in str(refused(verb, str(config)))

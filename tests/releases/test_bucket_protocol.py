@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from releases.history import audit
 from releases.initialization import initialize
 from releases.keys import KeyRing
 from releases.metadata import TIMESTAMP_FILE
 from releases.protocol import AlreadyStored, CompareAndSwap, Locked, NotStored
 from releases.repository import Repository
 from releases.rotation import rotate
-from releases.verification import audit, verify
+from releases.verification import verify
 from tests.releases.samples import sample
 
 

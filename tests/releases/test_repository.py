@@ -14,6 +14,7 @@ from edgeproof_edge.errors import EdgeproofError, SurroundingsError
 
 from releases.commit import KEPT_ARCHIVES, ClockError
 from releases.errors import ReleaseError
+from releases.history import audit
 from releases.initialization import initialize
 from releases.keys import KeyRing
 from releases.location import check_publishing
@@ -22,7 +23,7 @@ from releases.private_keys import ReleaseKeyError
 from releases.repository import Repository
 from releases.rotation import rotate
 from releases.store import DirectoryStore
-from releases.verification import audit, verify
+from releases.verification import verify
 from tests.releases.samples import Clock, make_repository, open_repository, sample
 
 pytestmark = pytest.mark.usefixtures("no_sync")

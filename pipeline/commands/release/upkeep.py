@@ -14,6 +14,7 @@ from pipeline.commands.release.shared import (
     day,
     find_target,
     keys_option,
+    open_existing,
     target_argument,
     writer,
     yes_option,
@@ -95,7 +96,7 @@ def _pair(text: str) -> tuple[str, str]:
 @keys_option
 @json_option
 def refresh(target: str, keys: Path | None, as_json: bool) -> None:
-    """Renew the proof of freshness; for cron, daily. Needs the key `online` only."""
+    """Renew the proof of freshness; for cron, daily. Needs the key "online" only."""
     refreshed = writer(find_target(target, keys)).refresh()
     if as_json:
         print_json({**dataclasses.asdict(refreshed), "fresh_until": refreshed.fresh_until.isoformat()})
@@ -145,16 +146,13 @@ def rotate(
 def serve(target: str, host: str, port: int) -> None:
     """Serve the repository over HTTP, for development; any static web server does in production."""
     from pipeline.errors import ConfigError
-    from releases.initialization import exists
-    from releases.location import is_address, open_store
-    from releases.metadata import MissingRepositoryError
+    from releases.location import is_address
     from releases.server import make_server
 
     place = find_target(target, None)
     if is_address(place.location):
         raise ConfigError(f"{place.location} is served by its cloud; serve is for directories.")
-    if not exists(open_store(place.location)):
-        raise MissingRepositoryError(f"there is no release repository in {place.location}. Check the path.")
+    open_existing(place)
     with make_server(Path(place.location), host, port) as server:
         click.echo(f"serving {place.location} at http://{host}:{server.server_address[1]}; Ctrl+C ends it", err=True)
         server.serve_forever()

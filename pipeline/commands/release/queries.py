@@ -17,6 +17,7 @@ from pipeline.commands.release.shared import (
     kept,
     keys_option,
     model_option,
+    open_existing,
     reader,
     root_option,
     target_argument,
@@ -128,11 +129,10 @@ def show(
 @json_option
 def verify(target: str, keys: Path | None, root_file: Path | None, as_json: bool) -> None:
     """Check the whole repository as a stranger's device would. Exit code 0: sound; 1: not."""
-    from releases.location import open_store
     from releases.verification import verify as verify_repository
 
     place = find_target(target, keys)
-    store = open_store(place.location)
+    store = open_existing(place)
     verification = verify_repository(store, anchor(place, store, root_file))
     if as_json:
         print_json(dataclasses.asdict(verification))
@@ -157,11 +157,10 @@ def verify(target: str, keys: Path | None, root_file: Path | None, as_json: bool
 @json_option
 def audit(target: str, keys: Path | None, root_file: Path | None, channel: str | None, as_json: bool) -> None:
     """Print who pointed what where and when, from the signed past."""
-    from releases.location import open_store
-    from releases.verification import audit as audit_repository
+    from releases.history import audit as audit_repository
 
     place = find_target(target, keys)
-    store = open_store(place.location)
+    store = open_existing(place)
     events = audit_repository(store, anchor(place, store, root_file))
     events = tuple(event for event in events if channel in (None, event.subject))
     if as_json:
