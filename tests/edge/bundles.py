@@ -57,3 +57,8 @@ def unpacked(directory: Path, release: Draft, sequence: int = 1) -> Path:
     unpack_to(archive, target)
     archive.unlink()
     return target
+
+
+def draft_of(content: bytes) -> Draft:
+    """A draft of any model, without golden vectors."""
+    return draft("digits", {"model.tflite": content}, Description((), "int8", "tfx116", VERDICT, {}))

@@ -96,6 +96,10 @@ class EdgeModel:
         self._open_interpreters(options)
         self._output = self.manifest.judged_output
         self._picture_rules = picture_rules(self.manifest)
+        self._categories = {
+            entry.spec.name: {text: number for number, text in enumerate(entry.categories, start=1)}
+            for entry in self.manifest.inputs
+        }
 
     @classmethod
     def open(cls, bundle: Path | str, options: RuntimeOptions | None = None) -> EdgeModel:
@@ -154,7 +158,7 @@ class EdgeModel:
 
         Args:
             inputs: One array per input, by name, batch first, in real-world units; a single array where the model has one
-                input.
+                input. An input whose manifest lists categories may be given their texts.
 
         Returns:
             One array per output, by name, batch first, in real-world units.
@@ -276,10 +280,18 @@ class EdgeModel:
 
     def _bound(self, inputs: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, Array]:
         if isinstance(inputs, Mapping):
-            return {name: np.asarray(values) for name, values in inputs.items()}
+            return {name: self._numbers(name, np.asarray(values)) for name, values in inputs.items()}
         if len(self._shapes) != 1:
             raise InputError(f"the model has the inputs {sorted(self._shapes)}; give one array for each, by name.")
-        return {next(iter(self._shapes)): np.asarray(inputs)}
+        name = next(iter(self._shapes))
+        return {name: self._numbers(name, np.asarray(inputs))}
+
+    def _numbers(self, name: str, values: Array) -> Array:
+        """Texts of an input with categories as their numbers: 0 stands for one that training did not see."""
+        if values.dtype.kind not in "UO" or not self._categories.get(name):
+            return values
+        numbers = self._categories[name]
+        return np.array([numbers.get(str(text), 0) for text in values.ravel()], np.int64).reshape(values.shape)
 
     def _is_declared_batch(self, arrays: Arrays) -> bool:
         """Whether the arrays can go in as they are, in one invoke; `TFLiteModel.predict` checks and cuts all others."""

@@ -2,7 +2,8 @@
 
 A device that prepares pictures differently than training did is the commonest cause of a bad score in the field. Rules,
 in order: 1. Pixels are 0 to 255, in the model's channels: a picture with others is refused, never converted. 2. What EXIF
-says of the orientation is applied where the manifest says that training applied it. 3. A picture of another size is
+says of the orientation is applied: training saw pictures upright, where the manifest says so because it turned them, and
+elsewhere because none had to be turned. 3. A picture of another size is
 resized in the way that the manifest names, which is TensorFlow's `tf.image.resize`, or refused where it names none.
 """
 
@@ -82,14 +83,12 @@ class PictureRules:
         width: Columns, likewise.
         channels: Channels.
         resize: How pictures of another size are resized: "bilinear", "area", "nearest"; None where they are refused.
-        is_turned: Whether pictures are turned as EXIF says.
     """
 
     height: int | None
     width: int | None
     channels: int
     resize: str | None
-    is_turned: bool
 
     def prepare(self, picture: Picture) -> Array:
         """Pixels as the model takes them: `[height, width, channels]`, uint8, or float32 where they were resized.
@@ -97,7 +96,7 @@ class PictureRules:
         Raises:
             InputError: The picture has other channels, or another size and the manifest names no way to resize.
         """
-        pixels = upright(picture.pixels, picture.orientation) if self.is_turned else picture.pixels
+        pixels = upright(picture.pixels, picture.orientation)
         height, width, channels = pixels.shape
         if channels != self.channels:
             raise InputError(
@@ -127,8 +126,7 @@ def picture_rules(manifest: Manifest) -> PictureRules | None:
         height=shape[1] if shape[1] > 0 else None,
         width=shape[2] if shape[2] > 0 else None,
         channels=shape[3],
-        resize=getattr(entry, "resize", None),
-        is_turned=getattr(entry, "orientation", None) is not None,
+        resize=entry.resize,
     )
 
 
