@@ -166,6 +166,10 @@ class Agent:
         if dropped:
             self.recorder.tell(IncidentKind.WINDOWS_DROPPED, f"{dropped} windows did not fit into the outbox", None)
         sent = send(self._outbox, Receiver(self.enrollment.telemetry_url, token))
+        if sent.num_dropped:
+            detail = f"the service takes {sent.num_dropped} windows for malformed: {sent.drop_reason}"
+            self.recorder.tell(IncidentKind.WINDOWS_DROPPED, detail, None)
+            log.warning("telemetry: %s", detail)
         self._once("telemetry", sent.problem)
         return sent.wait_seconds
 

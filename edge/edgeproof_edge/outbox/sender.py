@@ -49,6 +49,7 @@ class Sent:
     Attributes:
         num_sent: Windows that the server has now.
         num_dropped: Windows that it will never take.
+        drop_reason: What the server said of the last of these; None where there are none.
         num_waiting: Windows that are still here.
         problem: Why it stopped; None where nothing waits.
         wait_seconds: How long the server asks to be left alone; 0 where it does not.
@@ -59,6 +60,7 @@ class Sent:
     num_waiting: int
     problem: str | None = None
     wait_seconds: float = 0.0
+    drop_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class _Reply:
 def send(outbox: Outbox, receiver: Receiver, limit: int = MAX_BATCH) -> Sent:
     """Sends what waits, batch by batch, until nothing does or the server is not to be had."""
     num_sent = num_dropped = 0
+    reason: str | None = None
     size = limit
     with urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(TIMEOUT_SECONDS)) as pool:
         while batch := outbox.waiting(size):
@@ -84,9 +87,11 @@ def send(outbox: Outbox, receiver: Receiver, limit: int = MAX_BATCH) -> Sent:
             elif reply.status == _TOO_LARGE or reply.status in _MALFORMED:
                 outbox.acknowledge([batch[0].number])
                 num_dropped += 1
+                reason = _detail(reply.text)
             else:
-                return Sent(num_sent, num_dropped, len(outbox), _problem(receiver, reply), reply.wait_seconds)
-    return Sent(num_sent, num_dropped, len(outbox))
+                problem = _problem(receiver, reply)
+                return Sent(num_sent, num_dropped, len(outbox), problem, reply.wait_seconds, reason)
+    return Sent(num_sent, num_dropped, len(outbox), drop_reason=reason)
 
 
 def _post(pool: urllib3.PoolManager, receiver: Receiver, batch: list[Waiting]) -> _Reply:
