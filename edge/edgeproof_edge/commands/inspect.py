@@ -25,17 +25,21 @@ def run(arguments: argparse.Namespace) -> int:
     from edgeproof_edge.bundle import MODEL_FILE
     from edgeproof_edge.device_home import DeviceHome
     from edgeproof_edge.examination import examine
+    from edgeproof_edge.microcontroller import missing_operators
 
     file = arguments.file or DeviceHome(home_of(arguments.home)).startable().installed.directory / MODEL_FILE
     examination = examine(file)
     if arguments.json:
-        print(json.dumps(examination.to_json(), indent=2))
+        missing = list(missing_operators(examination.inspection))
+        print(json.dumps({**examination.to_json(), "missing_in_tflite_micro": missing}, indent=2))
     else:
         print("\n".join(_lines(examination)))
     return 0
 
 
 def _lines(examination: Any) -> list[str]:
+    from edgeproof_edge.microcontroller import missing_operators
+
     inspection = examination.inspection
     uses = ", ".join(f"{use.count} {use.name}" for use in inspection.operators)
     lines = [
@@ -50,5 +54,9 @@ def _lines(examination: Any) -> list[str]:
             else "share unknown"
         )
         lines.append(f"{test.kernels.value:<10} {test.runtime}: {f'loads, {how}' if test.loads else test.reason}")
+    missing = missing_operators(inspection)
+    lines.append(
+        f"micro      {'TFLite Micro lacks ' + ', '.join(missing) if missing else 'TFLite Micro has all operators'}"
+    )
     lines += [f"estimate   {estimate.target.value}: {estimate.verdict.value}" for estimate in examination.estimates]
     return lines
