@@ -133,7 +133,8 @@ def _meanings(spec: ExampleSpec | None, examples: list[types.Artifact]) -> dict[
         return {}
     if spec.image is not None:
         has_turned = any(artifact.get_int_custom_property(NUM_TURNED_IMAGES) for artifact in examples)
-        return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), UPRIGHT if has_turned else None)}
+        orientation = UPRIGHT if has_turned else None
+        return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), orientation, resize=spec.image.resize)}
     summaries = [summary for artifact in examples if (summary := DataSummary.read(artifact.uri)) is not None]
     features = {name: feature for summary in summaries for name, feature in summary.features.items()}
     return {
