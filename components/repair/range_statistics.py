@@ -84,6 +84,11 @@ class TensorStatistics:
             return self._least_error_range()
         return self.quantile(_CUT_SHARE[method]), self.quantile(1.0 - _CUT_SHARE[method])
 
+    def held_ranges(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper edges of the intervals that hold values, ascending; each is known to 3 %."""
+        _, low, high = self._bins()
+        return low, high
+
     def share_outside(self, low: float, high: float) -> float:
         """Share (0..1) of the values below ``low`` or above ``high``."""
         counts, bin_low, bin_high = self._bins()
