@@ -207,9 +207,7 @@ class _Collector:
             return False
         np.minimum(self._minimum, minimum, out=self._minimum)
         np.maximum(self._maximum, maximum, out=self._maximum)
-        self._sum += (
-            np.ones(len(table), np.float32) @ table
-        )  # BLAS adds in blocks: as exact as needed, at a third of the time
+        self._sum += _sums(table)
         self._num_per_channel += len(table)
         self._histogram += _count(values.reshape(-1))
         return True
@@ -223,6 +221,13 @@ class _Collector:
             channel_mean=self._sum / self._num_per_channel,
             histogram=self._histogram,
         )
+
+
+def _sums(table: Array) -> NDArray[np.float64]:
+    """Sums of columns; BLAS adds in blocks, as exact as needed at a third of the time, unless float32 cannot hold the sum."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = np.ones(len(table), np.float32) @ table
+    return np.asarray(sums if np.isfinite(sums).all() else table.sum(axis=0, dtype=np.float64), np.float64)
 
 
 def _count(values: Array) -> NDArray[np.int64]:
