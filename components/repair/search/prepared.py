@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from edgeproof_edge.flatbuffer import read_interface
 from edgeproof_edge.interpreter import TFLiteModel
+from edgeproof_edge.rows import Feeding
 
 from components.repair import agreement, diagnosis, sensitivity
 from components.repair.diagnosis import Finding
@@ -16,6 +17,7 @@ from components.repair.goal import Goal, find_goal, ordinary_rows, rows_to_score
 from components.repair.graph import FloatGraph
 from components.repair.masks import cut_masks
 from components.repair.range_statistics import Statistics, measure
+from components.repair.running import predict
 from components.repair.search.candidates import Array, Rows, SearchRequest
 from components.repair.search.proposals import MASKS, Proposal, Quantizer, Source, Variant, int8
 
@@ -144,8 +146,11 @@ def _affordable(request: SearchRequest, graph: FloatGraph) -> SearchRequest:
 
 def _with_chosen_rows(request: SearchRequest) -> tuple[SearchRequest, dict[str, Array]]:
     """The request with the rows that score, and float's outputs on them: those of rare classes among them."""
-    reference = TFLiteModel.load(request.float_model).predict(request.selection_rows)
-    chosen = rows_to_score(reference, agreement.MAX_ROWS)
+    reference = predict(request.float_model, request.selection_rows)
+    is_stream = TFLiteModel.load(request.float_model).find_feeding(request.selection_rows) is Feeding.STREAM
+    chosen = np.arange(min(count(request.selection_rows), agreement.MAX_ROWS))  # a stream's rows stand in their order
+    if not is_stream:
+        chosen = rows_to_score(reference, agreement.MAX_ROWS)
     if len(chosen) == count(request.selection_rows):
         return request, reference
     rows = {name: array[chosen] for name, array in request.selection_rows.items()}
