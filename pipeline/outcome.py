@@ -88,8 +88,8 @@ def _next_step(report: ConversionReport, model: str, tflite: str, out: str) -> s
     if useless_outputs(report):
         return "next     look at what was tried above; this file is not worth judging"
     outputs = [output.name for output in report.signature.outputs]
-    judged = "" if len(outputs) == 1 else f" --output {shlex.quote(outputs[0])}"
-    others = "" if len(outputs) == 1 else f"   # or {', '.join(outputs[1:])}"
+    judged = "" if len(outputs) < 2 else f" --output {shlex.quote(outputs[0])}"
+    others = "" if len(outputs) < 2 else f"   # or {', '.join(outputs[1:])}"
     command = f"edgeproof evaluate --saved-model {model} --tflite {tflite} --data HOLDOUT.npz --out {out}"
     return f"next     {command}{judged}{others}"
 

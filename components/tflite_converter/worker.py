@@ -207,11 +207,13 @@ def quantize_by_training(job: ConversionJob) -> bytes:
 def quantizable(float_model: bytes, data: RepresentativeData) -> bytes:
     """The float model as the quantizer needs it.
 
-    Where a tensor lies out of reach (inside an LSTM operator, or in the body of a loop), TensorFlow's own calibration
-    writes its range into the file; all others are ours to set.
+    Where a tensor lies out of reach inside an LSTM operator, TensorFlow's own calibration writes its range into the file;
+    all others are ours to set. In the body of a loop (a GRU) TensorFlow's calibration dies of a segmentation fault: the body
+    stays float, and what is around it is quantized.
     """
     graph = FloatGraph.parse(float_model)
-    return calibrate_flatbuffer(float_model, data()) if graph.has_hidden_tensors and data.inputs else float_model
+    is_calibrated_by_tensorflow = graph.has_hidden_tensors and graph.num_subgraphs == 1 and data.inputs
+    return calibrate_flatbuffer(float_model, data()) if is_calibrated_by_tensorflow else float_model
 
 
 def quantize_by_ranges(job: ConversionJob, float_model: bytes, rows: Mapping[str, NDArray[Any]]) -> MadeModel:
