@@ -14,7 +14,9 @@ Floats = NDArray[np.float64]
 #: A loss below this share of the limit leaves room to spare: estimates on some hundred rows were off by a half. A model
 #: with 0.47 % of 0.50 % lost kept 95 % on other photos, those at a tenth of the limit kept what they promised.
 AMPLE_SHARE = 1 / 3
-#: A candidate that loses up to this many times that may be a tie with one that does not.
+#: Float islands are added until the loss is below this share: what just meets the limit here misses it on other rows.
+SAFE_SHARE = 0.6
+#: A candidate that loses up to this many times the ample loss may be a tie with one that does not.
 NEAR_FACTOR = 1.5
 #: A larger difference than this many standard errors is no tie.
 TIE_STANDARD_ERRORS = 1.0
@@ -32,6 +34,7 @@ class OutputScore:
         is_ample: Whether it is so small that nothing better is looked for.
         is_near: Whether it misses that by so little that chance may have done it.
         rows: Loss of each row ``[n]`` that decides, in units in which their mean compares; divided by the limit.
+        is_safe: Whether it meets the goal with as much room as other rows may need.
         worst_part: Which part of the output the loss is that of, where it has parts of different scale.
         num_lost: Labelled rows that float has right and the candidate has not, minus those it won; breaks ties.
         is_useless: Whether the output tells no more than its mean, or its commonest class, would.
@@ -44,6 +47,7 @@ class OutputScore:
     is_ample: bool
     is_near: bool
     rows: Floats = field(repr=False, compare=False)
+    is_safe: bool = False
     worst_part: str = ""
     num_lost: int = 0
     is_useless: bool = False
@@ -54,8 +58,9 @@ class OutputScore:
     ) -> OutputScore:
         """The score of a loss; where ``may_meet`` is false, it does not meet the goal however small it is."""
         ample = AMPLE_SHARE * limit
-        met, is_ample, is_near = (may_meet and loss <= most for most in (limit, ample, NEAR_FACTOR * ample))
-        return cls(output, loss, limit, met, is_ample, is_near, rows, **details)
+        bounds = (limit, ample, NEAR_FACTOR * ample, SAFE_SHARE * limit)
+        met, is_ample, is_near, is_safe = (may_meet and loss <= most for most in bounds)
+        return cls(output, loss, limit, met, is_ample, is_near, rows, is_safe, **details)
 
     @property
     def distance(self) -> float:
@@ -78,6 +83,11 @@ class Score:
     def is_ample(self) -> bool:
         """Whether nothing better is looked for."""
         return all(output.is_ample for output in self.outputs)
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether no float island more is worth its cost."""
+        return all(output.is_safe for output in self.outputs)
 
     @property
     def is_near(self) -> bool:

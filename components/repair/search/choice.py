@@ -2,7 +2,8 @@
 
 In order: integers throughout, then with float islands, then other recipes, each only where nothing before it meets the
 goal. Within one of these groups the cheapest that meets the goal with room to spare goes, and a cheaper one still if it is
-no worse than chance allows; where none has room to spare, the closest to float that meets the goal.
+no worse than chance allows; where none has room to spare, the closest to float that meets the goal, or, where islands are
+paid for, the one with the fewest that meets it safely.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ def _choose_in(group: Sequence[int], candidates: Sequence[Candidate], scores: Se
             return Choice(index, True, "the cheapest that meets the goal with room to spare")
         name = candidates[ample[0]].name
         return Choice(index, True, f"cheaper than {name!r}, which has room to spare, and no worse by chance")
+    safe = [index for index in group if scores[index].is_safe and candidates[index].freed]
+    if safe:
+        return Choice(safe[0], True, "of those that meet the goal safely, the one with the fewest float islands")
     met = [index for index in group if scores[index].met]
     best = min(met, key=lambda index: scores[index].order)
     as_close = [score.met and score.distance <= AS_CLOSE * scores[best].distance for score in scores]

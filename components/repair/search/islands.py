@@ -12,22 +12,26 @@ from dataclasses import dataclass, replace
 
 from components.repair import sensitivity
 from components.repair.float_front import float_front
-from components.repair.goal import find_goal
+from components.repair.goal import find_goal, rows_to_score
 from components.repair.graph import FloatGraph
 from components.repair.recipes import IoType
 from components.repair.running import predict
 from components.repair.search.candidates import Candidate
 from components.repair.search.prepared import Prepared, count
-from components.repair.search.proposals import BIAS_CORRECTION, EQUALIZATION, IoTypes, Source
+from components.repair.search.proposals import EQUALIZATION, IoTypes, Source
 from components.repair.search.rungs import correct
 from components.repair.search.trials import Trials
 
 #: Tensors freed at most, each with its producer and consumers.
 MAX_ISLANDS = 8
+#: Models that are tried with islands where none without loads.
+MAX_REFUSED_SOURCES = 2
 #: Items that moved the outputs by less than this share of the worst are not the cause, unless they moved them by more than
 #: this many times the limit: where one tensor ruins everything, what is second looks small beside it.
 MIN_ISLAND_SHARE = 0.01
 MIN_DIVERGENCE = 0.2
+#: Rows among which those that rank are chosen, as a multiple of them: a rare class is to be among them.
+ROWS_OFFERED = 4
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,10 @@ def _sources(trials: Trials) -> list[Source]:
     best = trials.best_int8(lambda candidate: not candidate.freed)
     equalized = trials.best_int8(lambda candidate: not candidate.freed and EQUALIZATION in candidate.steps)
     made = [c.proposal.source for c in (equalized, best) if c is not None and c.proposal.source is not None]
-    refused = [s.proposal.source for s in trials.skipped if s.overflowing and s.proposal and s.proposal.source]
-    sources = made or [source for source in refused if not source.freed and BIAS_CORRECTION not in source.steps]
-    longest_first = sorted(sources, key=lambda source: -len(source.steps)) if not made else sources
-    return [source for position, source in enumerate(longest_first[:3]) if source not in longest_first[:position]]
+    if made:
+        return list(dict.fromkeys(made))
+    refused = [source for source in trials.sources if not source.freed]
+    return sorted(refused, key=lambda source: -len(source.steps))[:MAX_REFUSED_SOURCES]
 
 
 def _free(source: Source, prepared: Prepared, trials: Trials) -> None:
@@ -85,14 +89,13 @@ def _free(source: Source, prepared: Prepared, trials: Trials) -> None:
             continue
         outcome = trials.make(prepared.int8(_with_islands(source, (*freed, wanted), prepared)))
         if not isinstance(outcome, Candidate):
-            freed = (*freed, wanted) if outcome.overflowing else freed
-            continue
-        if wanted.is_front and best is not None and outcome.score.distance > best.score.distance:
+            freed = (*freed, wanted) if best is None else freed  # as long as nothing loads, more may be needed
             continue
         freed, best = (*freed, wanted), outcome
-        if outcome.score.met:
+        if outcome.score.is_safe:
             _take_back(source, freed, prepared, trials)
-        if trials.is_over:
+            return
+        if trials.limit_reached:
             return
 
 
@@ -104,7 +107,7 @@ def _take_back(source: Source, freed: Sequence[Island], prepared: Prepared, tria
         if trials.limit_reached:
             return
         outcome = trials.make(prepared.int8(_with_islands(source, fewer, prepared)))
-        if isinstance(outcome, Candidate) and outcome.score.met:
+        if isinstance(outcome, Candidate) and outcome.score.is_safe:
             needed = fewer
 
 
@@ -170,8 +173,11 @@ def _io_types(graph: FloatGraph, freed: Sequence[str], io_types: IoTypes) -> IoT
 
 def _culprits(source: Source, prepared: Prepared) -> Sequence[sensitivity.Item]:
     graph = source.variant.graph
-    rows = prepared.first_clean(sensitivity.num_probe_rows(graph, count(prepared.clean_rows)))
-    reference = predict(graph.pack(), rows)
+    num_rows = sensitivity.num_probe_rows(graph, count(prepared.clean_rows))
+    offered = prepared.first_clean(ROWS_OFFERED * num_rows)
+    answers = predict(graph.pack(), offered)
+    chosen = rows_to_score(answers, num_rows)
+    rows, reference = ({name: array[chosen] for name, array in arrays.items()} for arrays in (offered, answers))
     kinds = {output.name: output.kind.value for output in prepared.goal.outputs}
     goal = find_goal(rows, reference, None, replace(prepared.request.settings.goal, outputs=kinds))
     ranked = sensitivity.rank(graph, source.limits, source.variant.statistics, rows, goal)
