@@ -11,10 +11,8 @@ from dataclasses import replace
 
 from tensorflow_metadata.proto.v0.schema_pb2 import Schema
 from tfx.components import Trainer
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.proto import trainer_pb2
@@ -22,16 +20,17 @@ from tfx.types import Channel, standard_artifacts
 
 from components.code_version import code_version
 from components.evaluator.component import Evaluator
-from components.evaluator.counting.scoring import sha256_of_directory
 from components.evaluator.counting.slices import slices_to_json
 from components.evaluator.tfma.eval_config import metric_modules
 from components.example_validator.component import ExampleValidator
 from components.example_validator.minimums import Minimum
-from components.feature_schema import feature_names, feature_schema, write_schema
+from components.feature_schema import feature_names, feature_schema, schema_text
+from components.model_importer.component import ModelImporter
 from components.pusher.component import Pusher
 from components.release_importer.component import ReleaseImporter
 from components.repair.recipes import parse_fallbacks, parse_recipe
 from components.repair.settings import AutoSettings, Caps, GoalSettings
+from components.schema_gen.component import SchemaGen
 from components.tflite_converter.component import TFLiteConverter
 from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
 from pipeline.config import PipelineConfig
@@ -39,8 +38,7 @@ from pipeline.config.convert import ConvertConfig
 from pipeline.config.model import QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices
-from releases.location import published_state
-from releases.offer import channel_state
+from pipeline.world import WorldState, state_parameter
 
 #: What the stock Trainer runs.
 RUN_FN_MODULE = "components.trainer.run_fn"
@@ -58,10 +56,7 @@ def examples(config: PipelineConfig) -> BaseNode:
 
 def schema(config: PipelineConfig, data: DataDescription) -> BaseNode:
     """What the data must keep: the config's description of it, or the team's schema file."""
-    described = _described(config, data)
-    return _with_code_version(
-        ImportSchemaGen(schema_file=str(write_schema(described, config.workspace_dir / "schemas")))
-    )
+    return SchemaGen(schema_text(_described(config, data)), code_version(_executor(SchemaGen)))
 
 
 def statistics(config: PipelineConfig, data: DataDescription, examples: BaseNode, schema: BaseNode) -> BaseNode:
@@ -82,13 +77,12 @@ def validator(config: PipelineConfig, statistics: BaseNode, schema: BaseNode) ->
 
 
 def float_model(config: PipelineConfig, data: DataDescription, examples: BaseNode) -> BaseNode:
-    """A stock Trainer with our ``run_fn``, or an Importer of the team's SavedModel."""
+    """A stock Trainer with our ``run_fn``, or an importer of the team's SavedModel."""
     if config.model.saved_model:
-        # The content is a property: an Importer otherwise re-uses whatever the same path held before.
-        content = sha256_of_directory(config.model.saved_model)
-        return Importer(
-            str(config.model.saved_model), standard_artifacts.Model, custom_properties={"content_sha256": content}
-        ).with_id("Model")
+        content = state_parameter(WorldState.SAVED_MODEL)
+        return ModelImporter(str(config.model.saved_model), content, code_version(_executor(ModelImporter))).with_id(
+            "Model"
+        )
     return Trainer(
         run_fn=f"{RUN_FN_MODULE}.run_fn",
         examples=examples.outputs["examples"],
@@ -103,7 +97,7 @@ def converter(config: PipelineConfig, data: DataDescription, examples: BaseNode,
     """The float model becomes model.tflite."""
     convert = config.convert
     return TFLiteConverter(
-        model=model.outputs[_model_key(config)],
+        model=model.outputs["model"],
         examples=examples.outputs["examples"],
         recipe=convert.recipe.value,
         min_samples=convert.calibration.min_samples,
@@ -118,18 +112,17 @@ def converter(config: PipelineConfig, data: DataDescription, examples: BaseNode,
     )
 
 
-def champion(config: PipelineConfig, converter: BaseNode, for_one_run: bool) -> BaseNode | None:
+def champion(config: PipelineConfig, converter: BaseNode) -> BaseNode | None:
     """The model that the gate compares with: what a channel offers now, or the last blessed one; there may be none yet."""
     if config.gate.champion_min_ratio is None:
         return None
     if config.gate.champion_channel is not None:
-        place = (config.release_location, config.keys_dir, config.gate.champion_channel)
         released: BaseNode = ReleaseImporter(
-            location=place[0],
-            keys=str(place[1]),
-            channel=place[2],
+            location=config.release_location,
+            keys=str(config.keys_dir),
+            channel=config.gate.champion_channel,
             model_name=config.name,
-            channel_state=channel_state(*place) if for_one_run else None,
+            channel_state=state_parameter(WorldState.CHANNEL),
             code_version=code_version(_executor(ReleaseImporter)),
         ).with_id("Champion")
         released.add_upstream_node(converter)  # looks as late as it can: a release may change while a model is trained
@@ -155,7 +148,7 @@ def evaluator(
     modules = metric_modules(eval_config) if eval_config else ()
     return Evaluator(
         examples=examples.outputs["examples"],
-        float_model=model.outputs[_model_key(config)],
+        float_model=model.outputs["model"],
         tflite_model=converter.outputs["tflite_model"],
         statistics=statistics.outputs["statistics"],
         example_spec=data.examples.to_json(),
@@ -187,7 +180,7 @@ def pusher(
         makes_repository=config.makes_repository,
         model_name=config.name,
         class_names=json.dumps(data.class_names),
-        published_state=published_state(config.release_location, config.name),
+        published_state=state_parameter(WorldState.PUBLISHED),
         code_version=code_version(_executor(Pusher), data.parse_sources),
     )
 
@@ -212,10 +205,6 @@ def _minimums(config: PipelineConfig) -> dict[str, Minimum]:
         return gate
     min_samples = config.convert.calibration.min_samples
     return {"calibration": Minimum(min_samples, "convert.calibration.min_samples"), **gate}
-
-
-def _model_key(config: PipelineConfig) -> str:
-    return "result" if config.model.saved_model else "model"
 
 
 def _auto_settings(convert: ConvertConfig) -> AutoSettings:

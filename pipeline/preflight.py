@@ -6,12 +6,16 @@ import os
 import shutil
 from pathlib import Path
 
+from edgeproof_edge.addresses import is_address
+
+from components.artifacts import check_writable
 from components.errors import ModelError
 from components.examples import ExampleSpec
 from components.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
 from components.trainer.run_fn import resolve_run_fn
 from pipeline import data_source
+from pipeline.beam_check import check_beam
 from pipeline.config import PipelineConfig
 from pipeline.config.convert import RecipeName
 from pipeline.config.model import QatMode
@@ -34,9 +38,10 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
         InputError: The data's files, the model, the calibration section or the release repository cannot be used.
         RunError: The workspace or the release directory cannot be written.
     """
-    is_directory = "://" not in config.release_location
+    is_directory = not is_address(config.release_location)
     for directory in (config.workspace_dir, *([Path(config.release_location)] if is_directory else [])):
         _check_writable(directory)
+    check_writable(config.artifact_root)
     data_source.preflight(config.data)
     _check_train_split(config)
     _check_recipe(config)
@@ -48,6 +53,7 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
         *extra,
         check_publishing(config.release_location, config.keys_dir, config.release.channel, config.makes_repository),
         *_check_champion(config),
+        *check_beam(config.beam),
         f"workspace: {config.workspace_dir}",
     )
 

@@ -7,6 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+from edgeproof_edge.addresses import is_address
+
 from releases.errors import ReleaseError
 from releases.initialization import exists, initialize
 from releases.keys import KeyRing
@@ -15,11 +17,6 @@ from releases.repository import Repository
 from releases.store import DirectoryStore, NotStored, Store
 
 _progress = logging.getLogger("edgeproof.progress")
-
-
-def is_address(location: str) -> bool:
-    """Whether a location is a bucket's address and not a directory."""
-    return "://" in location
 
 
 def open_store(location: str) -> Store:

@@ -13,6 +13,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.artifacts import exists, join, read_bytes_if_there, write_bytes
 from components.evaluator.counting.observation import observe
 from components.examples import ExampleSpec, read_batches, split_files
 from components.pusher.clearance import Blessing, GateRecord, clear
@@ -80,17 +81,16 @@ class Executor(base_executor.BaseExecutor):
             bool(exec_properties["makes_repository"]),
         )
         release = repository.publish(release_draft, exec_properties["channel"], _PUBLISHER)
-        _write_files(Path(pushed.uri), repository.read_bundle(release))
+        _write_files(pushed.uri, repository.read_bundle(release))
         _note_release(pushed, repository, release, exec_properties["channel"])
 
 
 def _read(uri: str, name: str) -> bytes | None:
-    path = Path(uri) / name
-    return path.read_bytes() if path.is_file() else None
+    return read_bytes_if_there(join(uri, name))
 
 
 def _read_blessing(artifact: types.Artifact) -> Blessing:
-    is_blessed = artifact.get_int_custom_property("blessed") == 1 and (Path(artifact.uri) / _BLESSED_FILE).is_file()
+    is_blessed = artifact.get_int_custom_property("blessed") == 1 and exists(join(artifact.uri, _BLESSED_FILE))
     model_id = artifact.get_custom_property("current_model_id")  # Kubeflow writes a name here, which says nothing to us
     return Blessing(is_blessed, model_id if isinstance(model_id, int) else None)
 
@@ -192,11 +192,10 @@ def _examples_material(artifact: types.Artifact) -> Material:
     return Material("examples", {}, facts)
 
 
-def _write_files(directory: Path, bundle: bytes) -> None:
+def _write_files(uri: str, bundle: bytes) -> None:
     """Lays the release's files out beside the record, for people and for components that come after."""
-    directory.mkdir(parents=True, exist_ok=True)
     for name, data in unpack(bundle).items():
-        (directory / name).write_bytes(data)
+        write_bytes(join(uri, name), data)
 
 
 def _note_refusal(pushed: types.Artifact, reason: str) -> None:

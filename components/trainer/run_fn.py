@@ -5,13 +5,15 @@ Whoever trained, the result is held to the same rule: a SavedModel with a raw-te
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgeproof_edge.addresses import is_address
 from edgeproof_edge.errors import EdgeproofError
 
+from components.artifacts import local_copies, local_output, matching_files, name_of, parent_of
 from components.compat import skip_autograph_conversion
 from components.errors import ModelError
 from components.saved_model import read_signature
@@ -30,11 +32,29 @@ def run_fn(fn_args: Any) -> None:
     """
     spec = TrainingSpec.from_json(fn_args.custom_config[TRAINING_SPEC_KEY])
     skip_autograph_conversion()
-    if spec.run_fn is not None:
-        _run_team_function(spec.run_fn, fn_args, spec)
-    else:
-        _train_module(fn_args, spec)
-    read_signature(Path(fn_args.serving_model_dir))
+    with _local(fn_args):
+        if spec.run_fn is not None:
+            _run_team_function(spec.run_fn, fn_args, spec)
+        else:
+            _train_module(fn_args, spec)
+        read_signature(Path(fn_args.serving_model_dir))
+
+
+@contextmanager
+def _local(fn_args: Any) -> Iterator[None]:
+    """Lets files be read and the model be written in local directories: TensorFlow opens no address but Google Cloud Storage's."""
+    served: str = fn_args.serving_model_dir
+    if not is_address(served):
+        yield
+        return
+    with (
+        local_copies(expand(fn_args.train_files)) as fn_args.train_files,
+        local_copies(expand(fn_args.eval_files)) as fn_args.eval_files,
+        local_output(parent_of(served)) as artifact,
+    ):
+        fn_args.serving_model_dir = str(artifact / name_of(served))
+        yield
+    fn_args.serving_model_dir = served
 
 
 def _train_module(fn_args: Any, spec: TrainingSpec) -> None:
@@ -73,4 +93,4 @@ def resolve_run_fn(source: str) -> Any:
 
 def expand(patterns: Iterable[str]) -> list[str]:
     """TFX hands over patterns such as ``.../Split-train/*``; TFRecordDataset wants files."""
-    return sorted(path for pattern in patterns for path in glob.glob(pattern))
+    return sorted(path for pattern in patterns for path in matching_files(pattern))

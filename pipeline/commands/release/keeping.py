@@ -129,9 +129,11 @@ def rotate(target: str, name: str, keys: Path | None, uri: str | None, yes: bool
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
 def serve(target: str, host: str, port: int) -> None:
     """Serve the repository over HTTP, for development; any static web server does in production."""
+    from edgeproof_edge.addresses import is_address
+
     from pipeline.errors import ConfigError
     from releases.initialization import exists
-    from releases.location import is_address, open_store
+    from releases.location import open_store
     from releases.metadata import MissingRepositoryError
     from releases.server import make_server
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from edgeproof_edge.addresses import is_address
 
 from pipeline.commands.options import print_json
 
@@ -56,7 +57,7 @@ def find_target(target: str, keys: Path | None = None) -> Target:
 
         config = load_config(Path(target))
         return Target(config.release_location, keys or config.keys_dir, config.name, config.release.channel)
-    if "://" in target:
+    if is_address(target):
         return Target(target, keys or Path("keys"))
     return Target(target, keys or Path(target).absolute().parent / "keys")
 
