@@ -7,7 +7,6 @@ stack. A node is hashed by what its executor's module can reach, so that an edit
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from components.compat import library_versions, stack_name
 from components.local_imports import reachable_files
 from components.own_sources import reachable_sources, sources_named_in
+from components.user_module import source_file
 
 
 def code_version(module: str = "", user_sources: Iterable[str] = (), not_run: Iterable[str] = ()) -> str:
@@ -37,16 +37,4 @@ def code_version(module: str = "", user_sources: Iterable[str] = (), not_run: It
 
 
 def _user_files(sources: Iterable[str]) -> list[Path]:
-    return sorted({file for source in sources for file in reachable_files(_source_file(source))})
-
-
-def _source_file(source: str) -> Path:
-    """The file behind ``file.py``, ``file.py:function``, ``package.module`` or ``package.module.function``."""
-    file = source.partition(":")[0]
-    if file.endswith(".py"):
-        return Path(file)
-    for name in (source, source.rpartition(".")[0]):
-        spec = importlib.util.find_spec(name) if name else None
-        if spec is not None and spec.origin is not None:
-            return Path(spec.origin)
-    return Path(file)
+    return sorted({file for source in sources for file in reachable_files(source_file(source))})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgeproof_edge.answers import named_inputs
 from edgeproof_edge.errors import InputError
 from edgeproof_edge.tensors import TensorSpec
 from numpy.typing import NDArray
@@ -101,14 +102,8 @@ def bind_inputs(given: Mapping[str, NDArray[Any]], wanted: Sequence[TensorSpec])
     Raises:
         InputError: A name, a shape or a dtype does not fit.
     """
-    if len(given) == 1 and len(wanted) == 1:
-        given = {wanted[0].name: next(iter(given.values()))}
-    missing = [spec.name for spec in wanted if spec.name not in given]
-    if missing:
-        raise InputError(
-            f"the model's inputs {[spec.name for spec in wanted]} need arrays of those names; found {sorted(given)}."
-        )
-    return {spec.name: _fit(given[spec.name], spec) for spec in wanted}
+    named = named_inputs(given, [spec.name for spec in wanted])
+    return {spec.name: _fit(named[spec.name], spec) for spec in wanted}
 
 
 def _fit(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:

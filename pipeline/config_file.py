@@ -12,7 +12,7 @@ from edgeproof_edge.addresses import is_address
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.config import PipelineConfig, validated
+from pipeline.config import WORKSPACES, PipelineConfig, validated
 from pipeline.config.keys import allowed_keys, path_keys
 from pipeline.config.model import SHORT_FORMS
 from pipeline.errors import ConfigError
@@ -25,16 +25,29 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
     """Reads ``path`` and applies overrides such as ``train.epochs=3``.
 
     Raises:
-        ConfigError: The file cannot be read, an override is malformed, or keys are wrong; all wrong keys are listed.
+        ConfigError: The file cannot be read, an override is malformed, or keys are wrong (all wrong keys are listed); or the config's
+            workspace lies elsewhere.
     """
     values = _read_yaml(path)
     for override in overrides:
         _apply(values, override)
     try:
-        return validated(values, path.resolve().parent)
+        config = validated(values, path.resolve().parent)
     except ValidationError as error:
         lines = [f"  {_explain(detail)}" for detail in error.errors()]
         raise ConfigError(f"{path} has {len(lines)} wrong key{'s' * (len(lines) > 1)}:\n" + "\n".join(lines)) from error
+    _check_workspace(config, path)
+    return config
+
+
+def _check_workspace(config: PipelineConfig, path: Path) -> None:
+    """Refuses to go to a new workspace while there is one beside the config: it would publish into another repository, with other keys."""
+    beside = path.resolve().parent / WORKSPACES / config.name
+    if config.workspace is None and beside.is_dir() and not config.workspace_dir.is_dir():
+        raise ConfigError(
+            f"the runs, releases and keys of {path} are in {beside}, and the current directory is {Path.cwd()}, where a new one "
+            f"would be made. Go on there with --set workspace={beside}, or begin anew here with --set workspace={config.workspace_dir}."
+        )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

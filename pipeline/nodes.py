@@ -28,13 +28,13 @@ from components.feature_schema import feature_names, feature_schema, schema_text
 from components.model_importer.component import ModelImporter
 from components.pusher.component import Pusher
 from components.release_importer.component import ReleaseImporter
-from components.repair.recipes import parse_fallbacks, parse_recipe
 from components.repair.settings import AutoSettings, Caps, GoalSettings
 from components.schema_gen.component import SchemaGen
 from components.tflite_converter.component import TFLiteConverter
-from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
+from components.trainer.module_files import module_files
+from components.trainer.spec import TRAINING_SPEC_KEY, EarlyStopping, QatSpec, TrainingSpec
 from pipeline.config import PipelineConfig
-from pipeline.config.convert import ConvertConfig
+from pipeline.config.convert import ConvertConfig, FloatOperators
 from pipeline.config.model import QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices
@@ -99,12 +99,13 @@ def converter(config: PipelineConfig, data: DataDescription, examples: BaseNode,
     return TFLiteConverter(
         model=model.outputs["model"],
         examples=examples.outputs["examples"],
-        recipe=convert.recipe.value,
+        recipe=convert.recipe,
         min_samples=convert.calibration.min_samples,
         num_samples=convert.calibration.num_samples,
         seed=convert.calibration.seed,
         input_type=convert.input_type,
         output_type=convert.output_type,
+        allow_float_operators=convert.float_operators is FloatOperators.ALLOWED,
         select_tf_operators=convert.select_tf_operators,
         auto_settings=_auto_settings(convert).to_json(),
         example_spec=replace(data.examples, slice_features=convert.calibration.stratify_by).to_json(),
@@ -201,7 +202,7 @@ def _described(config: PipelineConfig, data: DataDescription) -> Schema:
 
 def _minimums(config: PipelineConfig) -> dict[str, Minimum]:
     gate = {"eval": Minimum(config.gate.min_examples, "gate.min_examples")}
-    if not parse_recipe(config.convert.recipe.value).needs_calibration:
+    if not config.convert.recipe.needs_calibration:
         return gate
     min_samples = config.convert.calibration.min_samples
     return {"calibration": Minimum(min_samples, "convert.calibration.min_samples"), **gate}
@@ -211,7 +212,7 @@ def _auto_settings(convert: ConvertConfig) -> AutoSettings:
     return AutoSettings(
         GoalSettings(**convert.goal.model_dump()),
         Caps(convert.max_candidates, convert.max_seconds),
-        parse_fallbacks(convert.fallbacks),
+        convert.fallbacks,
     )
 
 
@@ -226,10 +227,16 @@ def _training_spec(config: PipelineConfig, data: DataDescription) -> TrainingSpe
         ),
         module=config.model.module,
         run_fn=config.model.run_fn,
+        module_files=module_files(source, config.model.files),
         hyperparameters=config.model.hyperparameters,
         qat=_qat(config.train),
-        **config.train.model_dump(exclude={"qat"}),
+        early_stopping=_early_stopping(config.train),
+        **config.train.model_dump(mode="json", exclude={"qat", "early_stopping"}),
     )
+
+
+def _early_stopping(train: TrainConfig) -> EarlyStopping | None:
+    return None if train.early_stopping is None else EarlyStopping(**train.early_stopping.model_dump())
 
 
 def _qat(train: TrainConfig) -> QatSpec | None:

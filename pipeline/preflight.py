@@ -11,13 +11,13 @@ from edgeproof_edge.addresses import is_address
 from components.artifacts import check_writable
 from components.errors import ModelError
 from components.examples import ExampleSpec
+from components.repair.recipes import Recipe
 from components.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
 from components.trainer.run_fn import resolve_run_fn
 from pipeline import data_source
 from pipeline.beam_check import check_beam
 from pipeline.config import PipelineConfig
-from pipeline.config.convert import RecipeName
 from pipeline.config.model import QatMode
 from pipeline.description import DataDescription, describe_data, gate_eval_config, gate_slices
 from pipeline.errors import ConfigError, RunError
@@ -94,7 +94,7 @@ def _check_train_split(config: PipelineConfig) -> None:
 
 
 def _check_recipe(config: PipelineConfig) -> None:
-    if config.convert.recipe is RecipeName.INT8_QAT and config.train.qat.mode is QatMode.OFF:
+    if config.convert.recipe is Recipe.INT8_QAT and config.train.qat.mode is QatMode.OFF:
         raise ConfigError(
             "convert.recipe is int8-qat, which needs train.qat.mode: on; turn it on, or choose recipe auto."
         )

@@ -20,6 +20,7 @@ from edgeproof_edge.bundle import GOLDEN_FILE, LABELS_FILE, MANIFEST_FILE, MODEL
 from edgeproof_edge.channel import NAME
 from edgeproof_edge.flatbuffer import inspect
 from edgeproof_edge.manifest import (
+    Answer,
     FileEntry,
     Manifest,
     OperatorRequirement,
@@ -28,6 +29,7 @@ from edgeproof_edge.manifest import (
     VerdictSummary,
     schema_version_for,
 )
+from edgeproof_edge.tensors import TensorSpec
 
 from releases.errors import ReleaseError
 from releases.observation import Observation
@@ -59,6 +61,7 @@ class Description:
         verdict: what let it pass.
         inputs: what an input stands for, by name.
         observation: what the model did on the holdout; None where no examples were at hand.
+        answer: the output that was judged and its threshold; None where nobody knows.
     """
 
     labels: tuple[str, ...]
@@ -67,6 +70,7 @@ class Description:
     verdict: VerdictSummary
     inputs: Mapping[str, InputMeaning]
     observation: Observation | None = None
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
     inputs = [(spec, meanings.get(spec.name, InputMeaning())) for spec in inspection.inputs]
     if len(inputs) == len(meanings) == 1:  # a single array fits a single input whatever its name
         inputs = [(inspection.inputs[0], next(iter(meanings.values())))]
+    answer = _answer(description.answer, inspection.outputs)
     manifest = Manifest(
         model_name=model,
         sequence=1,
@@ -134,9 +139,19 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
         verdict=description.verdict,
         golden=golden_entry,
         reference=reference,
-        schema_version=schema_version_for(description.verdict, golden_entry, reference),
+        answer=answer,
+        schema_version=schema_version_for(description.verdict, golden_entry, reference, answer),
     )
     return Draft(model, complete, manifest)
+
+
+def _answer(answer: Answer | None, outputs: Sequence[TensorSpec]) -> Answer | None:
+    """What the manifest has to say of the answer: nothing where it is the largest score, or the value, of the only output."""
+    if answer is None:
+        return None
+    is_one_unit = all(spec.shape[-1:] == (1,) for spec in outputs if spec.name == answer.output)
+    needed = answer if is_one_unit else replace(answer, decision_threshold=None)
+    return needed if needed.decision_threshold is not None or len(outputs) > 1 else None
 
 
 def build(draft: Draft, sequence: int, version: str, created: str) -> bytes:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD
 from numpy.typing import NDArray
 
 from components.buckets import quantile_edges
 from components.errors import DataError
 from components.evaluator.case import Case, Champion, Judgement, judge_case
-from components.evaluator.counting.counts import DEFAULT_DECISION_THRESHOLD
 from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
 from components.evaluator.counting.scoring import BATCH_SIZE, Candidate, Scorer
 from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceSpec, with_label_buckets

@@ -2,7 +2,13 @@
 
 ``build_model(hyperparameters) -> tf_keras.Model`` is required: Functional or Sequential, raw tensors in (an image as 0..255, its scaling
 a layer of the graph), class probabilities or logits out; where labels are real values, one number in their own unit.
-``parse_example``, ``augment``, ``loss`` and ``optimizer`` are optional.
+Optional are
+
+- ``parse_example``;
+- ``augment(inputs, labels) -> (inputs, labels)`` on batches of the train split: ``inputs`` is a dict of float32 (or as declared) tensors
+  ``[batch, ...]`` by the name of the feature in the data (``"image"`` of an image folder, whatever the Keras input is called);
+- ``loss`` (a Keras loss; labels are class numbers ``[batch]``, or real values) and ``optimizer(hyperparameters)``;
+- ``callbacks(hyperparameters) -> list`` of ``tf_keras.callbacks.Callback``.
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ from typing import Any
 
 from components.errors import ModelError
 from components.examples import ExampleSpec
-from components.user_module import call_user_function, function_of, load_module
+from components.user_module import call_user_function, function_of, load_module, remembering_opened_files
 
 _PROBABILITY_ACTIVATIONS = {"softmax", "sigmoid"}
 
@@ -28,7 +34,8 @@ def build_model(source: str, hyperparameters: Mapping[str, Any]) -> Any:
     build = function_of(load_module(source), "build_model")
     if build is None:
         raise ModelError(f"model module {source} has no function build_model(hyperparameters).")
-    model = call_user_function(build, dict(hyperparameters), what=f"{source}: build_model")
+    with remembering_opened_files(source):
+        model = call_user_function(build, dict(hyperparameters), what=f"{source}: build_model")
     if isinstance(model, keras.Model):
         return model
     if type(model).__module__.startswith("keras."):

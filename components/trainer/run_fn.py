@@ -5,6 +5,7 @@ Whoever trained, the result is held to the same rule: a SavedModel with a raw-te
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,16 @@ from components.artifacts import local_copies, local_output, matching_files, nam
 from components.compat import skip_autograph_conversion
 from components.errors import ModelError
 from components.saved_model import read_signature
+from components.trainer.checkpoints import checkpoint_directory
 from components.trainer.export import export
+from components.trainer.history import HISTORY_FILE
 from components.trainer.qat import fine_tune_and_export
 from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
-from components.trainer.training import train
+from components.trainer.training import Places, train
 from components.user_module import call_user_function, describe_failure, function_of, load_module
+
+#: Buckets that TensorFlow itself can write.
+_WRITTEN_BY_TENSORFLOW = ("gs://", "hdfs://")
 
 
 def run_fn(fn_args: Any) -> None:
@@ -32,18 +38,20 @@ def run_fn(fn_args: Any) -> None:
     """
     spec = TrainingSpec.from_json(fn_args.custom_config[TRAINING_SPEC_KEY])
     skip_autograph_conversion()
+    checkpoints = checkpoint_directory(fn_args.serving_model_dir, spec, expand(fn_args.train_files))
     with _local(fn_args):
         if spec.run_fn is not None:
             _run_team_function(spec.run_fn, fn_args, spec)
         else:
-            _train_module(fn_args, spec)
+            with _kept(checkpoints) as directory:
+                _train_module(fn_args, spec, directory)
         read_signature(Path(fn_args.serving_model_dir))
 
 
 @contextmanager
 def _local(fn_args: Any) -> Iterator[None]:
-    """Lets files be read and the model be written in local directories: TensorFlow opens no address but Google Cloud Storage's."""
-    served: str = fn_args.serving_model_dir
+    """Lets files be read and outputs be written in local directories: libraries write SavedModels and logs to few kinds of address."""
+    served, run = fn_args.serving_model_dir, getattr(fn_args, "model_run_dir", "")
     if not is_address(served):
         yield
         return
@@ -51,21 +59,37 @@ def _local(fn_args: Any) -> Iterator[None]:
         local_copies(expand(fn_args.train_files)) as fn_args.train_files,
         local_copies(expand(fn_args.eval_files)) as fn_args.eval_files,
         local_output(parent_of(served)) as artifact,
+        local_output(run) as logs,
     ):
-        fn_args.serving_model_dir = str(artifact / name_of(served))
+        fn_args.serving_model_dir, fn_args.model_run_dir = str(artifact / name_of(served)), str(logs)
         yield
-    fn_args.serving_model_dir = served
+    fn_args.serving_model_dir, fn_args.model_run_dir = served, run
 
 
-def _train_module(fn_args: Any, spec: TrainingSpec) -> None:
+@contextmanager
+def _kept(checkpoints: str) -> Iterator[str]:
+    """The directory for checkpoints; where TensorFlow cannot write the bucket, one that goes with this process."""
+    if not is_address(checkpoints) or checkpoints.startswith(_WRITTEN_BY_TENSORFLOW):
+        yield checkpoints
+        return
+    with tempfile.TemporaryDirectory(prefix="edgeproof-") as directory:
+        yield directory
+
+
+def _train_module(fn_args: Any, spec: TrainingSpec, checkpoints: str) -> None:
     """Trains and exports; whatever else is raised comes from the module's layers, loss, optimizer or augmentation."""
     train_files, validation_files = expand(fn_args.train_files), expand(fn_args.eval_files)
     served = Path(fn_args.serving_model_dir)
     try:
-        model = train(spec, train_files, validation_files)
-        export(model, served, spec.examples)
+        trained = train(
+            spec, train_files, validation_files, Places(checkpoints, getattr(fn_args, "model_run_dir", None))
+        )
+        export(trained.model, served, spec.examples)
+        (served.parent / HISTORY_FILE).write_text(trained.history.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if spec.qat is not None:
-            fine_tune_and_export(model, spec, train_files, validation_files, served.parent)
+            fine_tune_and_export(trained.model, spec, train_files, validation_files, served.parent)
+        if trained.checkpoints is not None:
+            trained.checkpoints.delete()
     except EdgeproofError:
         raise
     except Exception as error:

@@ -22,6 +22,9 @@ from pipeline.config.model import ModelConfig, QatMode, TrainConfig
 from pipeline.config.release import ReleaseConfig
 from pipeline.config.section import Location, Section
 
+#: The folder in the current directory that holds a workspace per pipeline.
+WORKSPACES = ".edgeproof"
+
 
 class PipelineConfig(Section):
     """One pipeline: data in, a judged and published edge model out."""
@@ -76,7 +79,7 @@ class PipelineConfig(Section):
     def workspace_dir(self) -> Path:
         """Directory of this machine for what a bucket cannot keep: metadata, logs, the lock, keys."""
         if self.workspace is None or is_address(self.workspace):
-            return Path.cwd() / ".edgeproof" / self.name
+            return Path.cwd() / WORKSPACES / self.name
         return Path(self.workspace)
 
     @property

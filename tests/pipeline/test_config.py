@@ -261,3 +261,22 @@ def test_real_values_reach_every_component(tmp_path: Path) -> None:
     assert [spec.name for spec in gate_slices(config)] == ["label"]
     default = gate_rules(load_config(write(tmp_path, data=TABLE, gate={"metric": "mae"})).gate)
     assert str(default.maximum_error_factor) == "103/100"
+
+
+def test_a_config_does_not_silently_begin_anew_in_another_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (project / ".edgeproof" / "digits").mkdir(parents=True)
+    file = project / "config.yaml"
+    file.write_text(
+        "name: digits\ndata: {format: image_folder, path: photos, image: {height: 8, width: 8, channels: 1}}\nmodel: {module: model.py}\n",
+        "utf-8",
+    )
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(ConfigError, match=rf"are in {project}/\.edgeproof/digits.*--set workspace={project}"):
+        load_config(file)
+    assert load_config(file, [f"workspace={project}/.edgeproof/digits"]).workspace_dir == project / ".edgeproof/digits"
+    monkeypatch.chdir(project)
+    assert load_config(file).workspace_dir == project / ".edgeproof/digits"

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from edgeproof_edge.answers import answered_classes, leads, named_inputs
 from edgeproof_edge.bundle import GOLDEN_FILE
 from edgeproof_edge.manifest import GoldenVectors, Histogram, Reference
 from edgeproof_edge.tensors import TensorSpec
@@ -117,10 +118,9 @@ def choose_golden(
     if threshold is None:
         rows = np.flatnonzero(usable)
         return _packed(inputs, scores, output, _spread(rows, _tenths(scores, rows), NUM_GOLDEN), None)
-    answers, margins = _answers(scores, threshold)
-    other_answers, other_margins = _answers(other, threshold)
-    margins = np.minimum(margins, other_margins)
-    usable &= answers == other_answers
+    answers = answered_classes(scores, threshold)
+    margins = np.minimum(leads(scores, threshold), leads(other, threshold))
+    usable &= answers == answered_classes(other, threshold)
     safe = np.flatnonzero(usable & (margins >= SAFE_MARGIN * output_range))
     if len(safe) < min(MIN_GOLDEN, len(scores)):
         safe = np.flatnonzero(usable & (margins > 0))
@@ -170,10 +170,9 @@ def histogram(name: str, statistic: str, values: Array, edges: tuple[float, ...]
 
 
 def _bound(batch: Rows, inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
-    """Rows under the model's own names; a single array fits a single input, and one number per row an input of one."""
-    if len(batch) == len(inputs) == 1:
-        return {inputs[0].name: as_column(next(iter(batch.values())), inputs[0])}
-    return {spec.name: as_column(batch[spec.name], spec) for spec in inputs if spec.name in batch}
+    """Rows under the model's own names; one number per row fits an input of one."""
+    named = named_inputs(batch, [spec.name for spec in inputs])
+    return {spec.name: as_column(named[spec.name], spec) for spec in inputs}
 
 
 def _class_output(outputs: tuple[TensorSpec, ...]) -> TensorSpec | None:
@@ -194,14 +193,6 @@ def _output_range(scores: Array, output: TensorSpec) -> float:
         return 256 * output.scale
     finite = scores[np.isfinite(scores)]
     return float(finite.max() - finite.min()) if finite.size else 0.0
-
-
-def _answers(scores: Array, threshold: float) -> tuple[Array, Array]:
-    """Answer and its lead over the runner-up, per row."""
-    if scores.shape[1] == 1:
-        return (scores[:, 0] >= threshold).astype(np.int64), np.abs(scores[:, 0] - threshold)
-    ordered = np.sort(scores, axis=1)
-    return scores.argmax(axis=1), ordered[:, -1] - ordered[:, -2]
 
 
 def _spread(rows: Array, answers: Array, limit: int) -> Array:
@@ -229,7 +220,7 @@ def _reference(
         edges = _edges(float(scores.min()), float(scores.max()))
         answered = histogram(output.name, "value", scores[:, 0], edges)
         return Reference(len(scores), tuple(histograms), (), None, answered)
-    answers, _ = _answers(scores, threshold)
+    answers = answered_classes(scores, threshold)
     num_classes = max(2, scores.shape[1])
     return Reference(
         num_examples=len(scores),

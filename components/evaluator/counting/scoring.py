@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD, judged_output, named_inputs
 from edgeproof_edge.errors import InputError, ModelFileError
 from numpy.typing import NDArray
 
 from components.errors import ModelError
-from components.evaluator.counting.counts import DEFAULT_DECISION_THRESHOLD, Comparison, class_scores, compare
+from components.evaluator.counting.counts import Comparison, class_scores, compare
 from components.evaluator.counting.deviations import Deviations, compare_numbers, slice_deviations
 from components.evaluator.counting.domain import clipped_rows
 from components.evaluator.counting.flips import find_flips, row_keys
@@ -377,15 +378,13 @@ def rename_inputs(rows: Mapping[str, NDArray[Any]], wanted: Sequence[TensorSpec]
     Raises:
         ModelError: The names differ and there are several.
     """
-    if len(rows) == 1 and len(wanted) == 1:
-        return {wanted[0].name: next(iter(rows.values()))}
-    names = {spec.name for spec in wanted}
-    if names != set(rows):
+    names = [spec.name for spec in wanted]
+    if not len(rows) == len(names) == 1 and set(names) != set(rows):
         raise ModelError(
             f"the candidate's inputs {sorted(names)} are not the float model's {sorted(rows)}. Convert the SavedModel "
             "that is the baseline."
         )
-    return dict(rows)
+    return named_inputs(rows, names)
 
 
 def paired_outputs(
@@ -403,8 +402,9 @@ def paired_names(float_outputs: Iterable[str], candidate_outputs: Iterable[str])
         ModelError: A model has several outputs and not exactly one name is common to both.
     """
     of_float, of_candidate = sorted(float_outputs), sorted(candidate_outputs)
-    if len(of_float) == 1 and len(of_candidate) == 1:
-        return of_float[0], of_candidate[0]
+    only_float, only_candidate = judged_output(of_float), judged_output(of_candidate)
+    if only_float is not None and only_candidate is not None:
+        return only_float, only_candidate
     common = sorted(set(of_float) & set(of_candidate))
     if len(common) != 1:
         raise ModelError(

@@ -9,13 +9,15 @@ from fractions import Fraction
 from itertools import pairwise
 
 from edgeproof_edge.errors import InputError
-from edgeproof_edge.manifest.entries import FileEntry, GoldenVectors, Reference, TensorEntry, VerdictSummary
+from edgeproof_edge.manifest.entries import Answer, FileEntry, GoldenVectors, Reference, TensorEntry, VerdictSummary
 
 #: Right answers of a classifier.
 SCHEMA_VERSION = 2
 #: Any metric; real-valued outputs.
 SCHEMA_VERSION_3 = 3
-SCHEMA_VERSIONS = (SCHEMA_VERSION, SCHEMA_VERSION_3)
+#: Says how the answer is read.
+SCHEMA_VERSION_4 = 4
+SCHEMA_VERSIONS = (SCHEMA_VERSION, SCHEMA_VERSION_3, SCHEMA_VERSION_4)
 
 _CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -110,6 +112,14 @@ def _require_absent(verdict: VerdictSummary, *keys: str) -> None:
     for key in keys:
         value = getattr(verdict, key)
         require(value is None, f"verdict.{key}", f"null for the metric {verdict.metric}", value)
+
+
+def check_answer(answer: Answer, outputs: Sequence[str]) -> None:
+    """The answer is read from an output that is there, at a threshold that can be."""
+    require(answer.output in outputs, "answer.output", f"one of {list(outputs)}", answer.output)
+    threshold = answer.decision_threshold
+    is_number = threshold is None or float("-inf") < threshold < float("inf")
+    require(is_number, "answer.decision_threshold", "a number, or null", threshold)
 
 
 def check_golden(golden: GoldenVectors, files: Sequence[str], outputs: Sequence[str]) -> None:

@@ -94,6 +94,20 @@ class VerdictSummary:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """Which output was judged, and how its answer is read; see ``edgeproof_edge.answers``.
+
+    Attributes:
+        output: Name of the output.
+        decision_threshold: A one-unit output at or above it is class 1; None where the largest score is the answer, or
+            the output is a real value.
+    """
+
+    output: str
+    decision_threshold: float | None = None
+
+
+@dataclass(frozen=True)
 class GoldenVectors:
     """Inputs with the outputs they must give, for the self-test of a device.
 

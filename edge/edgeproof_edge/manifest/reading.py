@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from edgeproof_edge.manifest.checks import require
 from edgeproof_edge.manifest.entries import (
+    Answer,
     FileEntry,
     GoldenVectors,
     Histogram,
@@ -51,6 +52,11 @@ def read_runtime(reader: Reader) -> RuntimeRequirements:
         ),
         delegated_fraction=reader.optional_number("delegated_fraction"),
     )
+
+
+def read_answer(reader: Reader) -> Answer:
+    """``answer`` of version 4."""
+    return Answer(reader.text("output"), reader.optional_number("decision_threshold"))
 
 
 def read_golden(reader: Reader) -> GoldenVectors:
