@@ -207,6 +207,14 @@ class RunStore:
         """
         return next(iter(self._read([context for context in self._contexts(_RUN) if context.name == run_id])), None)
 
+    def prepare(self) -> int:
+        """Makes the tables where there are none; returns how many runs are recorded.
+
+        Raises:
+            RunError: The store does not answer.
+        """
+        return len(self._contexts(_RUN))
+
     def begin(self, run_id: str, purpose: RunPurpose) -> None:
         """Notes that a run starts, and why; where that is noted already, nothing changes."""
         from ml_metadata.errors import AlreadyExistsError

@@ -40,7 +40,7 @@ _PASSING = (
     *("temporarily", "service unavailable", "internal server error", "bad gateway", "slow down", "too many requests"),
     *("endpointconnectionerror", "connectionerror", "broken pipe", "does not answer", "server has gone away"),
 )
-_EXIT_USAGE, _EXIT_BROKEN, _EXIT_TERMINATED = 2, 3, 143
+_EXIT_USAGE, _EXIT_TERMINATED = 2, 143
 
 
 def metadata_location() -> MetadataLocation:
@@ -75,13 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _end_at_sigterm(location, asked.run_id, asked.node)
         for node in _run(asked, location):
             _logger.info("%s: %s after %.1f s", node.name, node.state, node.seconds)
-    except InputError as error:
-        return _told(error, _EXIT_USAGE)
     except EdgeproofError as error:
-        return _told(error, _EXIT_BROKEN)
+        return _told(error)
     except Exception as error:
         _logger.exception("the node failed")
-        return _told(RunError(f"{type(error).__name__}: {error}"), _EXIT_BROKEN)
+        return _told(RunError(f"{type(error).__name__}: {error}"))
     return 0
 
 
@@ -101,9 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _told(error: EdgeproofError, exit_code: int) -> int:
-    print(f"edgeproof: {error}", file=sys.stderr, flush=True)
-    return exit_code
+def _told(error: EdgeproofError) -> int:
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    return int(error.exit_code)
 
 
 def _run(asked: argparse.Namespace, location: MetadataLocation) -> Iterator[NodeRun]:

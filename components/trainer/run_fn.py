@@ -80,6 +80,7 @@ def _train_module(fn_args: Any, spec: TrainingSpec, checkpoints: str) -> None:
     """Trains and exports; whatever else is raised comes from the module's layers, loss, optimizer or augmentation."""
     train_files, validation_files = expand(fn_args.train_files), expand(fn_args.eval_files)
     served = Path(fn_args.serving_model_dir)
+    _forget_other_models()
     try:
         trained = train(
             spec, train_files, validation_files, Places(checkpoints, getattr(fn_args, "model_run_dir", None))
@@ -94,6 +95,13 @@ def _train_module(fn_args: Any, spec: TrainingSpec, checkpoints: str) -> None:
         raise
     except Exception as error:
         raise ModelError(f"training {spec.module} raised {describe_failure(error, spec.module or '')}") from error
+
+
+def _forget_other_models() -> None:
+    """Keras numbers layers by what this process built before, and names are part of the model's bytes: a pod would give others."""
+    import tf_keras as keras
+
+    keras.backend.clear_session()
 
 
 def _run_team_function(source: str, fn_args: Any, spec: TrainingSpec) -> None:

@@ -11,8 +11,6 @@ import copy
 import gzip
 from typing import Any
 
-from tfx.proto.orchestration import pipeline_pb2
-
 from pipeline.errors import ConfigError
 
 MAX_BYTES = 96 * 1024
@@ -37,11 +35,15 @@ def encode(ir: Any, node_id: str | None = None) -> str:
 
 def decode(text: str) -> Any:
     """The compiled pipeline of :func:`encode`."""
+    from tfx.proto.orchestration import pipeline_pb2
+
     return pipeline_pb2.Pipeline.FromString(gzip.decompress(base64.urlsafe_b64decode(text)))
 
 
 def _part(ir: Any, node_id: str) -> Any:
     """The pipeline with this node and what deploys it, and nothing of the others."""
+    from tfx.proto.orchestration import pipeline_pb2
+
     part = copy.deepcopy(ir)
     kept = [node for node in part.nodes if node.pipeline_node.node_info.id == node_id]
     del part.nodes[:]
