@@ -9,7 +9,6 @@ directory (SavedModels, records) is copied here first and removed after. 4. A di
 from __future__ import annotations
 
 import copy
-import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,8 @@ from uuid import uuid4
 
 from edgeproof_edge.addresses import is_address
 from edgeproof_edge.errors import EdgeproofError, SurroundingsError
+
+from components import files
 
 _SCRATCH_PREFIX = "edgeproof-"
 
@@ -51,7 +52,7 @@ def local_path(uri: str) -> Path:
 
 def exists(uri: str) -> bool:
     """Whether there is a file or a directory."""
-    return bool(_fileio().exists(uri)) if is_address(uri) else Path(uri).exists()
+    return files.exists(uri)
 
 
 def read_bytes(uri: str) -> bytes:
@@ -60,12 +61,9 @@ def read_bytes(uri: str) -> bytes:
     Raises:
         FileNotFoundError: There is none.
     """
-    if not is_address(uri):
-        return Path(uri).read_bytes()
-    if not exists(uri):
+    if is_address(uri) and not files.exists(uri):
         raise FileNotFoundError(uri)
-    with _fileio().open(uri, "rb") as file:
-        return bytes(file.read())
+    return files.read_bytes(uri)
 
 
 def read_bytes_if_there(uri: str) -> bytes | None:
@@ -78,12 +76,8 @@ def read_bytes_if_there(uri: str) -> bytes | None:
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Writes a file; directories around it are made."""
-    if not is_address(uri):
-        Path(uri).parent.mkdir(parents=True, exist_ok=True)
-        Path(uri).write_bytes(data)
-        return
-    with _fileio().open(uri, "wb") as file:
-        file.write(data)
+    files.make_folder(parent_of(uri))
+    files.write_bytes(uri, data)
 
 
 def check_writable(uri: str) -> None:
@@ -97,7 +91,7 @@ def check_writable(uri: str) -> None:
     probe = join(uri, f".probe-{uuid4().hex}")
     try:
         write_bytes(probe, b"")
-        _fileio().remove(probe)
+        files.remove(probe)
     except EdgeproofError:
         raise
     except Exception as error:  # each cloud's library has its own errors
@@ -109,25 +103,21 @@ def check_writable(uri: str) -> None:
 
 def remove_tree(uri: str) -> None:
     """Removes a directory and what is in it, where it is there."""
-    if not is_address(uri):
-        shutil.rmtree(uri, ignore_errors=True)
-    elif exists(uri):
-        _fileio().rmtree(uri)
+    if exists(uri):
+        files.remove_folder(uri)
 
 
 def list_files(uri: str) -> list[str]:
     """URIs of the files right under a directory, sorted; hidden ones are left out. Empty where there is no directory."""
     if not is_address(uri):
         return sorted(str(path) for path in Path(uri).glob("*") if not path.name.startswith("."))
-    names = (name.rstrip("/") for name in _fileio().listdir(uri)) if exists(uri) else ()
+    names = (name.rstrip("/") for name in files.list_folder(uri)) if exists(uri) else ()
     return sorted(join(uri, name) for name in names if name and not name.startswith("."))
 
 
 def matching_files(pattern: str) -> list[str]:
     """URIs that match a glob pattern, sorted."""
-    import glob
-
-    return sorted(_fileio().glob(pattern) if is_address(pattern) else glob.glob(pattern))
+    return files.glob(pattern)
 
 
 @contextmanager
@@ -199,24 +189,13 @@ def upload(directory: Path, uri: str) -> None:
 
 
 def _download(uri: str, target: Path) -> None:
-    fileio = _fileio()
-    if not fileio.isdir(uri):
+    if not files.is_folder(uri):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(read_bytes(uri))
         return
     target.mkdir(parents=True, exist_ok=True)
-    for folder, _, files in fileio.walk(uri):
+    for folder, names in files.walk(uri):
         below = target / folder[len(uri) :].strip("/")
         below.mkdir(parents=True, exist_ok=True)
-        for name in files:
+        for name in names:
             (below / name).write_bytes(read_bytes(join(folder, name)))
-
-
-def _fileio() -> Any:
-    """TFX's door to file systems, and with it buckets that TensorFlow cannot open."""
-    from tfx.dsl.io import fileio
-
-    from components import bucket_filesystem
-
-    bucket_filesystem.register()
-    return fileio

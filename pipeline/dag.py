@@ -26,7 +26,7 @@ def build_pipeline(config: PipelineConfig, place: Place) -> pipeline.Pipeline:
     """
     data = describe_data(config)
 
-    examples = nodes.examples(config)
+    examples = nodes.examples(config, data)
     schema = nodes.schema(config, data)
     statistics = nodes.statistics(config, data, examples, schema)
     validator = nodes.validator(config, statistics, schema)

@@ -27,6 +27,7 @@ from pipeline.errors import RunError
 from pipeline.mlmd import Artifact, NodeRun, Run, RunPurpose, RunStore
 from pipeline.place import Place, local_place
 from pipeline.run_record import BY_HAND, ReleaseRecord, RunRecord
+from pipeline.world import DataPlace
 
 progress = logging.getLogger(PROGRESS_LOGGER)
 
@@ -45,10 +46,11 @@ def execute(config: PipelineConfig, log_file: Path, reason: str = BY_HAND, place
         RunError: A node failed for another reason.
     """
     place = place or local_place(config)
-    return execute_compiled(launching.compiled(build_pipeline(config, place)), place, log_file, reason)
+    data = DataPlace(config.data, config.workspace_dir)
+    return execute_compiled(launching.compiled(build_pipeline(config, place)), place, data, log_file, reason)
 
 
-def execute_compiled(ir: Any, place: Place, log_file: Path, reason: str = BY_HAND) -> RunRecord:
+def execute_compiled(ir: Any, place: Place, data: DataPlace, log_file: Path, reason: str = BY_HAND) -> RunRecord:
     """Runs a compiled pipeline once; it may be run again.
 
     Raises:
@@ -57,19 +59,19 @@ def execute_compiled(ir: Any, place: Place, log_file: Path, reason: str = BY_HAN
     run_id = datetime.now().isoformat()
     store = RunStore(place.metadata)
     store.begin(run_id, RunPurpose(reason))
-    _launch_all(launching.bound(ir, run_id), place, log_file)
+    _launch_all(launching.bound(ir, run_id), place, data, log_file)
     run = store.run(run_id)
     if run is None:
         raise RunError(f"ML Metadata does not know the run {run_id}; the whole story is in {log_file}")
     return record_of(run, log_file)
 
 
-def _launch_all(ir: Any, place: Place, log_file: Path) -> None:
+def _launch_all(ir: Any, place: Place, data: DataPlace, log_file: Path) -> None:
     nodes = launching.node_ids(ir)
     with _surroundings(log_file):
         for number, node_id in enumerate(nodes, start=1):
             progress.info("[%d/%d] %s", number, len(nodes), node_id)
-            node = launching.launch(ir, node_id, place.metadata)
+            node = launching.launch(ir, node_id, place.metadata, data)
             if node.state != launching.SKIPPED and not node.is_done:
                 raise RunError(
                     f"{node_id} ended as {node.state}, though nothing was raised; the reason is in {log_file}"

@@ -16,7 +16,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
 from pipeline.mlmd import MetadataLocation, NodeRun, RunStore
-from pipeline.world import read_states
+from pipeline.world import DataPlace, read_states
 
 SKIPPED = "skipped"
 
@@ -39,13 +39,14 @@ def node_ids(ir: Any) -> tuple[str, ...]:
     return tuple(node.pipeline_node.node_info.id for node in ir.nodes)
 
 
-def launch(ir: Any, node_id: str, location: MetadataLocation) -> NodeRun:
+def launch(ir: Any, node_id: str, location: MetadataLocation, data: DataPlace | None = None) -> NodeRun:
     """Runs one node, or takes it from the cache, or skips it.
 
     Args:
         ir: A pipeline of :func:`bound`.
         node_id: Which one.
         location: Where it is recorded.
+        data: Needed for the node that reads the data.
 
     Returns:
         How it ended, as it is recorded; ``skipped`` where it was not to run.
@@ -54,7 +55,7 @@ def launch(ir: Any, node_id: str, location: MetadataLocation) -> NodeRun:
     store, run_id = RunStore(location), ir.runtime_spec.pipeline_run_id.field_value.string_value
     if not _is_due(node, store, run_id):
         return NodeRun(name=node_id, state=SKIPPED, seconds=0.0)
-    runtime_parameter_utils.substitute_runtime_parameter(node, read_states(node))
+    runtime_parameter_utils.substitute_runtime_parameter(node, read_states(node, data))
     deployment = runner_utils.extract_local_deployment_config(ir)
     launcher.Launcher(
         pipeline_node=node,

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -95,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--schedule-time", default="", help="When the schedule fired.")
     parser.add_argument("--reason", default="", help="Why the run was started.")
     parser.add_argument("--trigger-key", default="", help="Which trigger started it.")
+    parser.add_argument(
+        "--data-section", default="", help="The config's section data, for the node that reads the data."
+    )
     parser.add_argument("--executor-input", default="", help="Kubeflow's description of the task's outputs.")
     return parser
 
@@ -107,15 +111,19 @@ def _told(error: EdgeproofError) -> int:
 def _run(asked: argparse.Namespace, location: MetadataLocation) -> Iterator[NodeRun]:
     from components.compat import skip_autograph_conversion
     from pipeline import launching
+    from pipeline.config.data import DataConfig
     from pipeline.kubeflow.node_ir import decode
+    from pipeline.world import DataPlace
 
     skip_autograph_conversion()
     sys.argv = sys.argv[:1]  # TFX's executors parse it as Beam's flags
     ir = launching.bound(decode(asked.ir), asked.run_id)
+    section = DataConfig.model_validate_json(asked.data_section) if asked.data_section else None
+    data = DataPlace(section, Path(tempfile.gettempdir())) if section is not None else None
     purpose = RunPurpose(asked.reason, asked.trigger_key, asked.schedule_time)
     _patiently(partial(RunStore(location).begin, asked.run_id, purpose))
     for node_id in [asked.node] if asked.node else launching.node_ids(ir):
-        node = _patiently(partial(launching.launch, ir, node_id, location))
+        node = _patiently(partial(launching.launch, ir, node_id, location, data))
         yield node
         if node.state == launching.SKIPPED:
             continue

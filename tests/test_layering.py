@@ -29,8 +29,8 @@ HEAVY = {
 }
 #: Files of a component that TFX or Beam itself loads; everything else beside them is a core.
 TFX_FILES = {"component.py", "executor.py", "scoring_pipeline.py", "tfma/pipeline.py", "bucket_filesystem.py"}
-#: The one file that may make a path of a URI.
-URI_FILE = "components/artifacts.py"
+#: The files that may make a path of a URI: what it names as a whole, and a file of it.
+URI_FILES = {"components/artifacts.py", "components/files.py"}
 
 
 def imported_packages(file: Path, *, at_module_level: bool = False) -> set[str]:
@@ -65,7 +65,7 @@ def test_cores_of_components_load_no_heavy_library() -> None:
 
 @pytest.mark.parametrize("room", ["components", "pipeline"])
 def test_no_path_is_made_of_a_uri(room: str) -> None:
-    files = [file for file in python_files(room) if file.relative_to(ROOT).as_posix() != URI_FILE]
+    files = [file for file in python_files(room) if file.relative_to(ROOT).as_posix() not in URI_FILES]
     calls = {str(file.relative_to(ROOT)): paths_of_uris(file.read_text(encoding="utf-8")) for file in files}
     assert {file: lines for file, lines in calls.items() if lines} == {}
 
@@ -111,3 +111,21 @@ def _names_a_uri(argument: ast.expr) -> bool:
 
 def test_kubeflow_holds_assets_only() -> None:
     assert list((ROOT / "kubeflow").rglob("*.py")) == []
+
+
+def uses_tf_data(file: Path) -> bool:
+    """Whether a file names ``tf.data`` (or imports it) in code, docstrings and comments apart."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr == "data" and ast.unparse(node.value) in {"tf", "tensorflow"}:
+            return True
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tensorflow.data"):
+            return True
+        if isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node).endswith("TFRecordDataset"):
+            return True
+    return False
+
+
+def test_every_tf_data_pipeline_goes_through_the_one_door() -> None:
+    rooms = [*ALLOWED, "examples", "benchmarks"]
+    users = {file.relative_to(ROOT).as_posix() for room in rooms for file in python_files(room) if uses_tf_data(file)}
+    assert users == {"components/tf_data.py"}

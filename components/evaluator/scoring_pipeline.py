@@ -23,7 +23,7 @@ from edgeproof_edge.errors import EdgeproofError, InputError, ModelFileError, Su
 from components.artifacts import join, local_copy, read_bytes, scratch_directory
 from components.errors import DataError, ModelError
 from components.evaluator.counting.extra_figures import TfmaResults
-from components.evaluator.counting.scoring import BATCH_SIZE, CandidateError, Measurement, Scorer
+from components.evaluator.counting.scoring import CandidateError, Scorer, ScoringPlan
 from components.evaluator.counting.tally import Tally
 from components.evaluator.tfma.eval_config import KEY, try_metrics
 from components.evaluator.tfma.extracts import ExtractMaker, ScoredRows
@@ -54,7 +54,7 @@ class ScoringJob:
     tflite: str
     sha256: str
     example_spec: ExampleSpec
-    measurement: Measurement
+    plan: ScoringPlan
     champion: str | None = None
     eval_config: Any = None
 
@@ -75,7 +75,7 @@ class ScoreFile(beam.DoFn):
         self._copies = ExitStack()
         saved_model, tflite = (self._copies.enter_context(local_copy(uri)) for uri in (job.saved_model, job.tflite))
         champion = self._copies.enter_context(local_copy(job.champion)) if job.champion else None
-        self._scorer = Scorer(saved_model, tflite, job.measurement, job.sha256, champion)
+        self._scorer = Scorer(saved_model, tflite, job.plan, job.sha256, champion)
         if job.eval_config is not None:
             self._extract_maker = ExtractMaker(job.eval_config)
 
@@ -89,7 +89,8 @@ class ScoreFile(beam.DoFn):
         assert self._scorer is not None, "Beam calls setup first"
         total = Tally()
         try:
-            for batch in read_batches([file], self._job.example_spec, BATCH_SIZE):
+            self._scorer.restart()  # a file is a sequence of its own, whichever worker reads it
+            for batch in read_batches([file], self._job.example_spec, self._scorer.rows_per_batch):
                 outputs = self._scorer.predict(batch)
                 total += self._scorer.tally(outputs)
                 if self._extract_maker is not None:

@@ -18,7 +18,8 @@ Needs NumPy only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from components.buckets import bucket_names, bucket_positions, quantile_edges
 from components.errors import CalibrationError
 from components.npz import read_arrays
+from components.row_sources import LabeledRows, is_record_pattern, open_pictures, open_records
 from components.saved_model import bind_inputs
 
 #: Examples a pool must hold. TensorFlow's guide asks for "around 100-500"; fewer hide whole domains, and the pool is
@@ -48,6 +50,9 @@ MAX_POOL_BYTES = 256 * 2**20
 
 #: Strata of real-valued labels: tenths of 500 examples are as large as the strata of ten classes.
 NUM_LABEL_STRATA = 10
+
+#: Examples of a folder or of records that are read at once.
+_ROWS_READ_AT_ONCE = 32
 
 LABELS_ARRAY = "y"
 ALL_ROWS = "all"
@@ -111,6 +116,44 @@ class CalibrationSet:
     num_distinct: int
     sha256: str
     warnings: tuple[str, ...] = field(default=())
+
+
+def load_pool(
+    path: Path,
+    inputs: Sequence[TensorSpec],
+    stratify_by: Sequence[str] = (),
+    min_rows: int = DEFAULT_MIN_SAMPLES,
+) -> CalibrationPool:
+    """Reads a pool from an .npz file, a folder of pictures ``<class>/<file>``, or TFRecord files (``'records/*.gz'``).
+
+    Args:
+        path: What the user gave.
+        inputs: The model's inputs.
+        stratify_by: Further arrays of an .npz file that stratify the draw; the others are stratified by label.
+        min_rows: Rows to keep even if they are larger than the byte limit.
+
+    Raises:
+        EdgeproofError: It is missing, holds nothing, or does not fit ``inputs``.
+    """
+    if not path.is_dir() and not is_record_pattern(path):
+        return load_npz_pool(path, inputs, stratify_by)
+    if stratify_by:
+        raise CalibrationError(
+            f"{path} has no array {stratify_by[0]!r} to stratify by; only an .npz file has such arrays."
+        )
+    opened = open_pictures(path, inputs) if path.is_dir() else open_records(path, inputs, real_labels=False)
+    return fit_pool(bounded_pool(_labeled_slices(opened, inputs), str(path), min_rows), inputs)
+
+
+def _labeled_slices(
+    opened: LabeledRows, inputs: Sequence[TensorSpec]
+) -> Iterator[tuple[Mapping[str, NDArray[Any]], NDArray[Any], Mapping[str, NDArray[Any]]]]:
+    start = 0
+    for part in opened.inputs.slices(_ROWS_READ_AT_ONCE):
+        rows = bind_inputs(part, inputs)
+        stop = start + len(next(iter(rows.values())))
+        yield rows, opened.labels[start:stop], {}
+        start = stop
 
 
 def load_npz_pool(path: Path, inputs: Sequence[TensorSpec], stratify_by: Sequence[str] = ()) -> CalibrationPool:
@@ -290,6 +333,40 @@ def draw(pool: CalibrationPool, num_samples: int, seed: int) -> CalibrationSet:
         num_distinct=len(first_rows),
         sha256=hashlib.sha256(b"".join(sorted(chosen))).hexdigest(),
         warnings=_warnings(pool, len(first_rows), strata, num_samples),
+    )
+
+
+def draw_stream(pool: CalibrationPool, num_samples: int, seed: int) -> CalibrationSet:
+    """Cuts a pool whose rows follow one another in time: the first part sets ranges, the rest selects, each in its order.
+
+    A row of a stream means nothing without those before it, so nothing is drawn at random and nothing is set aside twice.
+
+    Args:
+        pool: A fitted pool in the order in which it was recorded.
+        num_samples: Most rows that set ranges.
+        seed: Of the draw that is not made; it is reported.
+
+    Raises:
+        CalibrationError: ``num_samples`` is below 1.
+    """
+    if num_samples < 1:
+        raise CalibrationError(
+            f"num_samples is {num_samples}; ranges cannot be set without examples. Ask for at least 1."
+        )
+    cut = math.ceil(pool.num_rows * RANGE_SHARE)
+    chosen = range(min(cut, num_samples))
+    digests = row_digests(pool.take(chosen))
+    return CalibrationSet(
+        range_rows=tuple(chosen),
+        selection_rows=tuple(range(cut, pool.num_rows)),
+        strata=(Stratum(ALL_ROWS, pool.num_rows, len(chosen)),),
+        seed=seed,
+        num_requested=num_samples,
+        num_distinct=pool.num_rows,
+        sha256=hashlib.sha256(b"".join(digests)).hexdigest(),
+        warnings=(
+            "the model keeps variables from row to row: the pool's rows were taken for a stream, in their order",
+        ),
     )
 
 

@@ -26,7 +26,7 @@ from components.repair import agreement
 from components.repair.facts import CandidateFacts, SearchFacts, SelectionScore
 from components.repair.recipes import IoType, Recipe, resolve_io_types
 from components.repair.settings import AutoSettings
-from components.saved_model import Signature, read_signature, saved_model_dir
+from components.saved_model import Signature, read_facts, read_signature, saved_model_dir
 from components.tflite_converter import acceptance
 from components.tflite_converter.calibration import (
     DEFAULT_MIN_SAMPLES,
@@ -36,6 +36,7 @@ from components.tflite_converter.calibration import (
     CalibrationSet,
     check_pool_size,
     draw,
+    draw_stream,
     fit_pool,
 )
 from components.tflite_converter.child_process import TIMEOUT_SECONDS, WORKER_COMMAND, run_worker
@@ -243,7 +244,8 @@ def _plan(request: ConversionRequest) -> _Plan:
     if request.recipe.needs_calibration:
         check_pool_size(request.pool, request.min_samples)
     pool = fit_pool(request.pool, signature.inputs)
-    drawn = draw(pool, request.num_samples, request.seed)
+    cut = draw_stream if read_facts(directory, signature.key).assigns_variables else draw
+    drawn = cut(pool, request.num_samples, request.seed)
     return _Plan(request, directory, signature, input_type, output_type, pool, drawn)
 
 

@@ -17,6 +17,8 @@ from edgeproof_edge.errors import EdgeproofError
 from components.artifacts import local_copies, local_output, matching_files, name_of, parent_of
 from components.compat import skip_autograph_conversion
 from components.errors import ModelError
+from components.examples import check_class_names, examples_of
+from components.records import require_whole
 from components.saved_model import read_signature
 from components.trainer.checkpoints import checkpoint_directory
 from components.trainer.export import export
@@ -38,6 +40,8 @@ def run_fn(fn_args: Any) -> None:
     """
     spec = TrainingSpec.from_json(fn_args.custom_config[TRAINING_SPEC_KEY])
     skip_autograph_conversion()
+    for examples in {examples_of(pattern) for pattern in fn_args.train_files}:
+        check_class_names(examples, spec.examples.class_names)
     checkpoints = checkpoint_directory(fn_args.serving_model_dir, spec, expand(fn_args.train_files))
     with _local(fn_args):
         if spec.run_fn is not None:
@@ -106,6 +110,7 @@ def _forget_other_models() -> None:
 
 def _run_team_function(source: str, fn_args: Any, spec: TrainingSpec) -> None:
     function = resolve_run_fn(source)
+    require_whole([*expand(fn_args.train_files), *expand(fn_args.eval_files)])  # the team's reader may not notice
     fn_args.custom_config = dict(spec.hyperparameters)
     call_user_function(function, fn_args, what=source.replace(":", ": "))
 

@@ -98,11 +98,12 @@ def cronjob_command(config: str, overrides: tuple[str, ...], cron: str, image: s
             "kubeflow.image is missing: the pods need an image. Give it, best with its digest, or --image."
         )
     _quiet()
-    from pipeline.kubeflow.compilation import compiled_for_pods
+    from pipeline.kubeflow.compilation import compiled_for_pods, data_section
     from pipeline.kubeflow.cronjob import cronjob
 
-    ir = compiled_for_pods(loaded, Path(config).resolve().parent, image)
-    click.echo(cronjob(ir, loaded, image, schedule), nl=False)
+    directory = Path(config).resolve().parent
+    ir = compiled_for_pods(loaded, directory, image)
+    click.echo(cronjob(ir, loaded, image, schedule, data_section(loaded, directory)), nl=False)
     finish(0)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from edgeproof_edge.addresses import is_address
 
 from pipeline.config import PipelineConfig
-from pipeline.config.data import DataFormat, LabelType
+from pipeline.config.data import LabelType
 from pipeline.errors import ConfigError
 from pipeline.kubeflow.specification import Granularity, specification, to_yaml
 from pipeline.mlmd import MetadataLocation
@@ -42,8 +42,16 @@ def compile_for_kubeflow(
         raise ConfigError(
             "kubeflow.image is missing: the pods need an image. Give it, best with its digest, or --image."
         )
-    spec, platform = specification(compiled_for_pods(config, directory, image), config.kubeflow, image, granularity)
-    return to_yaml(spec, platform)
+    ir = compiled_for_pods(config, directory, image)
+    section = data_section(config, directory)
+    return to_yaml(*specification(ir, config.kubeflow, image, granularity, section))
+
+
+def data_section(config: PipelineConfig, directory: Path) -> str:
+    """The config's section ``data`` as the pods read it."""
+    text = config.data.model_dump_json()
+    project = config.kubeflow.project
+    return text if project is None else text.replace(f"{directory}/", f"{project}/")
 
 
 def compiled_for_pods(config: PipelineConfig, directory: Path, image: str) -> Any:
@@ -102,7 +110,7 @@ def check_for_pods(config: PipelineConfig, directory: Path) -> None:
         ConfigError: A path is of this machine, or class names would be read from the data.
     """
     artifact_root(config)
-    reads_classes = config.data.format is DataFormat.IMAGE_FOLDER and config.data.label_type is LabelType.CLASS
+    reads_classes = config.data.kind.is_image_folder and config.data.label_type is LabelType.CLASS
     if reads_classes and not config.data.class_names:
         raise ConfigError(
             "data.class_names is missing: a pipeline that is compiled once must not take its classes from the folders of today. List them."

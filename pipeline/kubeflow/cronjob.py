@@ -23,7 +23,7 @@ _RUN_VARIABLE = "EDGEPROOF_RUN"
 _USER, _GROUP = 10001, 0
 
 
-def cronjob(ir: Any, config: PipelineConfig, image: str, schedule: Schedule) -> str:
+def cronjob(ir: Any, config: PipelineConfig, image: str, schedule: Schedule, data_section: str) -> str:
     """The manifest as YAML.
 
     Args:
@@ -31,6 +31,7 @@ def cronjob(ir: Any, config: PipelineConfig, image: str, schedule: Schedule) -> 
         config: The pipeline's config.
         image: Image of the pods.
         schedule: When.
+        data_section: The config's section ``data`` as the pod reads it.
 
     Raises:
         ConfigError: Nothing says where ML Metadata is kept.
@@ -54,7 +55,10 @@ def cronjob(ir: Any, config: PipelineConfig, image: str, schedule: Schedule) -> 
         "name": "pipeline",
         "image": image,
         "command": list(ENTRYPOINT),
-        "args": ["--ir", encode(ir), "--run-id", f"$({_RUN_VARIABLE})", "--reason", f"schedule {schedule.text}"],
+        "args": [
+            *("--ir", encode(ir), "--run-id", f"$({_RUN_VARIABLE})", "--reason", f"schedule {schedule.text}"),
+            *("--data-section", data_section),
+        ],
         "env": environment,
         "resources": _resources(config),
         "volumeMounts": [

@@ -36,7 +36,9 @@ class Granularity(str, Enum):
     PIPELINE = "pipeline"
 
 
-def specification(ir: Any, config: KubeflowConfig, image: str, granularity: Granularity) -> tuple[Spec, Spec]:
+def specification(
+    ir: Any, config: KubeflowConfig, image: str, granularity: Granularity, data_section: str
+) -> tuple[Spec, Spec]:
     """PipelineSpec and platform spec.
 
     Args:
@@ -44,18 +46,22 @@ def specification(ir: Any, config: KubeflowConfig, image: str, granularity: Gran
         config: What pods are made of.
         image: Their image.
         granularity: A pod per node, or one.
+        data_section: The config's section ``data`` as JSON, for the node that reads the data.
 
     Raises:
         ConfigError: A node is too large for an argument of its container.
     """
     if granularity is Granularity.PIPELINE:
-        arguments = {_WHOLE_PIPELINE: ["--ir", encode(ir)]}
+        arguments = {_WHOLE_PIPELINE: ["--ir", encode(ir), "--data-section", data_section]}
         upstream: dict[str, list[str]] = {_WHOLE_PIPELINE: []}
     else:
         nodes = [node.pipeline_node for node in ir.nodes]
         arguments = {
             node.node_info.id: ["--node", node.node_info.id, "--ir", encode(ir, node.node_info.id)] for node in nodes
         }
+        for node in nodes:
+            if not node.upstream_nodes and "input_config" in node.parameters.parameters:
+                arguments[node.node_info.id] += ["--data-section", data_section]
         upstream = {node.node_info.id: sorted(node.upstream_nodes) for node in nodes}
     deployment = {
         _executor(node): {"container": _container(node, arguments[node], config, image)} for node in arguments

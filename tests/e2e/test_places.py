@@ -25,6 +25,7 @@ def test_a_pipeline_that_is_compiled_once_behaves_like_one_built_for_each_run(
     from pipeline.execution import execute_compiled
     from pipeline.place import local_place
     from pipeline.run_record import RunRecord
+    from pipeline.world import DataPlace
 
     project = make_project(tmp_path / "project")
     config = load_config(project.config, (f"workspace={project.workspace}",))
@@ -33,7 +34,7 @@ def test_a_pipeline_that_is_compiled_once_behaves_like_one_built_for_each_run(
     ir = launching.compiled(build_pipeline(config, place))
 
     def run() -> tuple[RunRecord, set[str]]:
-        record = execute_compiled(ir, place, tmp_path / "log")
+        record = execute_compiled(ir, place, DataPlace(config.data, config.workspace_dir), tmp_path / "log")
         assert record.release is not None
         return record, {node.name for node in record.nodes if node.state != "cached"}
 

@@ -146,6 +146,7 @@ def _run_to_the_validator(config: PipelineConfig, directory: Path) -> dict[str, 
     from pipeline.description import describe_data
     from pipeline.mlmd import MetadataLocation
     from pipeline.place import IN_PROCESS_BEAM_ARGS
+    from pipeline.world import DataPlace
 
     data = describe_data(config)
     examples, schema = nodes.examples(config), nodes.schema(config, data)
@@ -160,4 +161,44 @@ def _run_to_the_validator(config: PipelineConfig, directory: Path) -> dict[str, 
     )
     ir = launching.bound(launching.compiled(dag), uuid4().hex)
     location = MetadataLocation.of_file(directory / "metadata.sqlite")
-    return {node_id: launching.launch(ir, node_id, location).state for node_id in launching.node_ids(ir)}
+    data_place = DataPlace(config.data, directory)
+    return {node_id: launching.launch(ir, node_id, location, data_place).state for node_id in launching.node_ids(ir)}
+
+
+def test_what_the_gate_section_says_reaches_the_evaluator(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from tfx.types import Channel, standard_artifacts
+
+    from components.evaluator.gate.thresholds import GateRules
+    from pipeline.description import describe_data
+    from pipeline.nodes import evaluator
+
+    (tmp_path / "metrics.pbtxt").write_text('metrics_specs { metrics { class_name: "AUC" } }')
+    gate = {
+        "decision_threshold": 0.25,
+        "output": "scores",
+        "slices": [{"by": "label"}],
+        "champion_min_ratio": 1,
+        "champion_channel": "stable",
+        "kernel_sample": 7,
+        "eval_config": "metrics.pbtxt",
+    }
+    data = {"format": "csv", "path": ".", "label": "y", "class_names": ["a", "b"], "features": {"x": {}}}
+    (tmp_path / "model.py").write_text("")
+    config = validated({"name": "digits", "data": data, "model": {"module": "model.py"}, "gate": gate}, tmp_path)
+    outputs = {
+        "examples": standard_artifacts.Examples,
+        "statistics": standard_artifacts.ExampleStatistics,
+        "model": standard_artifacts.Model,
+        "tflite_model": standard_artifacts.Model,
+    }
+    upstream: Any = SimpleNamespace(outputs={name: Channel(type=kind) for name, kind in outputs.items()})
+    node = evaluator(config, describe_data(config), upstream, upstream, upstream, upstream, upstream)
+    properties = node.exec_properties
+    given = {name: properties[name] for name in ("decision_threshold", "output", "kernel_sample_size")}
+    assert given == {"decision_threshold": 0.25, "output": "scores", "kernel_sample_size": 7}
+    assert GateRules.from_json(properties["rules"]) == config.gate.rules
+    assert json.loads(properties["slices"]) == [{"buckets": [], "by": "label", "feature": ""}]
+    assert "AUC" in properties["eval_config"]
+    assert "champion" in node.inputs

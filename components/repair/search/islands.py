@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edgeproof_edge.interpreter import TFLiteModel
-
 from components.repair import sensitivity
 from components.repair.goal import find_goal
 from components.repair.graph import FloatGraph
 from components.repair.recipes import IoType
+from components.repair.running import predict
 from components.repair.search.candidates import Candidate
 from components.repair.search.prepared import Prepared, count
 from components.repair.search.proposals import EQUALIZATION, IoTypes, Source
@@ -101,7 +100,7 @@ def _io_types(graph: FloatGraph, freed: Sequence[str], io_types: IoTypes) -> IoT
 def _culprits(source: Source, prepared: Prepared) -> Sequence[sensitivity.Item]:
     graph = source.variant.graph
     rows = prepared.first_clean(sensitivity.num_probe_rows(graph, count(prepared.clean_rows)))
-    reference = TFLiteModel.load(graph.pack()).predict(rows)
+    reference = predict(graph.pack(), rows)
     kinds = {output.name: output.kind.value for output in prepared.goal.outputs}
     goal = find_goal(rows, reference, None, replace(prepared.request.settings.goal, outputs=kinds))
     ranked = sensitivity.rank(graph, source.limits, source.variant.statistics, rows, goal)

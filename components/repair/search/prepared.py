@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from edgeproof_edge.flatbuffer import read_interface
-from edgeproof_edge.interpreter import TFLiteModel
 
 from components.repair import diagnosis, sensitivity
 from components.repair.diagnosis import Finding
 from components.repair.goal import Goal, find_goal, ordinary_rows
 from components.repair.graph import FloatGraph
 from components.repair.range_statistics import Statistics, measure
+from components.repair.running import predict
 from components.repair.search.candidates import Array, Rows, SearchRequest
 from components.repair.search.proposals import Proposal, Quantizer, Source, Variant, int8
 
@@ -55,7 +55,7 @@ class Prepared:
         """Runs the float model on selection rows and range rows."""
         graph = FloatGraph.parse(request.float_model)
         request = _affordable(request, graph)
-        reference = TFLiteModel.load(request.float_model).predict(request.selection_rows)
+        reference = predict(request.float_model, request.selection_rows)
         clean_rows = _ordinary(request.range_rows)
         base = Variant(graph, measure(request.float_model, request.range_rows))
         return cls(

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from edgeproof_edge.errors import EdgeproofError
 from edgeproof_edge.flatbuffer import Inspection, inspect
-from edgeproof_edge.interpreter import TFLiteModel
 
 from components.repair import agreement
 from components.repair.goal import Goal
 from components.repair.recipes import Recipe
+from components.repair.running import predict
 from components.repair.search.budget import Budget
 from components.repair.search.candidates import Array, Candidate, SearchRequest, Skip
 from components.repair.search.proposals import BIAS_CORRECTION, Proposal
@@ -69,7 +69,7 @@ class Trials:
         if self._int8_bytes is None and proposal.recipe is Recipe.INT8:
             self._int8_bytes = len(model)
         try:
-            outputs = TFLiteModel.load(model).predict(self._request.selection_rows)
+            outputs = predict(model, self._request.selection_rows)
         except (EdgeproofError, RuntimeError, ValueError) as error:
             overflowing = tuple(s.output for s in inspection.refused_requantizations if s.prevents_loading)
             return self._not_made(Skip(proposal.name, _one_line(error), proposal, overflowing))

@@ -135,7 +135,7 @@ def test_the_cronjob_runs_the_whole_pipeline_and_is_a_valid_manifest(tmp_path: P
 
     config = config_of(tmp_path / "project")
     ir = compiled_for_pods(config, tmp_path / "project", IMAGE)
-    manifest = yaml.safe_load(cronjob(ir, config, IMAGE, Schedule.parse("0 3 * * *")))
+    manifest = yaml.safe_load(cronjob(ir, config, IMAGE, Schedule.parse("0 3 * * *"), "{}"))
     assert (manifest["kind"], manifest["spec"]["schedule"], manifest["spec"]["concurrencyPolicy"]) == (
         "CronJob",
         "0 3 * * *",
@@ -148,4 +148,4 @@ def test_the_cronjob_runs_the_whole_pipeline_and_is_a_valid_manifest(tmp_path: P
     assert pod["securityContext"]["runAsNonRoot"] is True
     without = config_of(tmp_path / "project", kubeflow={**KUBEFLOW, "metadata": None})
     with pytest.raises(ConfigError, match=r"kubeflow\.metadata is missing"):
-        cronjob(ir, without, IMAGE, Schedule.parse("0 3 * * *"))
+        cronjob(ir, without, IMAGE, Schedule.parse("0 3 * * *"), "{}")
