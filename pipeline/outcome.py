@@ -6,6 +6,9 @@ import os
 import shlex
 from pathlib import Path
 
+from edgeproof_edge.addresses import is_address
+
+from components.artifacts import exists, join, local_copy, parent_of
 from components.evaluator.report.advice import Invocation
 from components.evaluator.report.explanation import explain
 from components.evaluator.report.gate_report import GateReport, read_report
@@ -26,7 +29,8 @@ def read_gate_report(record: RunRecord) -> GateReport:
     Raises:
         DataError: The workspace has been cleared since.
     """
-    return read_report(Path(record.gate_report))
+    with local_copy(record.gate_report) as file:
+        return read_report(file)
 
 
 def _node_table(record: RunRecord) -> str:
@@ -36,8 +40,8 @@ def _node_table(record: RunRecord) -> str:
 
 
 def _way_on(record: RunRecord) -> str:
-    page = Path(record.gate_report).with_name(PAGE_FILE)
-    lines = [f"page     {shortened(str(page))}"] if page.is_file() else []
+    page = join(parent_of(record.gate_report), PAGE_FILE)
+    lines = [f"page     {shortened(page)}"] if exists(page) else []
     lines += [f"report   {shortened(record.gate_report)}", f"log      {shortened(record.log)}"]
     if record.release is None:
         return "\n".join(["nothing was published", *lines])
@@ -60,7 +64,7 @@ def describe_release(release: ReleaseRecord) -> tuple[str, str]:
 
 def shortened(path: str) -> str:
     """The path as seen from here, where that is shorter to read and to type."""
-    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
+    return os.path.relpath(path) if not is_address(path) and Path(path).is_relative_to(Path.cwd()) else path
 
 
 def describe_conversion(report: ConversionReport, saved_model: Path, directory: Path) -> str:
