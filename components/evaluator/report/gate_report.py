@@ -193,6 +193,16 @@ class RuntimeRecord(_Record):
     num_threads: int
 
 
+class PartRecord(_Record):
+    """A slice, or a part of the output, of a measurement without records of its own."""
+
+    name: str = Field(description="What is cut, or output.")
+    value: str = Field(description="The slice, or where the part lies, such as [:, 4..83].")
+    num_examples: int
+    loss: float = Field(description="To sort by: 0 and less is nothing lost.")
+    sentence: str
+
+
 class MeasuredRows(_Record):
     """What a report holds of one kind of measurement; of other kinds these parts are empty."""
 
@@ -206,6 +216,7 @@ class MeasuredRows(_Record):
     errors: tuple[ErrorRecord, ...] = Field((), description="For real-valued labels: the whole first, then the slices.")
     confusion: ConfusionRecord | None = Field(None, description=f"None above {MAX_CONFUSION_CLASSES} classes.")
     changes: tuple[ChangeRecord, ...] = Field((), description="The commonest changes of an answer.")
+    parts: tuple[PartRecord, ...] = Field((), description="Of outputs that are several things in one tensor.")
 
 
 class GateReport(MeasuredRows):
