@@ -35,7 +35,7 @@ from components.evaluator.report.page import CONVERSION_REPORT_FILE, QAT_REPORT_
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
 from components.evaluator.tfma.eval_config import check_metrics, read_eval_config, slicing_features
 from components.evaluator.tfma.results import write_tfma_results
-from components.examples import ExampleSpec, read_batches, split_files
+from components.examples import Batch, ExampleSpec, read_batches, split_files
 from components.saved_model import saved_model_dir
 from releases.observation import Observation, with_golden, write_observation
 
@@ -85,7 +85,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
             return score_files(self._make_beam_pipeline, files, job, directory)
 
-        judgement = judge_case(case, score)
+        def sample() -> Batch | None:
+            spec = read_example_spec(exec_properties, case.eval_config)
+            return next(iter(read_batches(files, spec, BATCH_SIZE)), None)
+
+        judgement = judge_case(case, score, sample)
         write_report(judgement.report, directory)
         if judgement.tally is not None and judgement.tally.whole is not None:
             write_flips(judgement.tally.flips, directory)

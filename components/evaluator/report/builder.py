@@ -10,6 +10,7 @@ from components.evaluator.counting.extra_figures import ExtraFigure, overall_fig
 from components.evaluator.counting.kernels import KernelAgreement
 from components.evaluator.counting.latency import Latency
 from components.evaluator.counting.tally import Tally
+from components.evaluator.float_probes import Probe
 from components.evaluator.gate.evidence import CandidateFacts, Evidence
 from components.evaluator.gate.judgement import Verdict
 from components.evaluator.gate.rule import decimal
@@ -26,6 +27,7 @@ from components.evaluator.report.gate_report import (
     RuntimeRecord,
     VerdictRecord,
 )
+from components.evaluator.report.notes import notes_on
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Surroundings:
         stack: Name of the TFX stack.
         champion_sha256: Of the model released now; None where there is none, or it cannot be read.
         diagnosis: What the converter knows of the candidate.
+        probe: Why the float model is near chance, where that was found out.
     """
 
     baseline_sha256: str
@@ -45,6 +48,7 @@ class Surroundings:
     stack: str
     champion_sha256: str | None = None
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
+    probe: Probe | None = None
 
 
 def build_report(verdict: Verdict, evidence: Evidence, surroundings: Surroundings) -> GateReport:
@@ -59,12 +63,13 @@ def build_report(verdict: Verdict, evidence: Evidence, surroundings: Surrounding
     rows = MeasuredRows() if tally is None else case.measurement.rows(tally, case.rules)
     advice = Advice()
     if evidence.is_scored and not evidence.counted.inconsistencies() and not verdict.accepted:
-        advice = advise(Circumstances(verdict, evidence, surroundings.diagnosis))
+        advice = advise(Circumstances(verdict, evidence, surroundings.diagnosis, surroundings.probe))
     return GateReport(
         **dict(rows),
         cause=advice.cause,
         tried=advice.tried,
         next_command=advice.next_step,
+        notes=notes_on(evidence) if verdict.accepted else (),
         verdict=VerdictRecord(
             accepted=verdict.accepted,
             sentence=verdict.sentence,

@@ -35,7 +35,14 @@ def explain(report: GateReport, invocation: Invocation | None = None) -> str:
     lines.append(f"likely cause: {report.cause}" if report.cause else "")
     lines.append(f"tried: {report.tried}" if report.tried else "")
     lines.append(f"next: {(invocation or Invocation()).fill_in(report.next_command)}" if report.next_command else "")
-    return "\n".join([report.verdict.sentence, *(_MARGIN + line for line in lines if line)])
+    return "\n".join(
+        [report.verdict.sentence, *(_MARGIN + line for line in lines if line), *map(note_line, report.notes)]
+    )
+
+
+def note_line(note: str) -> str:
+    """A note under the verdict."""
+    return f"{_MARGIN}note: {note}"
 
 
 def _measured(report: GateReport) -> str:

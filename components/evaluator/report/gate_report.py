@@ -229,6 +229,7 @@ class GateReport(MeasuredRows):
     next_command: str | None = Field(
         default=None, description="What to do or run next; CONFIG stands for the config's path."
     )
+    notes: tuple[str, ...] = Field((), description="What a careful person would want to know of an accepted model.")
     split: str = Field(description="Which examples were scored: a split's name, or a file's.")
     expected_num_examples: int | None = Field(description="Examples the split holds, counted by another component.")
     class_names: tuple[str, ...] = Field(description="By label; empty where the data does not name them.")
