@@ -26,6 +26,7 @@ from components.evaluator.counting.flips import row_keys
 from components.evaluator.counting.kernels import KernelAgreement, largest_difference, sampled_rows
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.observed_rows import ObservedRows, Watch, observe_batch
+from components.evaluator.counting.other_outputs import compare_others
 from components.evaluator.counting.slices import Grouping, SliceKey, SliceSpec, group_rows
 from components.evaluator.counting.tally import ChampionCounts, Tally
 from components.evaluator.measurements.measurement import BatchComparison, Measurement
@@ -137,6 +138,7 @@ class Outputs:
     of_float: NDArray[Any]
     of_candidate: NDArray[Any]
     candidate_name: str
+    candidate_outputs: Mapping[str, NDArray[Any]]
     clipped: NDArray[np.bool_]
 
 
@@ -239,6 +241,7 @@ class Scorer:
             kernels=self._check_kernels(outputs, second, compared),
             champion=self._score_champion(outputs, compared),
             observed=self._observe(outputs, keys, second),
+            others=compare_others(outputs.float_outputs, outputs.candidate_outputs, outputs.candidate_name),
         )
 
     def predict(self, batch: Batch) -> Outputs:
@@ -250,7 +253,7 @@ class Scorer:
         float_name, candidate_name = paired_names(float_outputs, found, self._plan.output)
         clipped = clipped_rows(rename_inputs(rows, models.candidate.inputs), models.candidate.inputs)
         return Outputs(
-            batch, rows, float_outputs, float_outputs[float_name], found[candidate_name], candidate_name, clipped
+            batch, rows, float_outputs, float_outputs[float_name], found[candidate_name], candidate_name, found, clipped
         )
 
     def usable_rows(self, outputs: Outputs) -> ScoredRows:

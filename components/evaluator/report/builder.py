@@ -23,6 +23,7 @@ from components.evaluator.report.gate_report import (
     GateReport,
     KernelRecord,
     MeasuredRows,
+    OutputRecord,
     RuleRecord,
     RuntimeRecord,
     VerdictRecord,
@@ -85,12 +86,29 @@ def build_report(verdict: Verdict, evidence: Evidence, surroundings: Surrounding
         candidate=_candidate(evidence),
         runtime=surroundings.runtime,
         stack=surroundings.stack,
+        other_outputs=_other_outputs(tally) if tally else (),
         num_flips_kept=len(tally.flips) if tally else 0,
         kernel_agreement=_kernels(tally.kernels) if tally and tally.kernels else None,
         champion=_champion(evidence, surroundings) if case.rules.champion_min_ratio is not None else None,
         latency=_latencies(evidence.candidate),
         lineage=case.lineage,
         extra_metrics=_extra_metrics(tally) if tally else (),
+    )
+
+
+def _other_outputs(tally: Tally) -> tuple[OutputRecord, ...]:
+    def digits(value: float | None) -> float | None:
+        return None if value is None else float(f"{value:.6g}")
+
+    return tuple(
+        OutputRecord(
+            name=name,
+            num_examples=other.num_examples,
+            num_nonfinite=other.num_nonfinite,
+            difference=digits(other.difference),
+            share_of_spread=digits(other.share_of_spread),
+        )
+        for name, other in sorted(tally.others.items())
     )
 
 

@@ -203,6 +203,18 @@ class PartRecord(_Record):
     sentence: str
 
 
+class OutputRecord(_Record):
+    """An output that was not judged: how far the candidate's is from the float model's."""
+
+    name: str
+    num_examples: int
+    num_nonfinite: int
+    difference: float | None = Field(description="Root mean squared, in the output's unit.")
+    share_of_spread: float | None = Field(
+        description="The same over the standard deviation of the float model's values."
+    )
+
+
 class MeasuredRows(_Record):
     """What a report holds of one kind of measurement; of other kinds these parts are empty."""
 
@@ -240,6 +252,7 @@ class GateReport(MeasuredRows):
     candidate: CandidateRecord
     runtime: RuntimeRecord
     stack: str
+    other_outputs: tuple[OutputRecord, ...] = Field((), description="Outputs that no rule reads.")
     num_flips_kept: int = Field(0, description="Examples in flipped.npz beside this report.")
     kernel_agreement: KernelRecord | None = Field(None, description="None where that is switched off.")
     champion: ChampionRecord | None = Field(None, description="None where the current release is not compared.")
