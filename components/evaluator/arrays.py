@@ -104,7 +104,12 @@ def evaluate_arrays(
             start = rows.stop
         return total
 
-    return judge_case(case, score)
+    def sample() -> Batch:
+        """Rows from all over the file: its first ones may be of one class."""
+        drawn = np.linspace(0, len(labels) - 1, min(BATCH_SIZE, len(labels))).astype(np.int64)
+        return Batch({name: array[drawn] for name, array in inputs.items()}, labels[drawn], {})
+
+    return judge_case(case, score, sample)
 
 
 def _with_quarters(slices: tuple[SliceSpec, ...], labels: NDArray[Any]) -> tuple[SliceSpec, ...]:
@@ -185,8 +190,7 @@ def _class_indices(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
     flat = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if flat.ndim != 1:
         raise DataError(
-            f"{path}: y has shape {list(labels.shape)}; it takes one class index per row, [n]. "
-            "Turn one-hot labels into indices with numpy.argmax(y, axis=1)."
+            f"{path}: y has shape {list(labels.shape)}; it takes one class index per row, [n]. {_hint(labels)}"
         )
     whole = flat.dtype.kind in "iub" or (
         flat.dtype.kind == "f" and bool(np.isfinite(flat).all() and (flat == np.rint(flat)).all())
@@ -196,6 +200,18 @@ def _class_indices(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
             f"{path}: y is {labels.dtype} with values that are no class indices; it takes whole numbers from 0."
         )
     return flat.astype(np.int64)
+
+
+def _hint(labels: NDArray[Any]) -> str:
+    """What labels of several numbers per row are, and what judges them."""
+    by_value = "--metric mae or rmse compares the outputs with them number by number."
+    if labels.ndim == 2 and np.isin(labels, (0, 1)).all():
+        if (labels.sum(axis=1) == 1).all():
+            return "Turn one-hot labels into indices with numpy.argmax(y, axis=1)."
+        return f"Rows with several ones, or none, are several labels per example: {by_value}"
+    if labels.ndim == 2:
+        return f"Several real numbers per row are values, such as an embedding: {by_value}"
+    return f"A label per pixel or step is many values: {by_value}"
 
 
 def _real_labels(labels: NDArray[Any], path: Path) -> NDArray[np.float64]:

@@ -36,7 +36,7 @@ from components.evaluator.report.page import CONVERSION_REPORT_FILE, QAT_REPORT_
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
 from components.evaluator.tfma.eval_config import check_metrics, read_eval_config, slicing_features
 from components.evaluator.tfma.results import write_tfma_results
-from components.examples import ExampleSpec, check_class_names, read_batches, split_files
+from components.examples import Batch, ExampleSpec, check_class_names, read_batches, split_files
 from components.saved_model import saved_model_dir
 from releases.observation import Observation, with_golden, write_observation
 
@@ -74,7 +74,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         with local_inputs(input_dict, LOCAL_INPUTS) as local, local_output(evaluation.uri) as directory:
             case = replace(read_case(local, exec_properties), lineage=read_lineage(input_dict))
-            judgement = judge_case(case, self._scoring(case, input_dict, evaluation.uri, exec_properties))
+            files = files_of_split(input_dict["examples"], case.split)
+
+            def sample() -> Batch | None:
+                spec = read_example_spec(exec_properties, case.eval_config)
+                return next(iter(read_batches(files, spec, BATCH_SIZE)), None)
+
+            judgement = judge_case(case, self._scoring(case, input_dict, evaluation.uri, exec_properties), sample)
             write_evaluation(directory, judgement, case, artifact_utils.get_single_instance(local["float_model"]).uri)
             if judgement.report.verdict.accepted:  # only an accepted model is released
                 observation = observe_case(case, judgement, input_dict["examples"], exec_properties)

@@ -11,6 +11,7 @@ from components.evaluator.counting.extra_figures import TfmaResults
 from components.evaluator.counting.flips import Flip, keep_flips
 from components.evaluator.counting.kernels import KernelAgreement
 from components.evaluator.counting.observed_rows import ObservedRows
+from components.evaluator.counting.other_outputs import OutputDifference
 from components.evaluator.counting.slices import SliceKey, merge_slices
 
 
@@ -67,6 +68,7 @@ class Tally:
         kernels: Agreement of two kernel families on a sample; None where that is off.
         champion: The current release on the same examples; None where it is not compared.
         observed: Rows for a device's self-test and its histograms; None where nobody asks for them.
+        others: Outputs that are not judged, by name.
         extra: What TFMA computed on the same predictions, over all parts; None where no EvalConfig asks for it.
     """
 
@@ -76,6 +78,7 @@ class Tally:
     kernels: KernelAgreement | None = None
     champion: ChampionCounts | None = None
     observed: ObservedRows | None = None
+    others: Mapping[str, OutputDifference] = field(default_factory=dict)
     extra: TfmaResults | None = None
 
     @property
@@ -97,6 +100,9 @@ class Tally:
             kernels=_add(self.kernels, other.kernels),
             champion=_add(self.champion, other.champion),
             observed=_add(self.observed, other.observed),
+            others={
+                name: _add(self.others.get(name), other.others.get(name)) for name in {*self.others, *other.others}
+            },
         )
 
     def inconsistencies(self) -> tuple[str, ...]:
