@@ -26,6 +26,7 @@ VERBS = {
     "evaluate": "Judge a .tflite file against its float model without a pipeline.",
     "inspect": "Show what is inside a .tflite file.",
     "release": "Publish, promote, roll back and prove signed releases.",
+    "telemetry": "Take in what devices report, and show it.",
     "doctor": "Check this machine and this installation.",
 }
 

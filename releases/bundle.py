@@ -21,6 +21,7 @@ from edgeproof_edge.bundle import GOLDEN_FILE, LABELS_FILE, MANIFEST_FILE, MODEL
 from edgeproof_edge.channel import NAME
 from edgeproof_edge.flatbuffer import inspect
 from edgeproof_edge.manifest import (
+    Answer,
     FileEntry,
     Manifest,
     OperatorRequirement,
@@ -29,6 +30,7 @@ from edgeproof_edge.manifest import (
     VerdictSummary,
     schema_version_for,
 )
+from edgeproof_edge.tensors import TensorSpec
 from securesystemslib.signer import Signer
 
 from releases.errors import ReleaseError
@@ -49,6 +51,8 @@ class InputMeaning:
 
     layout: str | None = None
     value_range: tuple[float, float] | None = None
+    orientation: str | None = None
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Description:
         verdict: What let it pass.
         inputs: What an input stands for, by name.
         observation: What the model did on the holdout; None where no examples were at hand.
+        answer: The output that was judged and its threshold; None where nobody knows.
     """
 
     labels: tuple[str, ...]
@@ -70,6 +75,7 @@ class Description:
     verdict: VerdictSummary
     inputs: Mapping[str, InputMeaning]
     observation: Observation | None = None
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True)
@@ -118,13 +124,15 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
     inputs = [(spec, meanings.get(spec.name, InputMeaning())) for spec in inspection.inputs]
     if len(inputs) == len(meanings) == 1:  # a single array fits a single input whatever its name
         inputs = [(inspection.inputs[0], next(iter(meanings.values())))]
+    input_entries = tuple(TensorEntry(spec, **vars(meaning)) for spec, meaning in inputs)
+    answer = _answer(description.answer, inspection.outputs)
     manifest = Manifest(
         model_name=model,
         sequence=1,
         version=_DRAFT_VERSION,
         created=_DRAFT_TIME,
         files=tuple(FileEntry(name, sha256(data).hexdigest(), len(data)) for name, data in sorted(complete.items())),
-        inputs=tuple(TensorEntry(spec, meaning.layout, meaning.value_range) for spec, meaning in inputs),
+        inputs=input_entries,
         outputs=tuple(TensorEntry(spec) for spec in inspection.outputs),
         labels=description.labels,
         recipe=description.recipe,
@@ -137,9 +145,19 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
         verdict=description.verdict,
         golden=golden_entry,
         reference=reference,
-        schema_version=schema_version_for(description.verdict, golden_entry, reference),
+        answer=answer,
+        schema_version=schema_version_for(description.verdict, golden_entry, reference, answer, input_entries),
     )
     return Draft(model, complete, manifest)
+
+
+def _answer(answer: Answer | None, outputs: Sequence[TensorSpec]) -> Answer | None:
+    """What the manifest has to say of the answer: nothing where it is the largest score, or the value, of the only output."""
+    if answer is None:
+        return None
+    is_one_unit = all(spec.shape[-1:] == (1,) for spec in outputs if spec.name == answer.output)
+    needed = answer if is_one_unit else replace(answer, decision_threshold=None)
+    return needed if needed.decision_threshold is not None or len(outputs) > 1 else None
 
 
 def build(draft: Draft, sequence: int, version: str, created: str, signer: Signer | None = None) -> bytes:

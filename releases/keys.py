@@ -49,7 +49,7 @@ ANCHOR_FILE = "root.json"
 #: What a device verifies without compiled crypto.
 _EVERY_DEVICE_VERIFIES = "ed25519"
 #: What a device needs for the other types.
-_DEVICE_EXTRA = "edgeproof-edge[kms]"
+_DEVICE_EXTRA = "edgeproof-edge[crypto]"
 _LOCK = ".lock"
 _KEYID_CHARACTERS = 8
 #: A key file that keys.json does not name yet.

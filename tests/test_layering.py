@@ -63,3 +63,21 @@ def test_cores_of_components_load_no_heavy_library() -> None:
 
 def test_kubeflow_holds_assets_only() -> None:
     assert list((ROOT / "kubeflow").rglob("*.py")) == []
+
+
+def uses_tf_data(file: Path) -> bool:
+    """Whether a file names ``tf.data`` (or imports it) in code, docstrings and comments apart."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr == "data" and ast.unparse(node.value) in {"tf", "tensorflow"}:
+            return True
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tensorflow.data"):
+            return True
+        if isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node).endswith("TFRecordDataset"):
+            return True
+    return False
+
+
+def test_every_tf_data_pipeline_goes_through_the_one_door() -> None:
+    rooms = [*ALLOWED, "examples", "benchmarks"]
+    users = {file.relative_to(ROOT).as_posix() for room in rooms for file in python_files(room) if uses_tf_data(file)}
+    assert users == {"components/tf_data.py"}

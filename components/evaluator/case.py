@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD
+
 from components.compat import stack_name
-from components.evaluator.counting.counts import DEFAULT_DECISION_THRESHOLD
 from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
 from components.evaluator.counting.latency import Latency, measure_latencies
 from components.evaluator.counting.scoring import (

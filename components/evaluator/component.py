@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD
 from edgeproof_edge.errors import InputError
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
 from components.evaluator import executor
-from components.evaluator.counting.counts import DEFAULT_DECISION_THRESHOLD
 from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
 from components.evaluator.counting.slices import check_label_slices, slices_from_json
 from components.evaluator.gate.thresholds import GateRules
@@ -84,7 +84,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             code_version: Hash of our sources and library versions, so that the TFX cache sees changed code.
             num_classes: Number of classes; 0 takes it from the models' outputs.
             eval_split: Name of the holdout.
-            decision_threshold: For models with one output unit; above it is class 1.
+            decision_threshold: For models with one output unit; at or above it, class 1.
             slices: :func:`slices_to_json`.
             kernel_sample_size: Examples that a second kernel family scores too; 0 switches that off.
             champion: Model channel for the rule that compares with the model released now: a resolver of the last blessed model, which

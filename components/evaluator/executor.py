@@ -32,7 +32,7 @@ from components.evaluator.report.page import CONVERSION_REPORT_FILE, QAT_REPORT_
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
 from components.evaluator.tfma.eval_config import check_metrics, read_eval_config, slicing_features
 from components.evaluator.tfma.results import write_tfma_results
-from components.examples import ExampleSpec, split_files
+from components.examples import ExampleSpec, check_class_names, split_files
 from components.saved_model import saved_model_dir
 
 #: Files under the artifacts that other components write.
@@ -117,10 +117,14 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
     """What is judged, read from the artifacts' paths and properties.
 
     Raises:
+        DataError: The class names are not those of the examples.
         ModelError: There is no SavedModel.
     """
     tflite_model = artifact_utils.get_single_instance(input_dict["tflite_model"])
     float_model = artifact_utils.get_single_instance(input_dict["float_model"])
+    class_names = ExampleSpec.from_json(exec_properties["example_spec"]).class_names
+    for examples in input_dict["examples"]:
+        check_class_names(examples.uri, class_names)
     split, rules = exec_properties["eval_split"], GateRules.from_json(exec_properties["rules"])
     slices = slices_from_json(exec_properties["slices"])
     if rules.metric.is_regression:
@@ -136,7 +140,7 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
         rules=rules,
         checks_recorded_sha256=True,
         recorded_sha256=tflite_model.get_string_custom_property("sha256"),
-        class_names=ExampleSpec.from_json(exec_properties["example_spec"]).class_names,
+        class_names=class_names,
         num_classes=exec_properties["num_classes"],
         decision_threshold=exec_properties["decision_threshold"],
         slices=slices,

@@ -23,7 +23,7 @@ from edgeproof_edge.errors import EdgeproofError, InputError, ModelFileError, Su
 
 from components.errors import DataError, ModelError
 from components.evaluator.counting.extra_figures import TfmaResults
-from components.evaluator.counting.scoring import BATCH_SIZE, CandidateError, Measurement, Scorer
+from components.evaluator.counting.scoring import CandidateError, Measurement, Scorer
 from components.evaluator.counting.tally import Tally
 from components.evaluator.tfma.eval_config import KEY, try_metrics
 from components.evaluator.tfma.extracts import ExtractMaker, ScoredRows
@@ -78,7 +78,8 @@ class ScoreFile(beam.DoFn):
         assert self._scorer is not None, "Beam calls setup first"
         total = Tally()
         try:
-            for batch in read_batches([file], self._job.example_spec, BATCH_SIZE):
+            self._scorer.restart()  # a file is a sequence of its own, whichever worker reads it
+            for batch in read_batches([file], self._job.example_spec, self._scorer.rows_per_batch):
                 outputs = self._scorer.predict(batch)
                 total += self._scorer.tally(outputs)
                 if self._extract_maker is not None:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof_edge.bundle import unpack
+from edgeproof_edge.manifest import UPRIGHT
 from pydantic import ValidationError
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.data_summary import DataSummary
 from components.evaluator.counting.observation import observe
-from components.examples import ExampleSpec, read_batches, split_files
+from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names, read_batches, split_files
 from components.pusher.clearance import Blessing, GateRecord, clear, first_problem
 from components.pusher.provenance import Build, Material, git_commit, installed_licenses, statement
 from components.tflite_converter.report import CalibrationFacts, ConversionReport
@@ -103,6 +105,8 @@ def _draft(
 ) -> Draft:
     """Puts the release together from the artifacts."""
     class_names = read_class_names(exec_properties["class_names"])
+    for examples in input_dict.get("examples") or []:
+        check_class_names(examples.uri, class_names)
     conversion_report = _read(input_dict["model"][0].uri, CONVERSION_REPORT_FILE)
     files = {MODEL_FILE: model, GATE_REPORT_FILE: gate_report}
     if conversion_report is not None:
@@ -117,17 +121,24 @@ def _draft(
         recipe=record.recipe,
         stack=record.stack,
         verdict=record.verdict,
-        inputs=_meanings(spec),
+        inputs=_meanings(spec, input_dict.get("examples") or []),
         observation=_observe(model, spec, input_dict, exec_properties),
     )
     return draft(exec_properties["model_name"], files, description)
 
 
-def _meanings(spec: ExampleSpec | None) -> dict[str, InputMeaning]:
-    """Images are NHWC pixels 0..255, as a camera gives them; other inputs mean what their owner knows."""
-    if spec is None or spec.image is None or spec.parse_module:
+def _meanings(spec: ExampleSpec | None, examples: list[types.Artifact]) -> dict[str, InputMeaning]:
+    """Images are NHWC pixels 0..255, as a camera gives them; texts have their categories; other inputs mean what their owner knows."""
+    if spec is None or spec.parse_module:
         return {}
-    return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0))}
+    if spec.image is not None:
+        has_turned = any(artifact.get_int_custom_property(NUM_TURNED_IMAGES) for artifact in examples)
+        return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), UPRIGHT if has_turned else None)}
+    summaries = [summary for artifact in examples if (summary := DataSummary.read(artifact.uri)) is not None]
+    features = {name: feature for summary in summaries for name, feature in summary.features.items()}
+    return {
+        name: InputMeaning(categories=feature.vocabulary) for name, feature in features.items() if feature.vocabulary
+    }
 
 
 def _observe(
@@ -146,7 +157,7 @@ def _observe(
         for batch in read_batches(files, spec, _BATCH_SIZE):
             yield batch.inputs
 
-    ranges = {name: meaning.value_range for name, meaning in _meanings(spec).items() if meaning.value_range}
+    ranges = {name: meaning.value_range for name, meaning in _meanings(spec, examples).items() if meaning.value_range}
     threshold = None if spec.has_real_label else exec_properties["decision_threshold"]
     return observe(model, batches(), ranges, threshold)
 

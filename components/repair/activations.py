@@ -1,8 +1,9 @@
 """Runs a float model and shows what every one of its tensors holds, batch by batch.
 
 The device's door to LiteRT (edgeproof_edge.interpreter) shows inputs and outputs only; this is the other one.
-Built-in kernels compute, because XNNPACK keeps no tensor between two of its operators. Rows go through in batches where
-the graph takes them and computes the same as one by one, otherwise by the declared batch; memory stays bounded.
+Built-in kernels compute, because XNNPACK keeps no tensor between two of its operators. Rows go through as
+``edgeproof_edge.rows`` says: many at once where the graph computes the same as one by one, otherwise by the declared batch,
+with what the graph remembers reset before each or, of a stream, carried on. Memory stays bounded.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from edgeproof_edge.errors import ModelFileError
-from edgeproof_edge.flatbuffer import GraphInterface, read_interface
+from edgeproof_edge.flatbuffer import read_interface
+from edgeproof_edge.rows import Feeding, RowOrder, State, are_independent, feeding_of, probe_rows, rows_within
 from numpy.typing import NDArray
 
 from components.errors import CalibrationError
@@ -25,8 +27,6 @@ MAX_BATCH_SIZE = 64
 """Larger batches are no faster: their tensors do not fit the processor's caches."""
 MAX_BATCH_BYTES = 2 * 2**20
 """All tensors of one batch together: they stay in the cache until they have been measured, which saves a third of the time."""
-_SAME_VALUE_TOLERANCE = 1e-3
-"""Two batch sizes may add up in another order; a graph that mixes rows differs by more than this share of the largest."""
 
 
 class ActivationReader:
@@ -57,7 +57,9 @@ class ActivationReader:
         self._model = model
         self._interface = read_interface(model)
         self._declared = max(1, *(bound.spec.shape[0] if bound.spec.shape else 1 for bound in self._interface.inputs))
-        self._wanted = batch_size or _batch_size(self._interface, self._declared)
+        bytes_per_row = self._interface.activation_bytes // self._declared
+        self._wanted = batch_size or rows_within(MAX_BATCH_BYTES, bytes_per_row, MAX_BATCH_SIZE, self._declared)
+        self._feeding = feeding_of(self._interface.state, RowOrder.AUTO)
         self._interpreter = self._open()
         self._allocated = self._declared
 
@@ -76,11 +78,15 @@ class ActivationReader:
             for bound in self._interface.inputs
         }
         num_rows = len(next(iter(fed.values())))
+        if self._feeding is Feeding.STREAM:
+            self._restart()
         batch_size = self._usable_batch_size(fed, min(self._wanted, num_rows))
         takes_any = batch_size > self._declared or (self._declared == 1 and batch_size == 1)
         for start in range(0, num_rows, batch_size):
             stop = min(start + batch_size, num_rows)
             positions = np.arange(start, stop if takes_any else start + batch_size) % num_rows
+            if self._feeding is Feeding.RESET:
+                self._reset()
             self._run({tensor: array[positions] for tensor, array in fed.items()}, start)
             yield range(start, stop)
 
@@ -104,19 +110,38 @@ class ActivationReader:
 
     def _usable_batch_size(self, fed: Mapping[int, Array], wanted: int) -> int:
         """The wanted size where the graph computes the same with it as with the declared one, else the declared one."""
-        if wanted <= self._declared:
+        if wanted <= self._declared or self._feeding is not None or self._interface.has_variables:
             return self._declared
-        first = {tensor: array[np.arange(self._declared) % len(array)] for tensor, array in fed.items()}
-        self._run(first, 0)
-        expected = {tensor: self.read(tensor).copy() for tensor in self.graph.outputs}
+        probe = probe_rows({str(tensor): array for tensor, array in fed.items()}, self._declared)
+        if probe is None:
+            return self._declared
+        together = are_independent(self._run_probe(probe, self._declared), self._run_probe_together, probe)
+        if not together:
+            self._restart()
+        return wanted if together else self._declared
+
+    def _run_probe(self, probe: Mapping[str, Array], step: int) -> dict[str, Array]:
+        """Outputs by tensor of the probe's rows, a few at a time."""
+        parts: list[dict[str, Array]] = []
+        for start in range(0, len(next(iter(probe.values()))), step):
+            self._run({int(tensor): array[start : start + step] for tensor, array in probe.items()}, 0)
+            parts.append({str(tensor): np.array(self.read(tensor), ndmin=1) for tensor in self.graph.outputs})
+        return {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in parts[0]}
+
+    def _run_probe_together(self, probe: Mapping[str, Array]) -> dict[str, Array]:
         try:
-            self._run({tensor: array[:wanted] for tensor, array in fed.items()}, 0)
-            same = all(_starts_with(self.read(tensor), values, wanted) for tensor, values in expected.items())
-        except CalibrationError:
-            same = False
-        if not same:
-            self._interpreter, self._allocated = self._open(), self._declared
-        return wanted if same else self._declared
+            return self._run_probe(probe, len(next(iter(probe.values()))))
+        except CalibrationError as error:
+            raise ValueError(str(error)) from error
+
+    def _reset(self) -> None:
+        if self._interface.state is State.TENSORS:
+            self._interpreter.reset_all_variables()
+        else:
+            self._restart()
+
+    def _restart(self) -> None:
+        self._interpreter, self._allocated = self._open(), self._declared
 
     def _run(self, fed: Mapping[int, Array], first_row: int) -> None:
         size = len(next(iter(fed.values())))
@@ -135,20 +160,3 @@ class ActivationReader:
                 f"the float model cannot run calibration rows {first_row} to {first_row + size - 1}: "
                 f"{' '.join(str(error).split())}. Check their values (a token id beyond the table?)."
             ) from error
-
-
-def _batch_size(interface: GraphInterface, declared: int) -> int:
-    bytes_per_row = max(1, interface.activation_bytes // declared)
-    size = max(1, min(MAX_BATCH_SIZE, MAX_BATCH_BYTES // bytes_per_row))
-    return max(declared, size // declared * declared)
-
-
-def _starts_with(found: Array, expected: Array, num_rows: int) -> bool:
-    """Whether a batch's output has one row per input row and begins with the rows of the smaller batch."""
-    if found.ndim == 0 or found.ndim != expected.ndim or len(found) != num_rows:
-        return False
-    head = found[: len(expected)]
-    if head.shape != expected.shape or head.dtype.kind != "f":
-        return head.shape == expected.shape and bool(np.array_equal(head, expected))
-    tolerance = _SAME_VALUE_TOLERANCE * float(np.abs(expected).max(initial=0.0))
-    return bool(np.allclose(head, expected, rtol=0.0, atol=tolerance, equal_nan=True))

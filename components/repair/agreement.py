@@ -21,7 +21,7 @@ Array = NDArray[np.generic]
 
 def num_rows_to_compare(recipe: Recipe, num_available: int) -> int:
     """How many selection rows a recipe is compared on."""
-    return min(num_available, MAX_ROWS_WITHOUT_FAST_KERNELS if recipe is Recipe.INT16X8 else MAX_ROWS)
+    return min(num_available, MAX_ROWS if recipe.storage.has_fast_kernels else MAX_ROWS_WITHOUT_FAST_KERNELS)
 
 
 def score(

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Iterable
 
-from components.repair.candidates import Candidate, SearchResult
 from components.repair.equalization import Change
 from components.repair.facts import (
     CandidateFacts,
@@ -19,6 +18,10 @@ from components.repair.facts import (
     SkippedFacts,
 )
 from components.repair.goal import Goal, Score
+from components.repair.search.candidates import Candidate, SearchResult
+
+#: The first step of every recipe with calibrated ranges.
+STRATIFIED = "stratified calibration"
 
 
 def search_facts(result: SearchResult) -> SearchFacts:
@@ -38,8 +41,8 @@ def search_facts(result: SearchResult) -> SearchFacts:
         skipped=tuple(SkippedFacts(step=s.step, reason=s.reason) for s in result.skipped),
         outside_ranges={name: rounded(share) for name, share in sorted(result.outside.items())},
         met_goal=result.choice.met_goal,
-        input_type=result.chosen.input_type,
-        output_type=result.chosen.output_type,
+        input_type=result.chosen.proposal.io_types.inputs,
+        output_type=result.chosen.proposal.io_types.outputs,
     )
 
 
@@ -65,13 +68,13 @@ def _candidate_facts(candidate: Candidate, why_chosen: str) -> CandidateFacts:
     return CandidateFacts(
         name=candidate.name,
         recipe=candidate.recipe,
-        steps=candidate.steps,
-        ranges=candidate.ranges,
+        steps=(*([STRATIFIED] if candidate.recipe.needs_calibration else []), *candidate.steps),
+        ranges=candidate.proposal.source.ranges if candidate.proposal.source else "",
         losses=_losses(candidate.score),
         met_goal=candidate.score.met,
         sha256=hashlib.sha256(candidate.model).hexdigest(),
         size_bytes=len(candidate.model),
-        float_operators=candidate.float_operators,
+        float_operators=candidate.inspection.float_operators,
         score=candidate.agreement,
         seconds=candidate.seconds,
         chosen=bool(why_chosen),

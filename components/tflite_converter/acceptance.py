@@ -19,8 +19,6 @@ from components.errors import ConversionError
 from components.repair.recipes import IoType, Recipe
 from components.saved_model import Signature
 
-_CASTS = ("QUANTIZE", "DEQUANTIZE")
-
 
 def check_operators(
     inspection: Inspection, recipe: Recipe, allow_float_operators: bool, allow_select_tf: bool = False
@@ -63,10 +61,9 @@ def check_operators(
 
 
 def _check_integer_arithmetic(inspection: Inspection, recipe: Recipe) -> None:
-    computes = [use for use in inspection.operators if use.name not in _CASTS]
-    if not any(recipe.activation_dtype in use.output_dtypes for use in computes):
+    if not any(recipe.activation_dtype in use.output_dtypes for use in inspection.computing_operators):
         raise ConversionError(
-            f"recipe {recipe.value} gave a float model: none of its {sum(use.count for use in computes)} operators "
+            f"recipe {recipe.value} gave a float model: none of its {inspection.num_computing_operators} operators "
             f"computes in {recipe.activation_dtype}. TensorFlow set no ranges; check the calibration data, "
             "and whether the model has a layer to quantize."
         )

@@ -50,7 +50,7 @@ class ConversionJob:
     """One SavedModel to convert to float and, by one recipe, to the wanted model.
 
     Attributes:
-        saved_model: Absolute path of the directory with ``saved_model.pb``.
+        saved_model: Absolute path of the directory with ``saved_model.pb``; empty where only the QAT model is converted.
         signature: Key of the raw-tensor signature.
         recipe: How the model is quantized.
         input_type: Type of its real-valued inputs.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgeproof_edge.answers import answered_classes, named_inputs
 from edgeproof_edge.errors import ModelFileError
 from edgeproof_edge.flatbuffer import inspect
 from edgeproof_edge.interpreter import TFLiteModel
@@ -27,12 +28,13 @@ from components.repair.record import change_facts, rounded
 from components.saved_model import EDGE_SIGNATURE, QAT_FOLDER
 from components.tflite_converter.qat_conversion import convert_qat
 from components.trainer.contract import default_loss, gives_probabilities
+from components.trainer.epoch_log import epoch_reporter
 from components.trainer.equalization import Equalization, equalized
 from components.trainer.export import export
 from components.trainer.fake_quantization import NUM_RANGE_BATCHES, fake_quantized, measure_ranges
 from components.trainer.qat_report import EqualizationFacts, Imbalance, QatReport, Score, write_report
 from components.trainer.spec import QatSpec, TrainingSpec
-from components.trainer.training import COSINE, cosine_rate, dataset, epoch_reporter
+from components.trainer.training import COSINE, cosine_rate, dataset
 from components.user_module import load_module
 
 progress = logging.getLogger("edgeproof.progress")
@@ -207,14 +209,11 @@ def _keras_inputs(inputs: dict[str, NDArray[Any]], model: Any) -> Any:
 
 def _tflite_inputs(inputs: dict[str, NDArray[Any]], tflite: TFLiteModel) -> dict[str, NDArray[Any]]:
     """By the model's names; the only array fits the only input."""
-    if len(inputs) == len(tflite.inputs) == 1:
-        return {tflite.inputs[0].name: next(iter(inputs.values()))}
-    return {spec.name: inputs[spec.name] for spec in tflite.inputs}
+    return named_inputs(inputs, [spec.name for spec in tflite.inputs])
 
 
 def _num_correct(output: NDArray[Any], labels: NDArray[np.int64], is_probability: bool) -> int:
     """Rows whose largest score, or whose one unit against its middle, names the label; rows that are not finite never do."""
     scores = output.reshape(len(output), -1)
     threshold = 0.5 if is_probability else 0.0
-    answers = scores[:, 0] > threshold if scores.shape[1] == 1 else scores.argmax(axis=1)
-    return int(np.count_nonzero((answers == labels) & np.isfinite(scores).all(axis=1)))
+    return int(np.count_nonzero((answered_classes(scores, threshold) == labels) & np.isfinite(scores).all(axis=1)))

@@ -14,11 +14,15 @@ from edgeproof_edge.errors import EdgeproofError
 
 from components.compat import skip_autograph_conversion
 from components.errors import ModelError
+from components.examples import check_class_names, examples_of
+from components.records import require_whole
 from components.saved_model import read_signature
+from components.trainer.checkpoints import checkpoint_directory
 from components.trainer.export import export
+from components.trainer.history import HISTORY_FILE
 from components.trainer.qat import fine_tune_and_export
 from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
-from components.trainer.training import train
+from components.trainer.training import Places, train
 from components.user_module import call_user_function, describe_failure, function_of, load_module
 
 
@@ -30,6 +34,8 @@ def run_fn(fn_args: Any) -> None:
     """
     spec = TrainingSpec.from_json(fn_args.custom_config[TRAINING_SPEC_KEY])
     skip_autograph_conversion()
+    for examples in {examples_of(pattern) for pattern in fn_args.train_files}:
+        check_class_names(examples, spec.examples.class_names)
     if spec.run_fn is not None:
         _run_team_function(spec.run_fn, fn_args, spec)
     else:
@@ -42,18 +48,27 @@ def _train_module(fn_args: Any, spec: TrainingSpec) -> None:
     train_files, validation_files = expand(fn_args.train_files), expand(fn_args.eval_files)
     served = Path(fn_args.serving_model_dir)
     try:
-        model = train(spec, train_files, validation_files)
-        export(model, served, spec.examples)
+        trained = train(spec, train_files, validation_files, _places(fn_args, spec, train_files))
+        export(trained.model, served, spec.examples)
+        (served.parent / HISTORY_FILE).write_text(trained.history.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if spec.qat is not None:
-            fine_tune_and_export(model, spec, train_files, validation_files, served.parent)
+            fine_tune_and_export(trained.model, spec, train_files, validation_files, served.parent)
+        if trained.checkpoints is not None:
+            trained.checkpoints.delete()
     except EdgeproofError:
         raise
     except Exception as error:
         raise ModelError(f"training {spec.module} raised {describe_failure(error, spec.module or '')}") from error
 
 
+def _places(fn_args: Any, spec: TrainingSpec, train_files: list[str]) -> Places:
+    directory = checkpoint_directory(fn_args.serving_model_dir, spec, train_files)
+    return Places(checkpoints=directory, summaries=getattr(fn_args, "model_run_dir", None))
+
+
 def _run_team_function(source: str, fn_args: Any, spec: TrainingSpec) -> None:
     function = resolve_run_fn(source)
+    require_whole([*expand(fn_args.train_files), *expand(fn_args.eval_files)])  # the team's reader may not notice
     fn_args.custom_config = dict(spec.hyperparameters)
     call_user_function(function, fn_args, what=source.replace(":", ": "))
 

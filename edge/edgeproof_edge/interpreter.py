@@ -2,9 +2,9 @@
 
 Rules, in order: 1. the file is checked here before LiteRT sees it, because a damaged one can abort the process. 2.
 Inputs and outputs have the signature's names, but run through the plain interpreter: the signature runner drops the
-delegate when it resizes a batch, and another kernel gives another score. 3. Whether the graph takes batches is found
-out once, on the first one, by comparing shapes; any doubt means one declared batch at a time. 4. Nothing is cast that
-would lose a token id or wrap around.
+delegate when it resizes a batch, and another kernel gives another score. 3. How rows go in is decided by `rows`: one
+declared batch at a time, as on a device, unless more at once give the same values. 4. Nothing is cast that would lose a
+token id or wrap around.
 """
 
 from __future__ import annotations
@@ -22,12 +22,26 @@ from numpy.typing import NDArray
 
 from edgeproof_edge.errors import InputError, ModelFileError
 from edgeproof_edge.flatbuffer import BoundTensor, GraphInterface, read_interface
+from edgeproof_edge.rows import (
+    Feeding,
+    RowOrder,
+    RowUse,
+    State,
+    are_independent,
+    check_whole_steps,
+    feeding_of,
+    filled,
+    probe_rows,
+    reversed_rows,
+    rows_within,
+    same_values,
+)
 from edgeproof_edge.tensors import TensorSpec, dequantize, quantize
 
 MAX_BATCH = 256
 """Most rows of one invoke; more rows only cost memory (an invoke of 32 rows is 5 % faster per row than 32 of one)."""
 
-MAX_ACTIVATION_BYTES = 128 * 2**20
+MAX_ACTIVATION_BYTES = 8 * 2**20
 """Rows of one invoke are cut further so that all activations together stay below this."""
 
 DISTRIBUTION = "ai-edge-litert"
@@ -59,7 +73,9 @@ class TFLiteModel:
         outputs: What `predict` returns, likewise.
     """
 
-    def __init__(self, content: bytes, interface: GraphInterface, kernels: Kernels, num_threads: int) -> None:
+    def __init__(
+        self, content: bytes, interface: GraphInterface, kernels: Kernels, num_threads: int, order: RowOrder
+    ) -> None:
         """Used by `load`; raises ModelFileError where LiteRT refuses the file."""
         self._content = content
         self._kernels = kernels
@@ -69,8 +85,13 @@ class TFLiteModel:
         self.inputs: tuple[TensorSpec, ...] = tuple(bound.spec for bound in interface.inputs)
         self.outputs: tuple[TensorSpec, ...] = tuple(bound.spec for bound in interface.outputs)
         self._declared_batch = _declared_batch(self.inputs)
-        self._max_rows = _max_rows(interface.activation_bytes, self._declared_batch)
-        self._takes_batches: bool | None = None  # unknown until the first batch
+        bytes_per_row = interface.activation_bytes // self._declared_batch
+        self._max_rows = rows_within(MAX_ACTIVATION_BYTES, bytes_per_row, MAX_BATCH, self._declared_batch)
+        self._feeding = feeding_of(interface.state, order)  # None: only values tell, on the first rows
+        if self._feeding is None and (interface.has_variables or self._max_rows == self._declared_batch):
+            self._feeding = Feeding.APART
+        self._can_reset = interface.state is State.TENSORS
+        self._num_probe_rows = 0
         self._allocated_batch = 0
         self._open()
 
@@ -80,6 +101,7 @@ class TFLiteModel:
         source: Path | str | bytes | bytearray | memoryview,
         kernels: Kernels = Kernels.XNNPACK,
         num_threads: int = 1,
+        order: RowOrder = RowOrder.AUTO,
     ) -> TFLiteModel:
         """Loads a model and allocates its tensors.
 
@@ -87,6 +109,7 @@ class TFLiteModel:
             source: Path of a .tflite file, or its bytes.
             kernels: Which kernels compute.
             num_threads: Threads of one invoke, at least 1.
+            order: What the rows given to `predict` are to one another; only a model with a memory cares.
 
         Raises:
             ModelFileError: The file cannot be read, is damaged, or the installed LiteRT refuses it.
@@ -95,9 +118,19 @@ class TFLiteModel:
         try:
             interface = read_interface(content)
             _check_interface(interface)
-            return cls(content, interface, Kernels(kernels), num_threads)
+            return cls(content, interface, Kernels(kernels), num_threads, RowOrder(order))
         except ModelFileError as error:
             raise ModelFileError(f"{place}: {error}") from error
+
+    @property
+    def row_use(self) -> RowUse:
+        """How rows go in, as far as that is known: before the first rows it is the declared batch."""
+        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows)
+
+    def restart(self) -> None:
+        """Forgets all rows so far: the next one is the first of a stream."""
+        if self._feeding is Feeding.STREAM:
+            self._reset()
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Runs the model on a batch of real-world values.
@@ -108,7 +141,8 @@ class TFLiteModel:
                 quantized (token ids) take integers that fit.
 
         Returns:
-            One array per output, by name, batch first. Quantized outputs are dequantized to float32.
+            One array per output, by name, batch first. Quantized outputs are dequantized to float32. What a model
+            remembers is reset before every declared batch, or carried on from call to call where rows are a stream.
 
         Raises:
             InputError: A name, shape, type or value is not what the model takes.
@@ -118,11 +152,29 @@ class TFLiteModel:
         num_rows = len(next(iter(arrays.values())))
         if num_rows == 0:
             return {spec.name: _no_rows(spec) for spec in self.outputs}
+        if self._feeding is None:
+            self._feeding = self._find_feeding(arrays)
         chunks = [
             self._run({name: array[start : start + self._max_rows] for name, array in arrays.items()})
             for start in range(0, num_rows, self._max_rows)
         ]
         return {spec.name: np.concatenate([chunk[spec.name] for chunk in chunks]) for spec in self.outputs}
+
+    def _find_feeding(self, rows: Mapping[str, Array]) -> Feeding | None:
+        """Tries a few rows by declared batch and all at once; None where these rows cannot tell."""
+        probe = probe_rows(rows, self._declared_batch)
+        if probe is None:
+            return None
+        num_rows = len(next(iter(probe.values())))
+        self._num_probe_rows += 4 * num_rows
+        expected = self._run_by_declared_batch(probe)
+        again = reversed_rows(self._run_by_declared_batch(reversed_rows(probe)))
+        if self._declared_batch == 1 and not same_values(expected, again):
+            return Feeding.RESET  # an operator that remembers without saying so in the file
+        if are_independent(expected, self._run_resized, probe):
+            return Feeding.TOGETHER
+        self._open()
+        return Feeding.APART
 
     def _checked(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         wanted = [spec.name for spec in self.inputs]
@@ -138,27 +190,24 @@ class TFLiteModel:
 
     def _run(self, rows: Mapping[str, Array]) -> dict[str, Array]:
         num_rows = len(next(iter(rows.values())))
-        if num_rows == self._allocated_batch == self._declared_batch:
-            return self._run_by_declared_batch(rows, num_rows)
-        if self._takes_batches is not False:
-            found = self._run_resized(rows, num_rows)
-            if found is not None:
-                self._takes_batches = True
-                return found
-            self._open()
-        found = self._run_by_declared_batch(rows, num_rows)
-        self._takes_batches = False  # only now: rows that no batch size can run say nothing about the graph
-        return found
-
-    def _run_resized(self, rows: Mapping[str, Array], num_rows: int) -> dict[str, Array] | None:
-        """Runs all rows in one invoke; None where the graph refuses or its outputs do not follow the batch."""
+        if self._feeding is not Feeding.TOGETHER or num_rows == self._allocated_batch == self._declared_batch:
+            return self._run_by_declared_batch(rows)
         try:
-            self._resize(num_rows)
-            found = self._invoke(rows)
+            return self._run_resized(rows)
         except (RuntimeError, ValueError):
-            return None
-        follows = all(_follows(found[spec.name], spec, num_rows) for spec in self.outputs)
-        return found if follows else None
+            self._open()
+        outputs = self._run_by_declared_batch(rows)
+        self._feeding = Feeding.APART  # only now: rows that no batch size can run say nothing about the graph
+        return outputs
+
+    def _run_resized(self, rows: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs all rows in one invoke; raises RuntimeError or ValueError where the graph does not follow the batch."""
+        num_rows = len(next(iter(rows.values())))
+        self._resize(num_rows)
+        outputs = self._invoke(rows)
+        if not all(_follows(outputs[spec.name], spec, num_rows) for spec in self.outputs):
+            raise ValueError("an output does not follow the batch")
+        return outputs
 
     def _resize(self, num_rows: int) -> None:
         if num_rows == self._allocated_batch:
@@ -174,12 +223,17 @@ class TFLiteModel:
         """The shape as loaded: dimensions that the graph leaves open are 1."""
         return [1 if size == -1 else size for size in bound.spec.shape]
 
-    def _run_by_declared_batch(self, rows: Mapping[str, Array], num_rows: int) -> dict[str, Array]:
+    def _run_by_declared_batch(self, rows: Mapping[str, Array]) -> dict[str, Array]:
         """Runs the declared batch again and again, the last one filled up with its last row."""
-        size = self._declared_batch
-        found: list[dict[str, Array]] = []
+        num_rows, size = len(next(iter(rows.values()))), self._declared_batch
+        check_whole_steps(self._feeding, num_rows, size)
+        if self._allocated_batch != size:
+            self._open()
+        chunks: list[dict[str, Array]] = []
         for start in range(0, num_rows, size):
-            part = {name: _filled(array[start : start + size], size) for name, array in rows.items()}
+            if self._feeding is Feeding.RESET:
+                self._reset()
+            part = {name: filled(array[start : start + size], size) for name, array in rows.items()}
             try:
                 outputs = self._invoke(part)
             except (RuntimeError, ValueError) as error:
@@ -188,8 +242,15 @@ class TFLiteModel:
                     "Check them (a token id beyond the table?)."
                 ) from error
             self._check_batch_first(outputs)
-            found.append(outputs)
-        return {spec.name: np.concatenate([part[spec.name] for part in found])[:num_rows] for spec in self.outputs}
+            chunks.append(outputs)
+        return {spec.name: np.concatenate([part[spec.name] for part in chunks])[:num_rows] for spec in self.outputs}
+
+    def _reset(self) -> None:
+        """Puts whatever the model remembers back to what it was when it was loaded."""
+        if self._can_reset:
+            self._interpreter.reset_all_variables()
+        else:
+            self._open()
 
     def _invoke(self, rows: Mapping[str, Array]) -> dict[str, Array]:
         for bound in self._inputs:
@@ -353,11 +414,6 @@ def _declared_batch(inputs: tuple[TensorSpec, ...]) -> int:
     return max(1, *(spec.shape[0] for spec in inputs))
 
 
-def _max_rows(activation_bytes: int, declared_batch: int) -> int:
-    bytes_per_row = max(1, activation_bytes // declared_batch)
-    return max(declared_batch, min(MAX_BATCH, MAX_ACTIVATION_BYTES // bytes_per_row))
-
-
 def _checked_array(array: Array, spec: TensorSpec) -> Array:
     """The array with its shape checked and its values in a type that holds the model's input without loss."""
     fits = array.ndim == len(spec.shape) and all(
@@ -404,11 +460,6 @@ def _follows(found: Array, spec: TensorSpec, num_rows: int) -> bool:
     if found.ndim != len(spec.shape) or found.ndim == 0 or len(found) != num_rows:
         return False
     return all(wanted in (-1, size) for wanted, size in zip(spec.shape[1:], found.shape[1:], strict=True))
-
-
-def _filled(rows: Array, size: int) -> Array:
-    missing = size - len(rows)
-    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
 
 
 def _no_rows(spec: TensorSpec) -> Array:

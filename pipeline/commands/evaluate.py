@@ -28,7 +28,7 @@ _METRICS = ("top1", "topk", "f1", "auc", "mae", "rmse")
     "--data",
     required=True,
     type=click.Path(path_type=Path),
-    help="npz file of the holdout: x (or one array per input) and y; other arrays may cut it into slices.",
+    help="The holdout: an npz file with x (or one array per input) and y, a folder <class>/<picture>, or 'records/*.gz'.",
 )
 @click.option("--metric", type=click.Choice(_METRICS), default="top1", show_default=True, help="What is compared.")
 @click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="For --metric topk.")
@@ -97,7 +97,7 @@ def command(
 
     quiet_libraries()
     with quiet_libraries_output():
-        from components.evaluator.arrays import evaluate_arrays, load_npz_dataset
+        from components.evaluator.arrays import evaluate_arrays, load_dataset
         from components.evaluator.counting.flips import write_flips
         from components.evaluator.gate.release_rules import NOTHING_BLESSED
         from components.evaluator.report.explanation import explain
@@ -107,13 +107,14 @@ def command(
 
         rules = _rules(champion, **rule_options)
         compared = _champion(champion, out) if champion else None
-        dataset = load_npz_dataset(data, read_signature(saved_model), real_labels=rules.metric.is_regression)
+        dataset = load_dataset(data, read_signature(saved_model), real_labels=rules.metric.is_regression)
         judgement = evaluate_arrays(
             saved_model,
             tflite,
             dataset.inputs,
             dataset.labels,
             rules,
+            class_names=dataset.class_names,
             decision_threshold=decision_threshold,
             candidate_name=tflite.name,
             source=data.name,

@@ -19,6 +19,9 @@ from pipeline.config.model import ModelConfig, QatMode, TrainConfig
 from pipeline.config.release import ReleaseConfig
 from pipeline.config.section import ConfigPath, Section
 
+#: The folder in the current directory that holds a workspace per pipeline.
+WORKSPACES = ".edgeproof"
+
 
 class PipelineConfig(Section):
     """One pipeline: data in, a judged and published edge model out."""
@@ -68,7 +71,7 @@ class PipelineConfig(Section):
 
     @property
     def workspace_dir(self) -> Path:
-        return self.workspace or Path.cwd() / ".edgeproof" / self.name
+        return self.workspace or Path.cwd() / WORKSPACES / self.name
 
     @property
     def release_location(self) -> str:

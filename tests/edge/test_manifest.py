@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 from edgeproof_edge.errors import InputError
 from edgeproof_edge.manifest import (
+    Answer,
     FileEntry,
     GoldenVectors,
     Histogram,
@@ -88,6 +89,10 @@ def changed(change: Callable[[dict[str, Any]], object], manifest: Manifest = MAN
             ),
             id="version-3-of-another-metric",
         ),
+        pytest.param(
+            dataclasses.replace(MANIFEST, schema_version=4, answer=Answer("scores", 0.5)),
+            id="version-4-of-a-threshold",
+        ),
     ],
 )
 def test_round_trip_and_schema(manifest: Manifest) -> None:
@@ -101,7 +106,7 @@ def test_round_trip_and_schema(manifest: Manifest) -> None:
 def test_the_schema_is_a_schema_and_knows_every_key() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     content = json.loads(MANIFEST.to_json())
-    assert set(content) == set(SCHEMA["required"]) == set(SCHEMA["properties"])
+    assert set(content) == set(SCHEMA["required"]) == set(SCHEMA["properties"]) - {"answer"}
 
 
 def test_equal_manifests_are_equal_bytes() -> None:
@@ -140,7 +145,7 @@ def test_a_missing_key_is_named(path: tuple[str | int, ...]) -> None:
 @pytest.mark.parametrize(
     ("change", "key"),
     [
-        pytest.param(lambda c: c.update(schema_version=4), "schema_version", id="schema-version-of-tomorrow"),
+        pytest.param(lambda c: c.update(schema_version=5), "schema_version", id="schema-version-of-tomorrow"),
         pytest.param(lambda c: c.update(schema_version=True), "schema_version", id="schema-version-true"),
         pytest.param(lambda c: c.update(rollout=10), "rollout", id="unknown-key"),
         pytest.param(lambda c: c["verdict"].update(p=1), r"verdict\.p", id="unknown-inner-key"),
@@ -251,6 +256,45 @@ def test_what_version_2_can_say_stays_version_2() -> None:
             dataclasses.replace(MANIFEST, **{part: getattr(OF_VALUES, part)})
 
 
+PREPARED = dataclasses.replace(
+    MANIFEST,
+    schema_version=4,
+    inputs=(
+        dataclasses.replace(MANIFEST.inputs[0], orientation="upright"),
+        dataclasses.replace(MANIFEST.inputs[0], categories=("north", "south")),
+    ),
+)
+
+
+def test_what_a_device_must_do_with_an_input_first_is_version_4() -> None:
+    assert schema_version_for(MANIFEST.verdict, inputs=MANIFEST.inputs) == 2
+    for entry in PREPARED.inputs:
+        assert schema_version_for(MANIFEST.verdict, inputs=(entry,)) == 4
+    assert Manifest.from_json(PREPARED.to_json()) == PREPARED
+    VALIDATOR.validate(json.loads(PREPARED.to_json()))
+    with pytest.raises(InputError, match="schema_version must be 4"):
+        dataclasses.replace(PREPARED, schema_version=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        pytest.param(lambda c: c["inputs"][0].update(orientation="6"), "orientation", id="a-number-of-exif"),
+        pytest.param(lambda c: c["inputs"][1].update(categories=["a", "a"]), "categories", id="a-category-twice"),
+        pytest.param(lambda c: c["inputs"][0].pop("categories"), "categories", id="a-key-is-missing"),
+        pytest.param(lambda c: c.update(schema_version=3), "schema_version|inputs", id="a-version-that-cannot-say-it"),
+    ],
+)
+def test_a_wrong_value_of_version_4_is_named_and_refused_by_the_schema(
+    change: Callable[[dict[str, Any]], object], key: str
+) -> None:
+    content = json.loads(PREPARED.to_json())
+    change(content)
+    with pytest.raises(InputError, match=key):
+        Manifest.from_json(json.dumps(content))
+    assert not VALIDATOR.is_valid(content)
+
+
 @pytest.mark.parametrize(
     ("change", "key"),
     [
@@ -275,3 +319,22 @@ def test_a_wrong_value_of_version_3_is_named_and_refused_by_the_schema(
     with pytest.raises(InputError, match=key):
         Manifest.from_json(text)
     assert not VALIDATOR.is_valid(json.loads(text))
+
+
+def test_version_4_says_which_output_answers_and_at_which_threshold() -> None:
+    answer = Answer("scores", 0.25)
+    assert schema_version_for(MANIFEST.verdict, MANIFEST.golden, MANIFEST.reference, answer) == 4
+    with pytest.raises(InputError, match="schema_version"):
+        dataclasses.replace(MANIFEST, answer=answer)
+    with pytest.raises(InputError, match=r"answer\.output must be one of"):
+        dataclasses.replace(MANIFEST, schema_version=4, answer=Answer("boxes"))
+    text = dataclasses.replace(MANIFEST, schema_version=4, answer=answer).to_json()
+    assert not VALIDATOR.is_valid({**json.loads(text), "schema_version": 3})
+    assert "answer" not in json.loads(MANIFEST.to_json())
+
+
+def test_an_older_manifest_names_the_judged_output_where_it_can() -> None:
+    boxes = TensorEntry(TensorSpec("boxes", (-1, 4), "float32"))
+    several = dataclasses.replace(MANIFEST, golden=None, outputs=(*MANIFEST.outputs, boxes))
+    assert (MANIFEST.judged_output, several.judged_output) == ("scores", None)
+    assert dataclasses.replace(several, schema_version=4, answer=Answer("boxes")).judged_output == "boxes"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.config import validated
+from components import code_version, own_sources
+from components.errors import DataError
+from pipeline.config import PipelineConfig, validated
+from pipeline.config_file import load_config
+from pipeline.demo import EXAMPLE, write_images
 
 pytestmark = pytest.mark.tfx
 
@@ -76,3 +81,82 @@ def test_the_validator_knows_what_later_steps_need(
     assert {split: entry["minimum"] for split, entry in minimums.items()} == splits
     assert minimums["eval"]["key"] == "gate.min_examples"
     assert properties["cut_by_shares"] == (not data)
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> PipelineConfig:
+    """The demo's project."""
+    for name in ("config.yaml", "model.py"):
+        shutil.copy(EXAMPLE / name, tmp_path / name)
+    write_images(tmp_path / "images")
+    return load_config(tmp_path / "config.yaml")
+
+
+def other_libraries() -> dict[str, str]:
+    return {"tensorflow": "another"}
+
+
+def test_every_node_that_runs_code_has_its_version_in_the_cache_key(
+    digits: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.dag import build_pipeline
+
+    def properties() -> dict[str, dict[str, Any]]:
+        return {node.id: dict(node.exec_properties) for node in build_pipeline(digits).components}
+
+    before = properties()
+    monkeypatch.setattr(code_version, "library_versions", other_libraries)
+    after = properties()
+    changed = {node: [key for key in after[node] if after[node][key] != before[node].get(key)] for node in after}
+    changed["Pusher"].remove("published_state")  # of a repository that is not there
+    assert changed == {node: ["custom_config" if node == "Trainer" else "code_version"] for node in after}
+
+
+def test_a_stricter_rule_and_another_stack_are_never_served_from_the_cache(
+    digits: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = {name: tmp_path / "house" / name for name in own_sources._PACKAGES}
+    for name, folder in own_sources._PACKAGES.items():
+        shutil.copytree(folder, house[name], ignore=shutil.ignore_patterns("__pycache__", "android"))
+    monkeypatch.setattr(own_sources, "_PACKAGES", house)
+
+    assert set(_run_to_the_validator(digits, tmp_path).values()) == {"COMPLETE"}
+    assert set(_run_to_the_validator(digits, tmp_path).values()) == {"CACHED"}
+    with monkeypatch.context() as other_stack:
+        other_stack.setattr(code_version, "library_versions", other_libraries)
+        assert set(_run_to_the_validator(digits, tmp_path).values()) == {"COMPLETE"}
+
+    with (house["components"] / "example_validator" / "anomalies.py").open("a", encoding="utf-8") as rules:
+        rules.write("# stricter\n")
+    monkeypatch.setattr("components.example_validator.executor.problems_of", lambda split, _: [split])
+    monkeypatch.setattr("components.example_validator.executor.anomalies_message", "stricter".format)
+    with pytest.raises(DataError, match="stricter"):
+        _run_to_the_validator(digits, tmp_path)
+
+
+def _run_to_the_validator(config: PipelineConfig, directory: Path) -> dict[str, str]:
+    """Node -> state of the run's executions."""
+    from ml_metadata import proto
+    from ml_metadata.metadata_store.metadata_store import MetadataStore
+    from tfx.orchestration import metadata, pipeline
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+    from pipeline import nodes
+    from pipeline.description import describe_data
+
+    data = describe_data(config)
+    examples, schema = nodes.examples(config), nodes.schema(config, data)
+    statistics = nodes.statistics(config, data, examples, schema)
+    chain = [examples, schema, statistics, nodes.validator(config, statistics, schema)]
+    connection = metadata.sqlite_metadata_connection_config(str(directory / "metadata.sqlite"))
+    arguments = ["--runner=FnApiRunner", "--sdk_container_image=local"]
+    root = str(directory / "artifacts")
+    LocalDagRunner().run(
+        pipeline.Pipeline(
+            config.name, root, connection, components=chain, enable_cache=True, beam_pipeline_args=arguments
+        )
+    )
+    store = MetadataStore(connection)
+    run = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: int(context.id))
+    executions = store.get_executions_by_context(run.id)
+    return {execution.type: proto.Execution.State.Name(execution.last_known_state) for execution in executions}

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgeproof_edge.errors import EdgeproofError
-from edgeproof_edge.updater import Subscription, Updater, _named
+from edgeproof_edge.fetcher import Fetcher
+from edgeproof_edge.updater import Subscription, Updater
 from tuf.ngclient import Updater as TufClient
 
 ROOT_FILE = "device-root.json"
@@ -26,8 +27,8 @@ ROOT_FILE = "device-root.json"
 def device_client(home: Path, url: str) -> Iterator[TufClient]:
     """The client that a device in ``home`` would use, with its errors."""
     updater = Updater(home, Subscription(url, "model", "channel", "device"), (home / ROOT_FILE).read_bytes())
-    with updater._only_one(), _named():
-        yield updater._client()
+    with updater._only_one(), Fetcher(updater._deadline_seconds) as fetcher:
+        yield updater._client(fetcher)
 
 
 def download(client: TufClient, names: Sequence[str], directory: Path) -> bool:

@@ -13,12 +13,10 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
+from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD, answered_classes
 from numpy.typing import NDArray
 
 from components.errors import DataError, ModelError
-
-#: A one-unit (binary) output above this is class 1. 0.5 fits a sigmoid; a model that gives logits needs 0.
-DEFAULT_DECISION_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -235,7 +233,7 @@ def compare(
         float_output: The float model's scores ``[n, classes]``; ``[n, 1]`` or ``[n]`` for a binary model with one unit.
         candidate_output: The candidate's scores in real-world units, of the same shape.
         num_classes: Number of classes; 0 takes it from the outputs (a one-unit output means 2).
-        decision_threshold: A one-unit output above it is class 1.
+        decision_threshold: A one-unit output at or above it is class 1.
         top_k: A row is right when its label is among the classes with the ``top_k`` highest scores.
 
     Raises:
@@ -330,8 +328,7 @@ def _num_classes(num_outputs: int, num_classes: int) -> int:
 def predict_classes(scores: NDArray[Any], decision_threshold: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The class of every row of scores ``[n, classes]``, and which rows are finite."""
     finite = np.isfinite(scores).all(axis=1)
-    classes = scores[:, 0] > decision_threshold if scores.shape[1] == 1 else scores.argmax(axis=1)
-    return classes.astype(np.int64), finite
+    return answered_classes(scores, decision_threshold), finite
 
 
 def _count(mask: NDArray[np.bool_]) -> int:

@@ -6,7 +6,7 @@ model. Rules, in order: 1. Only rows whose answer leads by 32 steps and is the s
 golden; where too few lead that far, those that lead furthest. 2. Golden rows are spread over the classes the model
 answers. 3. A device may differ by 24 steps. 4. Histograms have fixed edges, so that a fleet's windows add up. 5. A real
 value has no lead: rows on which both kernel families differ by no more than 24 steps are golden, spread from the lowest
-value to the highest.
+value to the highest. 6. Of a stream the first rows are golden, as far as both agree: the others depend on what came before.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ import io
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from edgeproof_edge.answers import answered_classes, leads, named_inputs
 from edgeproof_edge.bundle import GOLDEN_FILE
 from edgeproof_edge.manifest import GoldenVectors, Histogram, Reference
+from edgeproof_edge.rows import Feeding
 from edgeproof_edge.tensors import TensorSpec
 from numpy.typing import NDArray
 
 from components.saved_model import as_column
 from releases.observation import Golden, Observation
+
+if TYPE_CHECKING:
+    from edgeproof_edge.interpreter import TFLiteModel
 
 #: Lead of a golden row's answer, and the largest difference on a device, as shares of the output's range.
 SAFE_MARGIN = 32 / 256
@@ -90,14 +95,25 @@ def observe(
     scores, other = (np.concatenate(parts)[:MAX_OBSERVED] for parts in (rows.fast, rows.plain))
     delegated = delegation(fast)
     return Observation(
-        golden=choose_golden(inputs, scores, other, output, threshold),
+        golden=choose_golden(inputs, scores, other, output, threshold, is_stream=is_stream(fast)),
         reference=_reference(inputs, scores, output, value_ranges, threshold),
         delegated_fraction=None if delegated is None else round(delegated.delegated_fraction, 6),
     )
 
 
+def is_stream(model: TFLiteModel) -> bool:
+    """Whether what the model answers depends on the rows before."""
+    return model.row_use.feeding is Feeding.STREAM
+
+
 def choose_golden(
-    inputs: Rows, scores: Array, other: Array, output: TensorSpec, threshold: float | None = 0.5
+    inputs: Rows,
+    scores: Array,
+    other: Array,
+    output: TensorSpec,
+    threshold: float | None = 0.5,
+    *,
+    is_stream: bool = False,
 ) -> Golden | None:
     """Chooses golden rows and packs them.
 
@@ -107,6 +123,7 @@ def choose_golden(
         other: the same under built-in kernels.
         output: the output.
         threshold: of a one-unit output; None where it is a real value.
+        is_stream: whether a row's output depends on the rows before it.
 
     Returns:
         The golden vectors; None where no row has the same answer under both.
@@ -116,16 +133,25 @@ def choose_golden(
     usable = close & np.isfinite(scores).all(axis=1)
     if threshold is None:
         rows = np.flatnonzero(usable)
+        if is_stream:
+            return _packed(inputs, scores, output, _leading(usable), None)
         return _packed(inputs, scores, output, _spread(rows, _tenths(scores, rows), NUM_GOLDEN), None)
-    answers, margins = _answers(scores, threshold)
-    other_answers, other_margins = _answers(other, threshold)
-    margins = np.minimum(margins, other_margins)
-    usable &= answers == other_answers
+    answers = answered_classes(scores, threshold)
+    margins = np.minimum(leads(scores, threshold), leads(other, threshold))
+    usable &= answers == answered_classes(other, threshold)
+    if is_stream:
+        return _packed(inputs, scores, output, _leading(usable & (margins > 0)), margins)
     safe = np.flatnonzero(usable & (margins >= SAFE_MARGIN * output_range))
     if len(safe) < min(MIN_GOLDEN, len(scores)):
         safe = np.flatnonzero(usable & (margins > 0))
         safe = safe[np.argsort(-margins[safe], kind="stable")][:NUM_GOLDEN]
     return _packed(inputs, scores, output, _spread(safe, answers, NUM_GOLDEN), margins)
+
+
+def _leading(usable: Array) -> Array:
+    """The first rows, up to the first that is not usable."""
+    ends = np.flatnonzero(~usable)
+    return np.arange(min(int(ends[0]) if len(ends) else len(usable), NUM_GOLDEN))
 
 
 def _tenths(values: Array, rows: Array) -> Array:
@@ -170,10 +196,9 @@ def histogram(name: str, statistic: str, values: Array, edges: tuple[float, ...]
 
 
 def _bound(batch: Rows, inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
-    """Rows under the model's own names; a single array fits a single input, and one number per row an input of one."""
-    if len(batch) == len(inputs) == 1:
-        return {inputs[0].name: as_column(next(iter(batch.values())), inputs[0])}
-    return {spec.name: as_column(batch[spec.name], spec) for spec in inputs if spec.name in batch}
+    """Rows under the model's own names; one number per row fits an input of one."""
+    named = named_inputs(batch, [spec.name for spec in inputs])
+    return {spec.name: as_column(named[spec.name], spec) for spec in inputs}
 
 
 def _class_output(outputs: tuple[TensorSpec, ...]) -> TensorSpec | None:
@@ -194,14 +219,6 @@ def _output_range(scores: Array, output: TensorSpec) -> float:
         return 256 * output.scale
     finite = scores[np.isfinite(scores)]
     return float(finite.max() - finite.min()) if finite.size else 0.0
-
-
-def _answers(scores: Array, threshold: float) -> tuple[Array, Array]:
-    """Answer and its lead over the runner-up, per row."""
-    if scores.shape[1] == 1:
-        return (scores[:, 0] >= threshold).astype(np.int64), np.abs(scores[:, 0] - threshold)
-    ordered = np.sort(scores, axis=1)
-    return scores.argmax(axis=1), ordered[:, -1] - ordered[:, -2]
 
 
 def _spread(rows: Array, answers: Array, limit: int) -> Array:
@@ -229,7 +246,7 @@ def _reference(
         edges = _edges(float(scores.min()), float(scores.max()))
         answered = histogram(output.name, "value", scores[:, 0], edges)
         return Reference(len(scores), tuple(histograms), (), None, answered)
-    answers, _ = _answers(scores, threshold)
+    answers = answered_classes(scores, threshold)
     num_classes = max(2, scores.shape[1])
     return Reference(
         num_examples=len(scores),

@@ -2,8 +2,9 @@
 interpreter.
 
 Rules: 1. The bytes are hashed when they are loaded; other bytes than the ones expected are a :class:`CandidateError`.
-2. One thread per interpreter: the workers are the parallelism. 3. One output of each model is compared, paired by being
-the only one or by name. 4. What is wrong with the candidate raises :class:`CandidateError`, which the gate turns into a
+2. One thread per interpreter: the workers are the parallelism. 3. Rows go in as the float model takes them: where it
+keeps variables from call to call they are a stream, for the candidate, too. 4. One output of each model is compared, paired by being
+the only one or by name. 5. What is wrong with the candidate raises :class:`CandidateError`, which the gate turns into a
 refusal; what is wrong with the data or the baseline is the user's to mend.
 """
 
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD, judged_output, named_inputs
 from edgeproof_edge.errors import InputError, ModelFileError
+from edgeproof_edge.rows import RowOrder, RowUse, rows_within
 from numpy.typing import NDArray
 
 from components.errors import ModelError
-from components.evaluator.counting.counts import DEFAULT_DECISION_THRESHOLD, Comparison, class_scores, compare
+from components.evaluator.counting.counts import Comparison, class_scores, compare
 from components.evaluator.counting.deviations import Deviations, compare_numbers, slice_deviations
 from components.evaluator.counting.domain import clipped_rows
 from components.evaluator.counting.flips import find_flips, row_keys
@@ -32,14 +35,16 @@ from components.evaluator.counting.tally import ChampionCounts, Tally, count_con
 from components.evaluator.gate.judgement import candidate_unchanged
 from components.evaluator.tfma.extracts import ScoredRows
 from components.examples import Batch
-from components.saved_model import FloatModel, bind_inputs
+from components.saved_model import FloatModel, bind_inputs, row_bytes
 
 if TYPE_CHECKING:
     from edgeproof_edge.interpreter import Kernels, TFLiteModel
     from edgeproof_edge.tensors import TensorSpec
 
-#: Rows scored at once: throughput is flat from 100 rows on, and memory stays small.
+#: Most rows scored at once: throughput is flat from 100 rows on.
 BATCH_SIZE = 256
+#: Bytes of inputs that are scored at once; several such batches are read ahead.
+BATCH_BYTES = 16 * 2**20
 #: Interpreter threads. Spinning threads made a busy two-core machine 60 times slower.
 NUM_THREADS = 1
 
@@ -76,8 +81,12 @@ class Candidate:
             ) from error
         return cls(str(path), data, hashlib.sha256(data).hexdigest())
 
-    def load(self, kernels: Kernels | None = None) -> TFLiteModel:
-        """Loads the bytes into the device's interpreter, with XNNPACK unless other kernels are asked for.
+    def load(self, kernels: Kernels | None = None, order: RowOrder = RowOrder.AUTO) -> TFLiteModel:
+        """Loads the bytes into the device's interpreter.
+
+        Args:
+            kernels: XNNPACK where none are given.
+            order: What rows are to one another.
 
         Raises:
             CandidateError: The interpreter refuses them.
@@ -85,7 +94,7 @@ class Candidate:
         from edgeproof_edge.interpreter import Kernels, TFLiteModel
 
         try:
-            return TFLiteModel.load(self.data, kernels or Kernels.XNNPACK, num_threads=NUM_THREADS)
+            return TFLiteModel.load(self.data, kernels or Kernels.XNNPACK, NUM_THREADS, order)
         except ModelFileError as error:
             raise CandidateError(f"the candidate cannot be loaded: {error}") from error
 
@@ -102,6 +111,7 @@ class Measurement:
         class_names: By label; they name the slices by label.
         slices: How the holdout is cut.
         kernel_sample_share: Part of the examples that a second kernel family scores too; 0 switches that off.
+        row_order: What rows are to one another; AUTO asks the float model.
     """
 
     metric: Metric = Metric.TOP1
@@ -111,6 +121,7 @@ class Measurement:
     class_names: tuple[str, ...] = ()
     slices: tuple[SliceSpec, ...] = ()
     kernel_sample_share: float = 0.0
+    row_order: RowOrder = RowOrder.AUTO
 
 
 @dataclass(frozen=True)
@@ -174,27 +185,48 @@ class Scorer:
             candidate = self._tflite if isinstance(self._tflite, Candidate) else Candidate.read(self._tflite)
             if self._expected_sha256 is not None and candidate.sha256 != self._expected_sha256:
                 raise CandidateError(candidate_unchanged(candidate.sha256, self._expected_sha256).reason)
-            builtin, problem = self._load_builtin(candidate)
+            float_model = FloatModel.load(self._saved_model_dir, self._measurement.row_order)
+            order = float_model.order
+            builtin, problem = self._load_builtin(candidate, order)
             self._models = _Models(
-                FloatModel.load(self._saved_model_dir), candidate.load(), builtin, problem, self._load_champion()
+                float_model, candidate.load(order=order), builtin, problem, self._load_champion(order)
             )
         return self._models
 
-    def _load_builtin(self, candidate: Candidate) -> tuple[TFLiteModel | None, str]:
+    @property
+    def rows_per_batch(self) -> int:
+        """Rows worth scoring at once, within a bounded memory."""
+        signature = self.load().float_model.signature
+        return rows_within(BATCH_BYTES, row_bytes(signature.inputs), BATCH_SIZE)
+
+    def restart(self) -> None:
+        """Begins a new sequence: what the models remember of earlier rows is forgotten."""
+        models = self.load()
+        for model in (models.float_model, models.candidate, models.builtin, models.champion):
+            if model is not None:
+                model.restart()
+
+    @property
+    def row_uses(self) -> tuple[RowUse, RowUse]:
+        """How rows went into the float model and into the candidate."""
+        models = self.load()
+        return models.float_model.row_use, models.candidate.row_use
+
+    def _load_builtin(self, candidate: Candidate, order: RowOrder) -> tuple[TFLiteModel | None, str]:
         from edgeproof_edge.interpreter import Kernels
 
         if self._measurement.kernel_sample_share <= 0:
             return None, ""
         try:
-            return candidate.load(Kernels.BUILTIN), ""
+            return candidate.load(Kernels.BUILTIN, order), ""
         except CandidateError as error:
             return None, str(error)
 
-    def _load_champion(self) -> TFLiteModel | None:
+    def _load_champion(self, order: RowOrder) -> TFLiteModel | None:
         if self._champion is None:
             return None
         try:
-            return Candidate.read(self._champion).load()
+            return Candidate.read(self._champion).load(order=order)
         except CandidateError as error:
             self._champion_problem = str(error).replace("the candidate", "the current release", 1)
             return None
@@ -307,13 +339,16 @@ class Scorer:
             return None
         models = self.load()
         sample = sampled_rows(keys, self._measurement.kernel_sample_share)
-        if models.builtin is None or not len(sample):
+        is_stream = models.float_model.order is RowOrder.STREAM
+        if models.builtin is None or not (len(sample) or is_stream):
             return KernelAgreement(problem=models.builtin_problem)
         try:
-            found = _predict_candidate(models.builtin, {name: array[sample] for name, array in outputs.rows.items()})
+            other = self._run_builtin(models.builtin, outputs, sample)
         except (CandidateError, ModelError) as error:
             return KernelAgreement(problem=str(error))
-        judged, other = outputs.of_candidate[sample], found[outputs.candidate_name]
+        if not len(sample):
+            return KernelAgreement()
+        judged = outputs.of_candidate[sample]
         if comparison is None:
             same = (judged.reshape(len(sample), -1) == other.reshape(len(sample), -1)).all(axis=1)
             return KernelAgreement(len(sample), int(same.sum()), worst_difference=largest_difference(judged, other))
@@ -326,6 +361,13 @@ class Scorer:
             num_correct_builtin=int(of_kernels.right_candidate.sum()),
             worst_difference=largest_difference(judged, other),
         )
+
+    def _run_builtin(self, builtin: TFLiteModel, outputs: Outputs, sample: NDArray[np.int64]) -> NDArray[Any]:
+        """The sample's outputs; of a stream every row is run, because the next ones depend on it."""
+        if self.load().float_model.order is RowOrder.STREAM:
+            return _predict_candidate(builtin, outputs.rows)[outputs.candidate_name][sample]
+        rows = {name: array[sample] for name, array in outputs.rows.items()}
+        return _predict_candidate(builtin, rows)[outputs.candidate_name]
 
     def _score_champion(self, outputs: Outputs, comparison: Comparison) -> ChampionCounts | None:
         if self._champion is None:
@@ -377,15 +419,13 @@ def rename_inputs(rows: Mapping[str, NDArray[Any]], wanted: Sequence[TensorSpec]
     Raises:
         ModelError: The names differ and there are several.
     """
-    if len(rows) == 1 and len(wanted) == 1:
-        return {wanted[0].name: next(iter(rows.values()))}
-    names = {spec.name for spec in wanted}
-    if names != set(rows):
+    names = [spec.name for spec in wanted]
+    if not len(rows) == len(names) == 1 and set(names) != set(rows):
         raise ModelError(
             f"the candidate's inputs {sorted(names)} are not the float model's {sorted(rows)}. Convert the SavedModel "
             "that is the baseline."
         )
-    return dict(rows)
+    return named_inputs(rows, names)
 
 
 def paired_outputs(
@@ -403,8 +443,9 @@ def paired_names(float_outputs: Iterable[str], candidate_outputs: Iterable[str])
         ModelError: A model has several outputs and not exactly one name is common to both.
     """
     of_float, of_candidate = sorted(float_outputs), sorted(candidate_outputs)
-    if len(of_float) == 1 and len(of_candidate) == 1:
-        return of_float[0], of_candidate[0]
+    only_float, only_candidate = judged_output(of_float), judged_output(of_candidate)
+    if only_float is not None and only_candidate is not None:
+        return only_float, only_candidate
     common = sorted(set(of_float) & set(of_candidate))
     if len(common) != 1:
         raise ModelError(

@@ -210,7 +210,7 @@ class GateReport(_Record):
     mistakes: MistakesRecord | None
     worst_classes: tuple[ClassResult, ...] = Field(description="By kept ratio; classes of 20 examples or more.")
     class_names: tuple[str, ...] = Field(description="By label; empty where the data does not name them.")
-    decision_threshold: float = Field(description="A one-unit output above it is class 1.")
+    decision_threshold: float = Field(description="A one-unit output at or above it is class 1.")
     baseline: BaselineRecord
     candidate: CandidateRecord
     runtime: RuntimeRecord

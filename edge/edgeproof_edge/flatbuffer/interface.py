@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeproof_edge.flatbuffer.graph import Graph, Model, Signature, Tensor
 from edgeproof_edge.flatbuffer.reading import read_model
+from edgeproof_edge.rows import State
 from edgeproof_edge.tensors import TensorSpec
 
 
@@ -30,12 +31,16 @@ class GraphInterface:
         signature_key: Key of the only signature, if there is exactly one and it describes the main subgraph.
         activation_bytes: Sum of all activations of the main subgraph at the declared batch; an upper bound of the
             arena.
+        state: What the graph keeps from one invoke to the next.
+        has_variables: Whether it holds a variable of fixed shape: a resized input would write beyond its end.
     """
 
     inputs: tuple[BoundTensor, ...]
     outputs: tuple[BoundTensor, ...]
     signature_key: str | None
     activation_bytes: int
+    state: State = State.NONE
+    has_variables: bool = False
 
 
 def read_interface(data: bytes) -> GraphInterface:
@@ -59,7 +64,19 @@ def interface_of(model: Model) -> GraphInterface:
         outputs=_bind(main, main.outputs, signature.outputs if signature else None),
         signature_key=signature.key if signature else None,
         activation_bytes=activation_bytes,
+        state=_state(model),
+        has_variables=any(operator.name == "VAR_HANDLE" for graph in model.graphs for operator in graph.operators),
     )
+
+
+def _state(model: Model) -> State:
+    """A variable that only a subgraph run once assigns is a constant; a variable tensor is one whatever the operator."""
+    once = {operator.runs_once for graph in model.graphs for operator in graph.operators}
+    running = [graph for index, graph in enumerate(model.graphs) if index not in once]
+    if any(operator.name == "ASSIGN_VARIABLE" for graph in running for operator in graph.operators):
+        return State.VARIABLES
+    is_kept = any(tensor.is_variable for graph in running for tensor in graph.tensors)
+    return State.TENSORS if is_kept else State.NONE
 
 
 def _only_signature(model: Model) -> Signature | None:

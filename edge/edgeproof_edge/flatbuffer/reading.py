@@ -156,7 +156,20 @@ class _FileReader:
         num_scales, scale_range = self._scale_range(tensor.Quantization())
         buffer = int(tensor.Buffer())
         size = _at(buffers, buffer, "buffer")
-        return Tensor(index, name, dtype, shape, open_shape, scale, zero_point, num_scales, scale_range, buffer, size)
+        return Tensor(
+            index=index,
+            name=name,
+            dtype=dtype,
+            shape=shape,
+            open_shape=open_shape,
+            scale=scale,
+            zero_point=zero_point,
+            num_scales=num_scales,
+            scale_range=scale_range,
+            buffer_index=buffer,
+            buffer_bytes=size,
+            is_variable=bool(tensor.IsVariable()),
+        )
 
     def _single_scale(self, parameters: Any) -> tuple[float, int]:
         """Scale and zero point of a tensor with one of each; (0.0, 0) where there is none, or one per channel."""
@@ -184,7 +197,16 @@ class _FileReader:
             return tuple(None if index == ABSENT_TENSOR else _at(tensors, index, "tensor") for index in indices)
 
         inputs = pick(self._integers(operator.InputsAsNumpy()))
-        return Operator(name, version, is_custom, inputs, pick(self._integers(operator.OutputsAsNumpy())))
+        outputs = pick(self._integers(operator.OutputsAsNumpy()))
+        return Operator(name, version, is_custom, inputs, outputs, self._subgraph_run_once(name, operator))
+
+    def _subgraph_run_once(self, name: str, operator: Any) -> int | None:
+        table = operator.BuiltinOptions() if name == "CALL_ONCE" else None
+        if table is None:
+            return None
+        options = schema.CallOnceOptions()
+        options.Init(table.Bytes, table.Pos)
+        return int(options.InitSubgraphIndex())
 
     def _signature(self, signature: Any, graphs: tuple[Graph, ...]) -> Signature:
         index = int(signature.SubgraphIndex())

@@ -9,13 +9,23 @@ from fractions import Fraction
 from itertools import pairwise
 
 from edgeproof_edge.errors import InputError
-from edgeproof_edge.manifest.entries import FileEntry, GoldenVectors, Reference, TensorEntry, VerdictSummary
+from edgeproof_edge.manifest.entries import (
+    UPRIGHT,
+    Answer,
+    FileEntry,
+    GoldenVectors,
+    Reference,
+    TensorEntry,
+    VerdictSummary,
+)
 
 #: Right answers of a classifier.
 SCHEMA_VERSION = 2
 #: Any metric; real-valued outputs.
 SCHEMA_VERSION_3 = 3
-SCHEMA_VERSIONS = (SCHEMA_VERSION, SCHEMA_VERSION_3)
+#: Says how the answer is read, and what a device must do with an input before the model takes it.
+SCHEMA_VERSION_4 = 4
+SCHEMA_VERSIONS = (SCHEMA_VERSION, SCHEMA_VERSION_3, SCHEMA_VERSION_4)
 
 _CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -73,6 +83,9 @@ def check_tensors(key: str, entries: Sequence[TensorEntry]) -> None:
         require(all(size >= -1 for size in entry.spec.shape), f"{place}.shape", "sizes from 0, or -1", entry.spec.shape)
         require(0.0 <= entry.spec.scale < float("inf"), f"{place}.scale", "a number from 0", entry.spec.scale)
         require(entry.layout != "", f"{place}.layout", "a text or null", entry.layout)
+        require(entry.orientation in (None, UPRIGHT), f"{place}.orientation", f"{UPRIGHT!r} or null", entry.orientation)
+        distinct = len(set(entry.categories)) == len(entry.categories)
+        require(distinct, f"{place}.categories", "a list of different texts", entry.categories)
         if entry.value_range is not None:
             low, high = entry.value_range
             is_range = float("-inf") < low <= high < float("inf")
@@ -110,6 +123,14 @@ def _require_absent(verdict: VerdictSummary, *keys: str) -> None:
     for key in keys:
         value = getattr(verdict, key)
         require(value is None, f"verdict.{key}", f"null for the metric {verdict.metric}", value)
+
+
+def check_answer(answer: Answer, outputs: Sequence[str]) -> None:
+    """The answer is read from an output that is there, at a threshold that can be."""
+    require(answer.output in outputs, "answer.output", f"one of {list(outputs)}", answer.output)
+    threshold = answer.decision_threshold
+    is_number = threshold is None or float("-inf") < threshold < float("inf")
+    require(is_number, "answer.decision_threshold", "a number, or null", threshold)
 
 
 def check_golden(golden: GoldenVectors, files: Sequence[str], outputs: Sequence[str]) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgeproof_edge.answers import judged_output
 from edgeproof_edge.errors import InputError
 from edgeproof_edge.manifest.checks import (
     SCHEMA_VERSION,
     SCHEMA_VERSION_3,
+    SCHEMA_VERSION_4,
+    check_answer,
     check_files,
     check_golden,
     check_reference,
@@ -21,6 +25,7 @@ from edgeproof_edge.manifest.checks import (
 )
 from edgeproof_edge.manifest.entries import (
     TOP1,
+    Answer,
     FileEntry,
     GoldenVectors,
     Reference,
@@ -30,6 +35,7 @@ from edgeproof_edge.manifest.entries import (
 )
 from edgeproof_edge.manifest.json_reader import Reader, as_text, load, object_at
 from edgeproof_edge.manifest.reading import (
+    read_answer,
     read_file,
     read_golden,
     read_golden_3,
@@ -37,6 +43,7 @@ from edgeproof_edge.manifest.reading import (
     read_reference_3,
     read_runtime,
     read_tensor,
+    read_tensor_4,
     read_verdict,
     read_verdict_3,
 )
@@ -61,6 +68,7 @@ class Manifest:
         verdict: Why the model was let through.
         golden: The self-test; None where the release was made without examples.
         reference: The holdout in histograms; None likewise.
+        answer: How the answer is read; None in versions before 4: the largest score of the only output, or its value.
         schema_version: Version of this format.
     """
 
@@ -78,13 +86,14 @@ class Manifest:
     verdict: VerdictSummary
     golden: GoldenVectors | None = None
     reference: Reference | None = None
+    answer: Answer | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         """Checks the rules that types do not express; raises InputError naming the key."""
         check_version(self.schema_version, "Update edgeproof-edge.")
-        needed = schema_version_for(self.verdict, self.golden, self.reference)
-        require(self.schema_version >= needed, "schema_version", f"{needed} for this verdict", self.schema_version)
+        needed = schema_version_for(self.verdict, self.golden, self.reference, self.answer, self.inputs)
+        require(self.schema_version >= needed, "schema_version", f"{needed} for this content", self.schema_version)
         for key in ("model_name", "version", "recipe", "stack"):
             require(bool(getattr(self, key)), key, "a text that is not empty", getattr(self, key))
         require(self.sequence >= 1, "sequence", "an integer from 1", self.sequence)
@@ -107,6 +116,17 @@ class Manifest:
             check_golden(self.golden, [entry.name for entry in self.files], [entry.spec.name for entry in self.outputs])
         if self.reference is not None:
             check_reference(self.reference)
+        if self.answer is not None:
+            check_answer(self.answer, [entry.spec.name for entry in self.outputs])
+
+    @property
+    def judged_output(self) -> str | None:
+        """The output that holds the answer; None where an old manifest of several outputs does not say."""
+        if self.answer is not None:
+            return self.answer.output
+        if self.golden is not None:
+            return self.golden.output
+        return judged_output([entry.spec.name for entry in self.outputs])
 
     def file(self, name: str) -> FileEntry:
         """The entry of one file.
@@ -124,8 +144,10 @@ class Manifest:
         content = asdict(self)
         if self.schema_version == SCHEMA_VERSION:
             _drop_keys_of_version_3(content)
-        content["inputs"] = [_tensor_json(entry) for entry in self.inputs]
-        content["outputs"] = [_tensor_json(entry) for entry in self.outputs]
+        if self.schema_version < SCHEMA_VERSION_4:
+            del content["answer"]
+        for key, entries in (("inputs", self.inputs), ("outputs", self.outputs)):
+            content[key] = [_tensor_json(entry, self.schema_version) for entry in entries]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -139,7 +161,8 @@ class Manifest:
         content = object_at(load(text), "")
         version = content.get("schema_version")
         check_version(version, "Update edgeproof-edge, or check the file.")
-        is_2 = version == SCHEMA_VERSION
+        is_2, is_4 = version == SCHEMA_VERSION, version == SCHEMA_VERSION_4
+        read_tensor_of = read_tensor_4 if is_4 else read_tensor
         reader = Reader(content, "")
         manifest = cls(
             schema_version=reader.integer("schema_version"),
@@ -148,8 +171,8 @@ class Manifest:
             version=reader.text("version"),
             created=reader.text("created"),
             files=reader.objects("files", read_file),
-            inputs=reader.objects("inputs", read_tensor),
-            outputs=reader.objects("outputs", read_tensor),
+            inputs=reader.objects("inputs", read_tensor_of),
+            outputs=reader.objects("outputs", read_tensor_of),
             labels=reader.items("labels", as_text),
             recipe=reader.text("recipe"),
             stack=reader.text("stack"),
@@ -157,15 +180,22 @@ class Manifest:
             verdict=reader.child("verdict", read_verdict if is_2 else read_verdict_3),
             golden=reader.optional_child("golden", read_golden if is_2 else read_golden_3),
             reference=reader.optional_child("reference", read_reference if is_2 else read_reference_3),
+            answer=reader.optional_child("answer", read_answer) if is_4 else None,
         )
         reader.finish()
         return manifest
 
 
 def schema_version_for(
-    verdict: VerdictSummary, golden: GoldenVectors | None = None, reference: Reference | None = None
+    verdict: VerdictSummary,
+    golden: GoldenVectors | None = None,
+    reference: Reference | None = None,
+    answer: Answer | None = None,
+    inputs: Sequence[TensorEntry] = (),
 ) -> int:
     """The lowest schema version that can say this."""
+    if answer is not None or any(entry.orientation is not None or entry.categories for entry in inputs):
+        return SCHEMA_VERSION_4
     is_2 = verdict.metric == TOP1 and verdict.float_value is None and verdict.candidate_value is None
     is_2 = is_2 and (golden is None or golden.minimum_margin is not None)
     is_2 = is_2 and (reference is None or (reference.confidence is not None and reference.values is None))
@@ -179,5 +209,8 @@ def _drop_keys_of_version_3(content: dict[str, Any]) -> None:
         del content["reference"]["values"]
 
 
-def _tensor_json(entry: TensorEntry) -> dict[str, Any]:
-    return {**asdict(entry.spec), "layout": entry.layout, "value_range": entry.value_range}
+def _tensor_json(entry: TensorEntry, version: int) -> dict[str, Any]:
+    content = {**asdict(entry.spec), "layout": entry.layout, "value_range": entry.value_range}
+    if version >= SCHEMA_VERSION_4:
+        content |= {"orientation": entry.orientation, "categories": list(entry.categories)}
+    return content

@@ -7,10 +7,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from edgeproof_edge.tensors import TensorSpec
 from numpy.typing import NDArray
 
 from components.errors import DataError, ModelError
 from components.evaluator.counting.counts import Counts, count_batch, worst_classes
+from components.evaluator.counting.observation import _reference
 
 
 def one_hot(classes: list[int], num_classes: int) -> NDArray[np.float32]:
@@ -77,7 +79,7 @@ def test_a_tie_goes_to_the_lower_class() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 1), (4,)], ids=["column", "vector"])
-@pytest.mark.parametrize(("threshold", "right"), [(0.5, 3), (0.0, 1), (0.95, 3)])
+@pytest.mark.parametrize(("threshold", "right"), [(0.5, 2), (0.0, 1), (0.95, 3)])
 def test_one_unit_outputs_are_cut_at_the_threshold(shape: tuple[int, ...], threshold: float, right: int) -> None:
     scores = np.array([0.1, 0.5, 0.6, 0.9], np.float32).reshape(shape)
     counts = count_batch(np.array([0, 0, 0, 1]), scores, scores, decision_threshold=threshold)
@@ -195,3 +197,12 @@ def test_top_k_equals_a_sort_over_rows() -> None:
 def test_top_k_of_all_classes_is_an_error() -> None:
     with pytest.raises(ModelError, match=r"everything would be right. Lower gate\.top_k"):
         count_batch(np.array([0]), one_hot([0], 5), one_hot([0], 5), top_k=5)
+
+
+def test_a_score_of_exactly_the_threshold_is_class_1_for_the_gate_and_for_the_reference() -> None:
+    scores = np.array([[0.25], [0.5], [0.75]], np.float32)
+    counts = count_batch(np.array([0, 1, 1]), scores, scores)
+    output = TensorSpec("score", (-1, 1), "float32")
+    reference = _reference({"x": scores}, scores, output, {}, 0.5)
+    assert counts.num_correct_float == 3
+    assert counts.predicted_candidate == reference.predictions == (1, 2)
