@@ -203,7 +203,7 @@ class FloatModel:
     @property
     def row_use(self) -> RowUse:
         """How rows go in, as far as that is known: before the first rows it is one by one."""
-        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows)
+        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows, self._feeding is not None)
 
     @property
     def order(self) -> RowOrder:

@@ -164,7 +164,7 @@ def judge_case(case: Case, score: Callable[[Candidate], Tally]) -> Judgement:
             findings = (*(f for f in findings if f.name != "candidate_usable"), candidate_usable(str(error)))
     latency = _latency(case) if tally is not None else ()
     verdict = judge(tally, case.rules, case.setting, (*findings, *_file_rules(case, candidate, latency)))
-    report = build_report(verdict, tally, case.rules, case.setting, _subjects(case, candidate, latency))
+    report = build_report(verdict, tally, case.rules, case.setting, _subjects(case, candidate, latency, tally))
     return Judgement(report, tally)
 
 
@@ -205,13 +205,13 @@ def _latency(case: Case) -> tuple[Latency, ...]:
     return measure_latencies({case.candidate_name: case.tflite, FLOAT_FILE: case.tflite.parent / FLOAT_FILE})
 
 
-def _subjects(case: Case, candidate: Candidate | None, latency: tuple[Latency, ...]) -> Subjects:
+def _subjects(case: Case, candidate: Candidate | None, latency: tuple[Latency, ...], tally: Tally | None) -> Subjects:
     subjects = Subjects(
         split=case.split,
         decision_threshold=case.decision_threshold,
         baseline=BaselineRecord(sha256=sha256_of_directory(case.saved_model)),
         candidate=_candidate_record(case, candidate),
-        runtime=_runtime_record(),
+        runtime=_runtime_record(tally),
         stack=stack_name(),
         latency=latency,
         lineage=case.lineage,
@@ -246,8 +246,14 @@ def _candidate_record(case: Case, candidate: Candidate | None) -> CandidateRecor
     )
 
 
-def _runtime_record() -> RuntimeRecord:
+def _runtime_record(tally: Tally | None) -> RuntimeRecord:
     from edgeproof_edge.interpreter import Kernels, runtime_version
 
     name, _, version = runtime_version().partition(" ")
-    return RuntimeRecord(name=name, version=version, kernels=Kernels.XNNPACK.value, num_threads=NUM_THREADS)
+    return RuntimeRecord(
+        name=name,
+        version=version,
+        kernels=Kernels.XNNPACK.value,
+        num_threads=NUM_THREADS,
+        rows=tally.rows if tally else None,
+    )

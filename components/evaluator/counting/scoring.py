@@ -32,6 +32,7 @@ from components.evaluator.counting.flips import find_flips, row_keys
 from components.evaluator.counting.kernels import KernelAgreement, largest_difference, sampled_rows
 from components.evaluator.counting.metric import Metric
 from components.evaluator.counting.ranks import Ranks, rank_batch
+from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.counting.slices import Grouping, SliceKey, SliceSpec, count_slices, group_rows
 from components.evaluator.counting.tally import ChampionCounts, Tally, count_confusion
 from components.evaluator.gate.judgement import candidate_unchanged
@@ -265,9 +266,8 @@ class Scorer:
 
     def tally(self, outputs: Outputs) -> Tally:
         """Counts one scored batch; raises what :meth:`score` raises."""
-        if self._measurement.metric.is_regression:
-            return self._score_numbers(outputs)
-        return self._score_classes(outputs)
+        score = self._score_numbers if self._measurement.metric.is_regression else self._score_classes
+        return replace(score(outputs), rows=RowFacts.of(*self.row_uses))
 
     def predict(self, batch: Batch) -> Outputs:
         """Both models' outputs on one batch; raises what :meth:`score` raises."""

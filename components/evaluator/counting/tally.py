@@ -15,6 +15,7 @@ from components.evaluator.counting.extra_figures import TfmaResults
 from components.evaluator.counting.flips import Flip, keep_flips
 from components.evaluator.counting.kernels import KernelAgreement
 from components.evaluator.counting.ranks import Ranks
+from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.counting.slices import PairedCounts, SliceKey, merge_slices
 
 #: Up to so many classes the confusion of both models is counted; beyond, its cells would outgrow a page and memory.
@@ -61,6 +62,7 @@ class Tally:
         flips: A few examples that changed their answer.
         kernels: Agreement of two kernel families on a sample; None where that is off.
         champion: The current release on the same examples; None where it is not compared.
+        rows: How rows went into both models.
         extra: What TFMA computed on the same predictions, over all parts; None where no EvalConfig asks for it.
     """
 
@@ -73,6 +75,7 @@ class Tally:
     flips: tuple[Flip, ...] = ()
     kernels: KernelAgreement | None = None
     champion: ChampionCounts | None = None
+    rows: RowFacts | None = None
     extra: TfmaResults | None = None
 
     @property
@@ -97,6 +100,7 @@ class Tally:
             flips=keep_flips((*self.flips, *other.flips)),
             kernels=_add(self.kernels, other.kernels),
             champion=_add(self.champion, other.champion),
+            rows=_add(self.rows, other.rows),
         )
 
     def inconsistencies(self) -> tuple[str, ...]:

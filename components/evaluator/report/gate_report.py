@@ -16,6 +16,7 @@ from components.errors import DataError
 from components.evaluator.counting.counts import ClassResult, Counts
 from components.evaluator.counting.extra_figures import ExtraFigure
 from components.evaluator.counting.latency import Latency
+from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.counting.tally import MAX_CONFUSION_CLASSES
 
 REPORT_FILE = "gate_report.json"
@@ -190,6 +191,7 @@ class RuntimeRecord(_Record):
     version: str
     kernels: str
     num_threads: int
+    rows: RowFacts | None = Field(default=None, description="How rows went into both models.")
 
 
 class GateReport(_Record):
