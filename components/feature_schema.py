@@ -107,7 +107,7 @@ def _limit_image_size(features: dict[str, schema_pb2.Feature], image: ImageSpec)
 
 
 def _tensor_feature(feature: TensorFeature) -> schema_pb2.Feature:
-    described = schema_pb2.Feature(name=feature.name, type=_TYPES[feature.dtype])
+    described = schema_pb2.Feature(name=feature.name, type=_TYPES[feature.model_dtype])
     described.presence.min_fraction = 1
     described.presence.min_count = 1
     described.shape.SetInParent()

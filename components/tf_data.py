@@ -22,6 +22,13 @@ def records(files: Sequence[str]) -> Any:
     return with_our_options(tf.data.TFRecordDataset(list(files), compression_type="GZIP", buffer_size=_BUFFER_BYTES))
 
 
+def one_batch(examples: Sequence[bytes]) -> Any:
+    """A ``tf.data.Dataset`` whose one element is a batch of serialized examples."""
+    import tensorflow as tf
+
+    return with_our_options(tf.data.Dataset.from_tensors(tf.constant(list(examples))))
+
+
 def with_our_options(dataset: Any) -> Any:
     """The data set with the options of this house, for a pipeline that begins elsewhere."""
     import tensorflow as tf

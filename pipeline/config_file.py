@@ -88,8 +88,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _override_value(key: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: {text!r} is not a YAML value.") from error
+    except yaml.YAMLError:
+        value = text  # such as */*/*, which YAML takes for an alias: the shell has its own quotes
     is_path = isinstance(value, str) and "://" not in value and key in path_keys()
     is_dotted_module = key in MODULE_KEYS and ".py" not in text
     return str(Path.cwd() / value) if is_path and not is_dotted_module else value
@@ -108,5 +108,7 @@ def _explain(detail: ErrorDetails) -> str:
 
 
 def _suggest(key: str, allowed: list[str]) -> str:
+    if not allowed:
+        return "nothing can be set below it"
     close = difflib.get_close_matches(key, allowed, n=1)
     return f"did you mean {close[0]}? allowed: {', '.join(allowed)}" if close else f"allowed: {', '.join(allowed)}"

@@ -27,7 +27,7 @@ def build_pipeline(config: PipelineConfig, *, for_one_run: bool = True) -> pipel
     """
     data = describe_data(config)
 
-    examples = nodes.examples(config)
+    examples = nodes.examples(config, data)
     schema = nodes.schema(config, data)
     statistics = nodes.statistics(config, data, examples, schema)
     validator = nodes.validator(config, statistics, schema)

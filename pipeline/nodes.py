@@ -26,7 +26,6 @@ from components.evaluator.counting.scoring import sha256_of_directory
 from components.evaluator.counting.slices import slices_to_json
 from components.evaluator.tfma.eval_config import metric_modules
 from components.example_validator.component import ExampleValidator
-from components.example_validator.minimums import Minimum
 from components.feature_schema import feature_names, feature_schema, write_schema
 from components.pusher.component import Pusher
 from components.release_importer.component import ReleaseImporter
@@ -37,8 +36,8 @@ from components.trainer.spec import TRAINING_SPEC_KEY, EarlyStopping, QatSpec, T
 from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig, FloatOperators
 from pipeline.config.model import QatMode, TrainConfig
-from pipeline.data_source import example_gen, example_gen_room, statistics_gen
-from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices
+from pipeline.data_source import data_fingerprint, example_gen, example_gen_room, statistics_gen
+from pipeline.description import DataDescription, gate_eval_config, gate_slices, minimums
 from releases.location import published_state
 from releases.offer import channel_state
 
@@ -50,9 +49,11 @@ _QAT_MODULES = ("components.trainer.qat",)
 QAT_RATE_DIVISOR = 10
 
 
-def examples(config: PipelineConfig) -> BaseNode:
+def examples(config: PipelineConfig, data: DataDescription) -> BaseNode:
     """Reads the data and divides it into train, calibration and eval."""
-    node: BaseNode = example_gen(config.data, code_version(f"components.{example_gen_room(config.data)}.executor"))
+    fingerprint = data_fingerprint(config.data, config.workspace_dir)
+    version = code_version(f"components.{example_gen_room(config.data)}.executor")
+    node: BaseNode = example_gen(config.data, version, fingerprint, data.examples.parse_module)
     return node
 
 
@@ -75,7 +76,7 @@ def validator(config: PipelineConfig, statistics: BaseNode, schema: BaseNode) ->
     return ExampleValidator(
         statistics.outputs["statistics"],
         schema.outputs["schema"],
-        minimums=_minimums(config),
+        minimums=minimums(config),
         cut_by_shares=config.data.patterns is None,
         code_version=code_version(_executor(ExampleValidator)),
     )
@@ -162,9 +163,11 @@ def evaluator(
         example_spec=data.examples.to_json(),
         num_classes=data.num_classes,
         decision_threshold=config.gate.decision_threshold,
-        rules=gate_rules(config.gate).to_json(),
+        rules=config.gate.rules.to_json(),
         slices=slices_to_json(gate_slices(config)),
         kernel_sample_size=config.gate.kernel_sample,
+        output=config.gate.output or None,
+        golden_split=config.release.golden_split,
         champion=champion.outputs["model"] if champion else None,
         eval_config=eval_config,
         code_version=code_version(_executor(Evaluator), (*data.parse_sources, *modules)),
@@ -181,7 +184,6 @@ def pusher(
         evaluation=evaluator.outputs["evaluation"],
         examples=examples.outputs["examples"],
         example_spec=data.examples.to_json(),
-        decision_threshold=config.gate.decision_threshold,
         destination=config.release_location,
         channel=config.release.channel,
         keys=str(config.keys_dir),
@@ -205,14 +207,6 @@ def _with_code_version(stock: BaseNode) -> BaseNode:
 
 def _described(config: PipelineConfig, data: DataDescription) -> Schema:
     return feature_schema(data.examples, config.data.schema_file, num_classes=data.num_classes)
-
-
-def _minimums(config: PipelineConfig) -> dict[str, Minimum]:
-    gate = {"eval": Minimum(config.gate.min_examples, "gate.min_examples")}
-    if not config.convert.recipe.needs_calibration:
-        return gate
-    min_samples = config.convert.calibration.min_samples
-    return {"calibration": Minimum(min_samples, "convert.calibration.min_samples"), **gate}
 
 
 def _model_key(config: PipelineConfig) -> str:

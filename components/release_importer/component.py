@@ -14,7 +14,7 @@ from releases.location import open_store
 
 
 class ReleaseImporterSpec(component_spec.ComponentSpec):
-    """`channel_state` and `code_version` are there for the TFX cache only."""
+    """``channel_state`` and ``code_version`` are there for the TFX cache only."""
 
     PARAMETERS = {
         "location": component_spec.ExecutionParameter(type=str),
@@ -33,8 +33,8 @@ class ReleaseImporterSpec(component_spec.ComponentSpec):
 class ReleaseImporter(base_component.BaseComponent):
     """Reads the release that most devices of a channel run, verified as they verify it.
 
-    The output holds model.tflite and has the custom properties `release_version`, `channel` and `sha256`; where nothing is offered yet it
-    holds no file and has the property `reason`.
+    The output holds model.tflite and has the custom properties ``release_version``, ``channel`` and ``sha256``; where nothing is offered
+    yet it holds no file and has the property ``reason``.
     """
 
     SPEC_CLASS = ReleaseImporterSpec
@@ -52,16 +52,16 @@ class ReleaseImporter(base_component.BaseComponent):
         """Builds the node.
 
         Args:
-            location: directory or address of the repository.
-            keys: directory of its keys, for the root to trust; it need not exist.
-            channel: name of the channel.
-            model_name: name of the model.
-            code_version: hash of our sources and library versions, so that the TFX cache sees changed code.
-            channel_state: `offering.channel_state(...)`, where the pipeline is built for each run: an unmoved channel is then served
+            location: Directory or address of the repository.
+            keys: Directory of its keys, for the root to trust; it need not exist.
+            channel: Name of the channel.
+            model_name: Name of the model.
+            code_version: Hash of our sources and library versions, so that the TFX cache sees changed code.
+            channel_state: ``offer.channel_state(...)``, where the pipeline is built for each run: an unmoved channel is then served
                 from the cache. None runs the node in every run, as a pipeline needs that is compiled once.
 
         Raises:
-            ReleaseError: the location cannot hold releases.
+            ReleaseError: The location cannot hold releases.
         """
         open_store(location)
         super().__init__(

@@ -14,6 +14,8 @@ from edgeproof_edge.errors import EdgeproofError
 
 from components.compat import skip_autograph_conversion
 from components.errors import ModelError
+from components.examples import check_class_names, examples_of
+from components.records import require_whole
 from components.saved_model import read_signature
 from components.trainer.checkpoints import checkpoint_directory
 from components.trainer.export import export
@@ -32,6 +34,8 @@ def run_fn(fn_args: Any) -> None:
     """
     spec = TrainingSpec.from_json(fn_args.custom_config[TRAINING_SPEC_KEY])
     skip_autograph_conversion()
+    for examples in {examples_of(pattern) for pattern in fn_args.train_files}:
+        check_class_names(examples, spec.examples.class_names)
     if spec.run_fn is not None:
         _run_team_function(spec.run_fn, fn_args, spec)
     else:
@@ -64,6 +68,7 @@ def _places(fn_args: Any, spec: TrainingSpec, train_files: list[str]) -> Places:
 
 def _run_team_function(source: str, fn_args: Any, spec: TrainingSpec) -> None:
     function = resolve_run_fn(source)
+    require_whole([*expand(fn_args.train_files), *expand(fn_args.eval_files)])  # the team's reader may not notice
     fn_args.custom_config = dict(spec.hyperparameters)
     call_user_function(function, fn_args, what=source.replace(":", ": "))
 

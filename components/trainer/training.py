@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from components import tf_data
+from components.data_summary import DataSummary
 from components.errors import ModelError
-from components.examples import batch_parser, explained_data_errors
+from components.examples import batch_parser, examples_of, explained_data_errors
+from components.records import require_whole
 from components.trainer.checkpoints import Checkpoints, Progress
 from components.trainer.contract import build_model, check_model, default_loss
 from components.trainer.epoch_log import EpochLog, epoch_reporter, write_summaries
@@ -69,16 +71,17 @@ def train(
 
     Raises:
         ModelError: The module breaks the model contract, or training ended in NaN.
-        DataError: An example does not fit the config.
+        DataError: A file of examples is cut or damaged, or an example does not fit the config.
     """
     import tf_keras as keras
 
+    require_whole([*train_files, *validation_files])
     if spec.module is None:
         raise ModelError("the training spec names no model module.")
     keras.utils.set_random_seed(spec.seed)
-    model = build_model(spec.module, spec.hyperparameters)
+    model = build_model(spec.module, spec.hyperparameters, DataSummary.read(examples_of(train_files[0])))
     check_model(model, spec.examples, spec.num_classes, spec.module)
-    _compile(model, spec)
+    compile_model(model, spec)
     checkpoints = None if places.checkpoints is None else Checkpoints(places.checkpoints, model)
     reached = Progress() if checkpoints is None else checkpoints.resume()
     log = EpochLog(spec, model, reached, checkpoints)
@@ -148,7 +151,8 @@ def _class_weights(spec: TrainingSpec, files: Sequence[str], model: Any) -> dict
     return {number: spec.class_weights.get(name, 1.0) for number, name in enumerate(names)}
 
 
-def _compile(model: Any, spec: TrainingSpec) -> None:
+def compile_model(model: Any, spec: TrainingSpec) -> None:
+    """Gives the model the module's optimizer and loss, or those that fit it."""
     import tf_keras as keras
 
     assert spec.module is not None

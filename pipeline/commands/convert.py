@@ -19,7 +19,7 @@ IO_TYPES = click.Choice([io_type.value for io_type in IoType])
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
-    help="Calibration examples (auto, int8, int16x8): npz with x (or one array per input) and y, <class>/<picture>, or 'records/*.gz'.",
+    help="Calibration examples (auto, int8, int16x8): an npz with x (or one array per input) and y, <class>/<picture>, or 'records/*.gz'.",
 )
 @click.option(
     "--recipe",

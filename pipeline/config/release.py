@@ -20,8 +20,17 @@ class ReleaseConfig(Section):
         pattern=r"^[a-z][a-z0-9-]{0,62}$",
         description="Channel that an accepted model is published to; people promote from there.",
     )
+    golden_split: str | None = Field(
+        None,
+        description="Split of the golden rows: raw examples that travel to every device for its self-test. Default: the holdout.",
+    )
     keys: ConfigPath | None = Field(
         None,
         description="Directory of the repository's keys, as `edgeproof release init` makes it. Default: keys under the workspace, and a "
         "directory without a repository gets one with development keys.",
+    )
+    license: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9.+() -]+$",
+        description="Licence of the model, an SPDX expression such as Apache-2.0; the ML-BOM of a release says it.",
     )

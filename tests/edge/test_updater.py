@@ -17,6 +17,7 @@ from edgeproof_edge.manifest import Manifest
 from edgeproof_edge.updater import Subscription, Updater
 from tuf.api.metadata import Metadata, Timestamp
 
+from releases.commit import Change
 from releases.keys import KeyRing
 from releases.repository import Repository
 from releases.rotation import rotate
@@ -104,8 +105,8 @@ def _stolen_online_key(world: World) -> None:
     shutil.copytree(world.directory / "repository", copy)
     online = KeyRing.open(world.directory / "keys").signer("online")
     thief = Repository(DirectoryStore(copy), world.repository.anchor)
-    thief.commit_change(
-        lambda state: ({"stable": state.role("stable")}, None),
+    thief.committer.commit_change(
+        lambda state: Change({"stable": state.role("stable")}, None),
         signers=dict.fromkeys(("stable", "snapshot", "timestamp"), online),
     )
     for file in (copy / "metadata").iterdir():

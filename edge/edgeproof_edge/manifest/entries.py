@@ -8,6 +8,8 @@ from edgeproof_edge.tensors import TensorSpec
 
 #: The metric of version 2, which does not name it.
 TOP1 = "top1"
+#: The only orientation of an input that is said.
+UPRIGHT = "upright"
 #: Metrics of real-valued labels, where less is better.
 ERROR_METRICS = ("mae", "rmse")
 
@@ -30,11 +32,17 @@ class TensorEntry:
         layout: Meaning of the dimensions, as in "NHWC"; None where it has no name.
         value_range: Lowest and highest real-world value the model was trained on, as in (0.0, 255.0); None where
             unknown.
+        orientation: "upright" where the model was trained on pictures that EXIF says lie on their side or mirrored, turned
+            as it says: a device that takes pictures from files must turn them, too. None where no picture needed it.
+        categories: The texts that the numbers of this input stand for, from 1; 0 stands for any other. Empty where the
+            input is a number.
     """
 
     spec: TensorSpec
     layout: str | None = None
     value_range: tuple[float, float] | None = None
+    orientation: str | None = None
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

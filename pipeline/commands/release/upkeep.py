@@ -14,9 +14,16 @@ from pipeline.commands.release.shared import (
     day,
     find_target,
     keys_option,
+    open_existing,
     target_argument,
     writer,
     yes_option,
+)
+
+any_key_type_option = click.option(
+    "--any-key-type",
+    is_flag=True,
+    help="Take EC and RSA keys, too. Devices verify them only with the library cryptography: pip install 'edgeproof-edge[kms]' there.",
 )
 
 
@@ -36,6 +43,7 @@ from pipeline.commands.release.shared import (
     metavar="NAME=URI",
     help="Key in a KMS, HSM or Vault (root, targets, online, or a channel): gcpkms:, awskms:, azurekms:, hv:, hsm:, file2:.",
 )
+@any_key_type_option
 @json_option
 def init(
     target: str,
@@ -43,6 +51,7 @@ def init(
     channels: tuple[str, ...],
     own_keys: tuple[str, ...],
     uris: tuple[str, ...],
+    any_key_type: bool,
     as_json: bool,
 ) -> None:
     """Make a repository, complete one whose making was killed, or add channels.
@@ -53,22 +62,23 @@ def init(
     from releases.keys import KeyRing
     from releases.location import open_store
 
-    found = find_target(target, keys)
-    ring = KeyRing.create(found.keys, ask_passphrase)
+    place = find_target(target, keys)
+    ring = KeyRing.create(place.keys, ask_passphrase)
     repository = initialize(
-        open_store(found.location),
+        open_store(place.location),
         ring,
         channels or DEFAULT_CHANNELS,
         own_keys or DEFAULT_OWN_KEYS,
         dict(_pair(uri) for uri in uris),
+        any_key_type=any_key_type,
     )
     listing = repository.listing()
     if as_json:
-        print_json({"repository": found.location, "channels": listing.channels, "root": str(ring.anchor_file)})
+        print_json({"repository": place.location, "channels": listing.channels, "root": str(ring.anchor_file)})
         return
     click.echo(
-        f"repository  {found.location}, channels {', '.join(listing.channels)}\n"
-        f"keys        {found.keys}: {', '.join(ring.names)}; move root and targets off this machine\n"
+        f"repository  {place.location}, channels {', '.join(listing.channels)}\n"
+        f"keys        {place.keys}: {', '.join(ring.names)}; move root and targets off this machine\n"
         f"root        {ring.anchor_file}: build it into your devices\n"
         f"next        run `edgeproof release refresh {target}` daily: the proof of freshness ends {day(listing.fresh_until)}"
     )
@@ -86,7 +96,7 @@ def _pair(text: str) -> tuple[str, str]:
 @keys_option
 @json_option
 def refresh(target: str, keys: Path | None, as_json: bool) -> None:
-    """Renew the proof of freshness; for cron, daily. Needs the key `online` only."""
+    """Renew the proof of freshness; for cron, daily. Needs the key "online" only."""
     refreshed = writer(find_target(target, keys)).refresh()
     if as_json:
         print_json({**dataclasses.asdict(refreshed), "fresh_until": refreshed.fresh_until.isoformat()})
@@ -106,17 +116,23 @@ def keys_group() -> None:
 @click.argument("name")
 @keys_option
 @click.option("--key", "uri", help="Signer URI of the new key.  [default: a new ed25519 file]")
+@any_key_type_option
 @yes_option
 @json_option
-def rotate(target: str, name: str, keys: Path | None, uri: str | None, yes: bool, as_json: bool) -> None:
-    """Replace the key NAME (root, targets, online, or a channel with a key of its own); devices follow by themselves."""
+def rotate(
+    target: str, name: str, keys: Path | None, uri: str | None, any_key_type: bool, yes: bool, as_json: bool
+) -> None:
+    """Replace the key NAME (root, targets, online, or a channel with a key of its own); devices follow by themselves.
+
+    The old key is not needed, but for root: it may be lost.
+    """
     from releases.rotation import rotate as rotate_key
 
     repository = writer(find_target(target, keys))
     confirm(
         yes, f"Replace the key {name!r} of {repository.store.location}? Publishers with the old key are locked out."
     )
-    old = rotate_key(repository, name, uri)
+    old = rotate_key(repository, name, uri, any_key_type)
     if as_json:
         print_json({"key": name, "old": old})
     else:
@@ -130,16 +146,13 @@ def rotate(target: str, name: str, keys: Path | None, uri: str | None, yes: bool
 def serve(target: str, host: str, port: int) -> None:
     """Serve the repository over HTTP, for development; any static web server does in production."""
     from pipeline.errors import ConfigError
-    from releases.initialization import exists
-    from releases.location import is_address, open_store
-    from releases.metadata import MissingRepositoryError
+    from releases.location import is_address
     from releases.server import make_server
 
-    found = find_target(target, None)
-    if is_address(found.location):
-        raise ConfigError(f"{found.location} is served by its cloud; serve is for directories.")
-    if not exists(open_store(found.location)):
-        raise MissingRepositoryError(f"there is no release repository in {found.location}. Check the path.")
-    with make_server(Path(found.location), host, port) as server:
-        click.echo(f"serving {found.location} at http://{host}:{server.server_address[1]}; Ctrl+C ends it", err=True)
+    place = find_target(target, None)
+    if is_address(place.location):
+        raise ConfigError(f"{place.location} is served by its cloud; serve is for directories.")
+    open_existing(place)
+    with make_server(Path(place.location), host, port) as server:
+        click.echo(f"serving {place.location} at http://{host}:{server.server_address[1]}; Ctrl+C ends it", err=True)
         server.serve_forever()

@@ -55,9 +55,9 @@ def promote(
     as_json: bool,
 ) -> None:
     """Point CHANNEL at RELEASE."""
-    found = find_target(target, keys)
-    repository = writer(found)
-    entry = repository.find(release, model or found.model)
+    place = find_target(target, keys)
+    repository = writer(place)
+    entry = repository.find(release, model or place.model)
     share = "all devices" if rollout == 100 else f"{rollout} % of the devices"
     confirm(yes, f"Offer {entry.model} {entry.version} ({kept(entry)}) to {share} of channel {channel}?")
     print_channel(repository.point(entry.version, channel, rollout, actor(by), entry.model), as_json)
@@ -86,9 +86,9 @@ def rollback(
 
     Without --to it undoes the last promotion; run again, it changes nothing.
     """
-    found = find_target(target, keys)
-    model = model or found.model
-    repository = writer(found)
+    place = find_target(target, keys)
+    model = model or place.model
+    repository = writer(place)
     entry = repository.find(to, model) if to else repository.way_back(channel, model)
     undone = None if to else _undone(repository, channel, entry.model)
     if undone is not None:
@@ -103,7 +103,8 @@ def rollback(
 def _undone(repository: Repository, channel: str, model: str) -> str | None:
     """The release that the channel was taken back from already."""
     pointers = repository.listing().pointers
-    return next((one.pointer.undone for one in pointers if (one.channel, one.model) == (channel, model)), None)
+    states = (state for state in pointers if (state.channel, state.model) == (channel, model))
+    return next((state.pointer.undone for state in states), None)
 
 
 @click.command(epilog='Example: edgeproof release retire config.yaml 12 --reason "wrong labels" --yes')
@@ -126,9 +127,9 @@ def retire(
     as_json: bool,
 ) -> None:
     """Mark RELEASE so that no channel can offer it again."""
-    found = find_target(target, keys)
-    repository = writer(found)
-    entry = repository.find(release, model or found.model)
+    place = find_target(target, keys)
+    repository = writer(place)
+    entry = repository.find(release, model or place.model)
     confirm(yes, f"Retire {entry.model} {entry.version} for good?")
     retired = repository.retire(entry.version, reason, actor(by), entry.model)
     if as_json:

@@ -17,6 +17,7 @@ from pipeline.commands.release.shared import (
     kept,
     keys_option,
     model_option,
+    open_existing,
     reader,
     root_option,
     target_argument,
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 @json_option
 def list_command(target: str, keys: Path | None, root_file: Path | None, model: str | None, as_json: bool) -> None:
     """List releases, and what each channel offers."""
-    found = find_target(target, keys)
-    listing = reader(found, root_file).listing()
-    model = model or found.model
+    place = find_target(target, keys)
+    listing = reader(place, root_file).listing()
+    model = model or place.model
     releases = [release for release in listing.releases if model in (None, release.model)]
     pointers = [state for state in listing.pointers if model in (None, state.model)]
     if as_json:
@@ -72,6 +73,9 @@ def list_command(target: str, keys: Path | None, root_file: Path | None, model: 
 @click.option(
     "--ml-bom", type=click.Path(dir_okay=False, path_type=Path), help="Write a CycloneDX 1.6 ML-BOM to this file."
 )
+@click.option(
+    "--license", help="SPDX expression of the model's licence, for the ML-BOM.  [default: the config's release.license]"
+)
 @json_option
 def show(
     target: str,
@@ -81,21 +85,22 @@ def show(
     model: str | None,
     extract: Path | None,
     ml_bom: Path | None,
+    license: str | None,
     as_json: bool,
 ) -> None:
     """Show one RELEASE: its manifest, checked against its signed hash."""
     from edgeproof_edge.bundle import open_bundle
 
-    found = find_target(target, keys)
-    repository = reader(found, root_file)
-    entry = repository.find(release, model or found.model)
+    place = find_target(target, keys)
+    repository = reader(place, root_file)
+    entry = repository.find(release, model or place.model)
     bundle = open_bundle(repository.read_bundle(entry))
     if extract is not None:
         _extract(extract, bundle.files)
     if ml_bom is not None:
         from releases.bill_of_materials import bill_of_materials
 
-        _write(ml_bom, bill_of_materials(entry, bundle).encode())
+        _write(ml_bom, bill_of_materials(entry, bundle, license or place.license).encode())
     if as_json:
         import json
 
@@ -124,12 +129,11 @@ def show(
 @json_option
 def verify(target: str, keys: Path | None, root_file: Path | None, as_json: bool) -> None:
     """Check the whole repository as a stranger's device would. Exit code 0: sound; 1: not."""
-    from releases.location import open_store
     from releases.verification import verify as verify_repository
 
-    found = find_target(target, keys)
-    store = open_store(found.location)
-    verification = verify_repository(store, anchor(found, store, root_file))
+    place = find_target(target, keys)
+    store = open_existing(place)
+    verification = verify_repository(store, anchor(place, store, root_file))
     if as_json:
         print_json(dataclasses.asdict(verification))
     else:
@@ -153,12 +157,11 @@ def verify(target: str, keys: Path | None, root_file: Path | None, as_json: bool
 @json_option
 def audit(target: str, keys: Path | None, root_file: Path | None, channel: str | None, as_json: bool) -> None:
     """Print who pointed what where and when, from the signed past."""
-    from releases.location import open_store
-    from releases.verification import audit as audit_repository
+    from releases.history import audit as audit_repository
 
-    found = find_target(target, keys)
-    store = open_store(found.location)
-    events = audit_repository(store, anchor(found, store, root_file))
+    place = find_target(target, keys)
+    store = open_existing(place)
+    events = audit_repository(store, anchor(place, store, root_file))
     events = tuple(event for event in events if channel in (None, event.subject))
     if as_json:
         print_json([dataclasses.asdict(event) for event in events])
