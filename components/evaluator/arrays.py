@@ -15,7 +15,7 @@ from components.errors import DataError
 from components.evaluator.case import NO_CHAMPION, Case, Champion, NoChampion
 from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
 from components.evaluator.counting.metric import LabelKind
-from components.evaluator.counting.scoring import Candidate, Scorer
+from components.evaluator.counting.scoring import BATCH_SIZE, Candidate, Scorer
 from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceSpec, with_label_buckets
 from components.evaluator.counting.tally import Tally
 from components.evaluator.evaluation import Judgement, judge_case
@@ -32,6 +32,8 @@ from components.row_sources import (
     is_record_pattern,
     open_pictures,
     open_records,
+    spread_positions,
+    spread_rows,
 )
 from components.saved_model import Signature, bind_inputs, saved_model_dir
 
@@ -105,9 +107,8 @@ def evaluate_arrays(
         return total
 
     def sample() -> Batch:
-        """Rows from all over the file: its first ones may be of one class."""
-        drawn = np.linspace(0, len(labels) - 1, min(BATCH_SIZE, len(labels))).astype(np.int64)
-        return Batch({name: array[drawn] for name, array in inputs.items()}, labels[drawn], {})
+        positions = spread_positions(len(labels), BATCH_SIZE)
+        return Batch(spread_rows(reader, len(labels), BATCH_SIZE), labels[positions], {})
 
     return judge_case(case, score, sample)
 

@@ -26,7 +26,7 @@ from components.evaluator.counting.extra_figures import features_without_slices
 from components.evaluator.counting.flips import write_flips
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.observation import observe, summarize
-from components.evaluator.counting.scoring import BATCH_SIZE, Candidate
+from components.evaluator.counting.scoring import Candidate, rows_per_batch
 from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceBy, slices_from_json, with_label_buckets
 from components.evaluator.counting.tally import Tally
 from components.evaluator.evaluation import Judgement, judge_case
@@ -45,8 +45,8 @@ LOCAL_INPUTS = ("float_model", "tflite_model", "champion", "statistics")
 #: Files under the artifacts that other components write.
 TFLITE_FILE = "model.tflite"
 STATISTICS_FILE = "FeatureStats.pb"
-#: Batches of the split that golden rows are to come from; one holds many times the rows that are chosen.
-MAX_GOLDEN_BATCHES = 2
+#: Rows of the split that golden rows are to come from: many times those that are chosen.
+MAX_GOLDEN_ROWS = 512
 
 progress = logging.getLogger("edgeproof.progress")
 
@@ -146,15 +146,19 @@ def observe_case(
         return None
     candidate = Candidate.read(case.tflite)
     spec = ExampleSpec.from_json(exec_properties["example_spec"])
-    output = next(spec for spec in candidate.load().outputs if spec.name == judgement.candidate.output)
+    model = candidate.load()
+    output = next(spec for spec in model.outputs if spec.name == judgement.candidate.output)
     ranges = value_ranges(spec)
     watch = case.plan.watch(output)
     observation = summarize(observed, watch, ranges, judgement.candidate.delegated_fraction)
     golden_split = exec_properties.get("golden_split")
     if not golden_split:
         return observation
-    batches = (batch.inputs for batch in read_batches(files_of_split(examples, golden_split), spec, BATCH_SIZE))
-    of_split = observe(candidate.data, islice(batches, MAX_GOLDEN_BATCHES), ranges, watch.threshold, output.name)
+    batch_size = rows_per_batch(model.inputs)
+    batches = (batch.inputs for batch in read_batches(files_of_split(examples, golden_split), spec, batch_size))
+    of_split = observe(
+        candidate.data, islice(batches, -(-MAX_GOLDEN_ROWS // batch_size)), ranges, watch.threshold, output.name
+    )
     return with_golden(observation, of_split.golden if of_split is not None else None)
 
 

@@ -31,6 +31,7 @@ from components.evaluator.counting.kernels import KernelAgreement, largest_diffe
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.observed_rows import ObservedRows, Watch, observe_batch
 from components.evaluator.counting.other_outputs import compare_others
+from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.counting.slices import Grouping, SliceKey, SliceSpec, group_rows
 from components.evaluator.counting.tally import ChampionCounts, Tally
 from components.evaluator.measurements.measurement import BatchComparison, Measurement
@@ -229,8 +230,7 @@ class Scorer:
     @property
     def rows_per_batch(self) -> int:
         """Rows worth scoring at once, within a bounded memory."""
-        signature = self.load().float_model.signature
-        return rows_within(BATCH_BYTES, row_bytes(signature.inputs), BATCH_SIZE)
+        return rows_per_batch(self.load().float_model.signature.inputs)
 
     def restart(self) -> None:
         """Begins a new sequence: what the models remember of earlier rows is forgotten."""
@@ -287,6 +287,7 @@ class Scorer:
             champion=self._score_champion(outputs, compared),
             observed=self._observe(outputs),
             others=compare_others(outputs.float_outputs, outputs.candidate_outputs, outputs.candidate_name),
+            rows=RowFacts.of(*self.row_uses),
         )
 
     def predict(self, batch: Batch) -> Outputs:
@@ -437,6 +438,11 @@ def _predict_candidate(candidate: TFLiteModel, rows: Mapping[str, NDArray[Any]])
         ) from error
     except (RuntimeError, ValueError) as error:
         raise CandidateError(f"the candidate fails on a batch of the holdout: {error}") from error
+
+
+def rows_per_batch(inputs: Sequence[TensorSpec]) -> int:
+    """Rows of such inputs that are worth scoring at once, within a bounded memory."""
+    return rows_within(BATCH_BYTES, row_bytes(inputs), BATCH_SIZE)
 
 
 def rename_inputs(rows: Mapping[str, NDArray[Any]], wanted: Sequence[TensorSpec]) -> dict[str, NDArray[Any]]:
