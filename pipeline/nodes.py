@@ -37,7 +37,7 @@ from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig, FloatOperators
 from pipeline.config.model import QatMode, TrainConfig
 from pipeline.data_source import data_fingerprint, example_gen, example_gen_room, statistics_gen
-from pipeline.description import DataDescription, gate_eval_config, gate_rules, gate_slices, minimums
+from pipeline.description import DataDescription, gate_eval_config, gate_slices, minimums
 from releases.location import published_state
 from releases.offer import channel_state
 
@@ -163,9 +163,11 @@ def evaluator(
         example_spec=data.examples.to_json(),
         num_classes=data.num_classes,
         decision_threshold=config.gate.decision_threshold,
-        rules=gate_rules(config.gate).to_json(),
+        rules=config.gate.rules.to_json(),
         slices=slices_to_json(gate_slices(config)),
         kernel_sample_size=config.gate.kernel_sample,
+        output=config.gate.output or None,
+        golden_split=config.release.golden_split,
         champion=champion.outputs["model"] if champion else None,
         eval_config=eval_config,
         code_version=code_version(_executor(Evaluator), (*data.parse_sources, *modules)),
@@ -182,7 +184,6 @@ def pusher(
         evaluation=evaluator.outputs["evaluation"],
         examples=examples.outputs["examples"],
         example_spec=data.examples.to_json(),
-        decision_threshold=config.gate.decision_threshold,
         destination=config.release_location,
         channel=config.release.channel,
         keys=str(config.keys_dir),

@@ -11,7 +11,7 @@ from components.evaluator.report.explanation import explain
 from components.evaluator.report.gate_report import GateReport, read_report
 from components.evaluator.report.page import PAGE_FILE
 from components.tflite_converter.description import describe_search
-from components.tflite_converter.report import ConversionReport
+from components.tflite_converter.report import ConversionReport, useless_outputs
 from pipeline.run_record import ReleaseRecord, RunRecord
 
 
@@ -75,11 +75,23 @@ def describe_conversion(report: ConversionReport, saved_model: Path, directory: 
         *_calibration_lines(report),
         *describe_search(report),
         *_score_lines(report),
+        *(f"USELESS  {sentence}" for sentence in useless_outputs(report)),
         *(f"warning: {warning}" for warning in report.warnings),
         f"wrote {directory}/model.tflite, float.tflite, conversion_report.json in {report.seconds.total:.1f} s",
-        f"next     edgeproof evaluate --saved-model {model} --tflite {tflite} --data HOLDOUT.npz --out {out}",
+        _next_step(report, model, tflite, out),
     ]
     return "\n".join(lines)
+
+
+def _next_step(report: ConversionReport, model: str, tflite: str, out: str) -> str:
+    """The command that judges the model, with the output that it judges where there are several."""
+    if useless_outputs(report):
+        return "next     look at what was tried above; this file is not worth judging"
+    outputs = [output.name for output in report.signature.outputs]
+    judged = "" if len(outputs) < 2 else f" --output {shlex.quote(outputs[0])}"
+    others = "" if len(outputs) < 2 else f"   # or {', '.join(outputs[1:])}"
+    command = f"edgeproof evaluate --saved-model {model} --tflite {tflite} --data HOLDOUT.npz --out {out}"
+    return f"next     {command}{judged}{others}"
 
 
 def _calibration_lines(report: ConversionReport) -> list[str]:

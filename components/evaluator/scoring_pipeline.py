@@ -23,7 +23,7 @@ from edgeproof_edge.errors import EdgeproofError, InputError, ModelFileError, Su
 
 from components.errors import DataError, ModelError
 from components.evaluator.counting.extra_figures import TfmaResults
-from components.evaluator.counting.scoring import CandidateError, Measurement, Scorer
+from components.evaluator.counting.scoring import CandidateError, Scorer, ScoringPlan
 from components.evaluator.counting.tally import Tally
 from components.evaluator.tfma.eval_config import KEY, try_metrics
 from components.evaluator.tfma.extracts import ExtractMaker, ScoredRows
@@ -52,7 +52,7 @@ class ScoringJob:
     tflite: Path
     sha256: str
     example_spec: ExampleSpec
-    measurement: Measurement
+    plan: ScoringPlan
     champion: Path | None = None
     eval_config: Any = None
 
@@ -69,7 +69,7 @@ class ScoreFile(beam.DoFn):
     def setup(self) -> None:
         """Makes a scorer, once per worker."""
         job = self._job
-        self._scorer = Scorer(job.saved_model, job.tflite, job.measurement, job.sha256, job.champion)
+        self._scorer = Scorer(job.saved_model, job.tflite, job.plan, job.sha256, job.champion)
         if job.eval_config is not None:
             self._extract_maker = ExtractMaker(job.eval_config)
 

@@ -21,8 +21,6 @@ class PusherSpec(component_spec.ComponentSpec):
         "model_name": component_spec.ExecutionParameter(type=str),
         "class_names": component_spec.ExecutionParameter(type=str),
         "example_spec": component_spec.ExecutionParameter(type=str),
-        "eval_split": component_spec.ExecutionParameter(type=str),
-        "decision_threshold": component_spec.ExecutionParameter(type=float),
         "code_version": component_spec.ExecutionParameter(type=str),
         "published_state": component_spec.ExecutionParameter(type=str),
     }
@@ -61,8 +59,6 @@ class Pusher(base_component.BaseComponent):
         published_state: str,
         examples: BaseChannel | None = None,
         example_spec: str = "",
-        eval_split: str = "eval",
-        decision_threshold: float = 0.5,
         channel: str = "dev",
         makes_repository: bool = False,
     ) -> None:
@@ -71,17 +67,15 @@ class Pusher(base_component.BaseComponent):
         Args:
             model: Model channel of the converter (model.tflite, conversion_report.json).
             model_blessing: ModelBlessing channel of the Evaluator.
-            evaluation: ModelEvaluation channel of the Evaluator (gate_report.json).
+            evaluation: ModelEvaluation channel of the Evaluator (gate_report.json, golden vectors and reference histograms).
             destination: Directory or address of the repository.
             keys: Directory of the repository's keys; the channel's and ``online`` are needed.
             model_name: Name of the model.
             class_names: JSON list of class names in the order of the model's outputs; ``[]`` where there are none.
             code_version: Hash of our sources and library versions, so that the TFX cache sees changed code.
             published_state: ``location.published_state(...)``, so that the TFX cache sees a wiped destination.
-            examples: Examples channel, for golden vectors and reference histograms; None leaves them out.
-            example_spec: ``ExampleSpec.to_json()``; needed with ``examples``.
-            eval_split: The holdout's name.
-            decision_threshold: Of a model with one output unit.
+            examples: Examples channel, for the provenance; None leaves them out.
+            example_spec: ``ExampleSpec.to_json()``, for what inputs mean; empty where nobody knows.
             channel: The channel to point at the release.
             makes_repository: Whether a missing repository is made, with development keys.
 
@@ -103,8 +97,6 @@ class Pusher(base_component.BaseComponent):
                 model_name=model_name,
                 class_names=class_names,
                 example_spec=example_spec,
-                eval_split=eval_split,
-                decision_threshold=decision_threshold,
                 code_version=code_version,
                 published_state=published_state,
                 pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from components.data_summary import DataSummary
-from components.evaluator.counting.observation import observe
-from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names, read_batches, split_files
+from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names
 from components.pusher.clearance import Blessing, GateRecord, clear, first_problem
 from components.pusher.provenance import REASON_VARIABLE, Build, Material, git_commit, installed_licenses, statement
 from components.tflite_converter.report import CalibrationFacts, ConversionReport
@@ -37,11 +36,10 @@ from releases.bundle import (
 )
 from releases.errors import ReleaseError
 from releases.location import open_for_publishing
-from releases.observation import Observation
+from releases.observation import read_observation
 from releases.repository import Repository
 
 _BLESSED_FILE = "BLESSED"  # the name TFX's own Evaluator gives it
-_BATCH_SIZE = 256
 _PUBLISHER = "pipeline"  # in the audit; a person who promotes is named
 
 _progress = logging.getLogger("edgeproof.progress")
@@ -123,7 +121,8 @@ def _draft(
         stack=record.stack,
         verdict=record.verdict,
         inputs=_meanings(spec, input_dict.get("examples") or []),
-        observation=_observe(model, spec, input_dict, exec_properties),
+        observation=read_observation(Path(input_dict["evaluation"][0].uri)),
+        answer=record.answer,
     )
     return draft(exec_properties["model_name"], files, description)
 
@@ -134,33 +133,13 @@ def _meanings(spec: ExampleSpec | None, examples: list[types.Artifact]) -> dict[
         return {}
     if spec.image is not None:
         has_turned = any(artifact.get_int_custom_property(NUM_TURNED_IMAGES) for artifact in examples)
-        return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), UPRIGHT if has_turned else None)}
+        orientation = UPRIGHT if has_turned else None
+        return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), orientation, resize=spec.image.resize)}
     summaries = [summary for artifact in examples if (summary := DataSummary.read(artifact.uri)) is not None]
     features = {name: feature for summary in summaries for name, feature in summary.features.items()}
     return {
         name: InputMeaning(categories=feature.vocabulary) for name, feature in features.items() if feature.vocabulary
     }
-
-
-def _observe(
-    model: bytes,
-    spec: ExampleSpec | None,
-    input_dict: Mapping[str, list[types.Artifact]],
-    exec_properties: Mapping[str, Any],
-) -> Observation | None:
-    examples = input_dict.get("examples") or []
-    if spec is None or not examples:
-        return None
-    split = exec_properties["eval_split"]
-    files = [file for uri in artifact_utils.get_split_uris(examples, split) for file in split_files(uri)]
-
-    def batches() -> Iterator[dict[str, Any]]:
-        for batch in read_batches(files, spec, _BATCH_SIZE):
-            yield batch.inputs
-
-    ranges = {name: meaning.value_range for name, meaning in _meanings(spec, examples).items() if meaning.value_range}
-    threshold = None if spec.has_real_label else exec_properties["decision_threshold"]
-    return observe(model, batches(), ranges, threshold)
 
 
 def _build(

@@ -9,19 +9,19 @@ token id or wrap around.
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from edgeproof_edge.errors import InputError, ModelFileError
 from edgeproof_edge.flatbuffer import BoundTensor, GraphInterface, read_interface
+from edgeproof_edge.litert import Interpreter, OpResolverType
+from edgeproof_edge.litert import runtime_version as runtime_version
 from edgeproof_edge.rows import (
     Feeding,
     RowOrder,
@@ -43,8 +43,6 @@ MAX_BATCH = 256
 
 MAX_ACTIVATION_BYTES = 8 * 2**20
 """Rows of one invoke are cut further so that all activations together stay below this."""
-
-DISTRIBUTION = "ai-edge-litert"
 
 Array = NDArray[Any]
 
@@ -74,12 +72,21 @@ class TFLiteModel:
     """
 
     def __init__(
-        self, content: bytes, interface: GraphInterface, kernels: Kernels, num_threads: int, order: RowOrder
+        self,
+        content: bytes,
+        interface: GraphInterface,
+        kernels: Kernels,
+        num_threads: int,
+        order: RowOrder,
+        delegates: Sequence[Any] = (),
     ) -> None:
         """Used by `load`; raises ModelFileError where LiteRT refuses the file."""
         self._content = content
+        self._interface = interface
+        self._order = order
         self._kernels = kernels
         self._num_threads = num_threads
+        self._delegates = delegates
         self._inputs = interface.inputs
         self._outputs = interface.outputs
         self.inputs: tuple[TensorSpec, ...] = tuple(bound.spec for bound in interface.inputs)
@@ -102,6 +109,7 @@ class TFLiteModel:
         kernels: Kernels = Kernels.XNNPACK,
         num_threads: int = 1,
         order: RowOrder = RowOrder.AUTO,
+        delegates: Sequence[Any] = (),
     ) -> TFLiteModel:
         """Loads a model and allocates its tensors.
 
@@ -110,6 +118,7 @@ class TFLiteModel:
             kernels: Which kernels compute.
             num_threads: Threads of one invoke, at least 1.
             order: What the rows given to `predict` are to one another; only a model with a memory cares.
+            delegates: What `litert.open_delegate` returned; they come before XNNPACK.
 
         Raises:
             ModelFileError: The file cannot be read, is damaged, or the installed LiteRT refuses it.
@@ -118,7 +127,7 @@ class TFLiteModel:
         try:
             interface = read_interface(content)
             _check_interface(interface)
-            return cls(content, interface, Kernels(kernels), num_threads, RowOrder(order))
+            return cls(content, interface, Kernels(kernels), num_threads, RowOrder(order), delegates)
         except ModelFileError as error:
             raise ModelFileError(f"{place}: {error}") from error
 
@@ -126,6 +135,27 @@ class TFLiteModel:
     def row_use(self) -> RowUse:
         """How rows go in, as far as that is known: before the first rows it is the declared batch."""
         return RowUse(self._feeding or Feeding.APART, self._num_probe_rows)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one invoke, as far as that is known; a call with a multiple of them is cut nowhere else."""
+        return self._max_rows if self._feeding is Feeding.TOGETHER else self._declared_batch
+
+    def find_feeding(self, rows: Mapping[str, Array]) -> Feeding | None:
+        """Finds out how rows like these go in, as the first call of `predict` does; None where they cannot tell.
+
+        Args:
+            rows: As `predict` takes them.
+        """
+        if self._feeding is None:
+            self._feeding = self._find_feeding(self._checked(rows))
+        return self._feeding
+
+    def twin(self) -> TFLiteModel:
+        """The same file in an interpreter of its own, for another thread; what this one found out, it knows."""
+        twin = TFLiteModel(self._content, self._interface, self._kernels, self._num_threads, self._order)
+        twin._feeding = self._feeding
+        return twin
 
     def restart(self) -> None:
         """Forgets all rows so far: the next one is the first of a stream."""
@@ -159,6 +189,25 @@ class TFLiteModel:
             for start in range(0, num_rows, self._max_rows)
         ]
         return {spec.name: np.concatenate([chunk[spec.name] for chunk in chunks]) for spec in self.outputs}
+
+    @property
+    def declared_batch(self) -> int:
+        """Rows of one invoke as the file was exported; an open batch is 1."""
+        return self._declared_batch
+
+    def invoke_codes(self, codes: Sequence[Array]) -> list[Array]:
+        """Runs one declared batch of tensors as they go in and come out, in the order of `inputs` and `outputs`.
+
+        For callers that quantize themselves, each example once (`runtime`): nothing is checked, cast or copied.
+        """
+        if self._allocated_batch != self._declared_batch:
+            self._open()
+        if self._feeding is Feeding.RESET:
+            self._reset()
+        for bound, tensor in zip(self._inputs, codes, strict=True):
+            self._interpreter.set_tensor(bound.tensor_index, tensor)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(bound.tensor_index) for bound in self._outputs]
 
     def _find_feeding(self, rows: Mapping[str, Array]) -> Feeding | None:
         """Tries a few rows by declared batch and all at once; None where these rows cannot tell."""
@@ -273,7 +322,7 @@ class TFLiteModel:
     def _open(self) -> None:
         """Makes a fresh interpreter at the declared batch."""
         try:
-            self._interpreter = _open_interpreter(self._content, self._kernels, self._num_threads)
+            self._interpreter = _open_interpreter(self._content, self._kernels, self._num_threads, self._delegates)
         except RuntimeRefusal as error:
             raise ModelFileError(
                 f"{runtime_version()} with {self._kernels.value} kernels refuses the model: {error}. "
@@ -324,10 +373,13 @@ class RuntimeRefusal(ModelFileError):
     """The installed LiteRT does not load a model; the message is LiteRT's own reason."""
 
 
-def _open_interpreter(content: bytes, kernels: Kernels, num_threads: int) -> Interpreter:
+def _open_interpreter(content: bytes, kernels: Kernels, num_threads: int, delegates: Sequence[Any] = ()) -> Interpreter:
     try:
         interpreter = Interpreter(
-            model_content=content, num_threads=num_threads, experimental_op_resolver_type=_RESOLVERS[kernels]
+            model_content=content,
+            num_threads=num_threads,
+            experimental_op_resolver_type=_RESOLVERS[kernels],
+            experimental_delegates=list(delegates) or None,
         )
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
@@ -348,11 +400,6 @@ def _delegation(interpreter: Interpreter, outputs: tuple[BoundTensor, ...]) -> D
         delegated_fraction=1.0 - len(builtin) / num_operators if num_operators else 0.0,
         builtin_operators=tuple(sorted(set(builtin))),
     )
-
-
-def runtime_version() -> str:
-    """Name and version of the installed runtime, as in "ai-edge-litert 2.3.0"."""
-    return f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
 
 
 def _reason(error: Exception) -> str:

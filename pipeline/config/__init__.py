@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from components.evaluator.counting.metric import LabelKind
 from pipeline.config.convert import ConvertConfig
 from pipeline.config.data import DataConfig, LabelType
 from pipeline.config.gate import GateConfig
@@ -51,14 +52,15 @@ class PipelineConfig(Section):
     @model_validator(mode="after")
     def _gate_fits_the_label(self) -> PipelineConfig:
         is_value = self.data.label_type is LabelType.VALUE
-        if is_value and not self.gate.judges_errors:
+        metric, is_of_values = self.gate.metric.value, self.gate.metric.labels is LabelKind.VALUE
+        if is_value and not is_of_values:
             raise ValueError(
-                f"data.label_type is value, and gate.metric {self.gate.metric} is for classes; set gate.metric to mae (mean absolute "
+                f"data.label_type is value, and gate.metric {metric} is for classes; set gate.metric to mae (mean absolute "
                 "error) or rmse"
             )
-        if self.gate.judges_errors and not is_value:
+        if is_of_values and not is_value:
             raise ValueError(
-                f"gate.metric {self.gate.metric} is for real-valued labels, and data.label_type is class; set data.label_type to value, "
+                f"gate.metric {metric} is for real-valued labels, and data.label_type is class; set data.label_type to value, "
                 "or another metric"
             )
         if not is_value and any(part.by == "label" and part.buckets for part in self.gate.slices or ()):

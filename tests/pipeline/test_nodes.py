@@ -160,3 +160,42 @@ def _run_to_the_validator(config: PipelineConfig, directory: Path) -> dict[str, 
     run = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: int(context.id))
     executions = store.get_executions_by_context(run.id)
     return {execution.type: proto.Execution.State.Name(execution.last_known_state) for execution in executions}
+
+
+def test_what_the_gate_section_says_reaches_the_evaluator(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    from tfx.types import Channel, standard_artifacts
+
+    from components.evaluator.gate.thresholds import GateRules
+    from pipeline.description import describe_data
+    from pipeline.nodes import evaluator
+
+    (tmp_path / "metrics.pbtxt").write_text('metrics_specs { metrics { class_name: "AUC" } }')
+    gate = {
+        "decision_threshold": 0.25,
+        "output": "scores",
+        "slices": [{"by": "label"}],
+        "champion_min_ratio": 1,
+        "champion_channel": "stable",
+        "kernel_sample": 7,
+        "eval_config": "metrics.pbtxt",
+    }
+    data = {"format": "csv", "path": ".", "label": "y", "class_names": ["a", "b"], "features": {"x": {}}}
+    (tmp_path / "model.py").write_text("")
+    config = validated({"name": "digits", "data": data, "model": {"module": "model.py"}, "gate": gate}, tmp_path)
+    outputs = {
+        "examples": standard_artifacts.Examples,
+        "statistics": standard_artifacts.ExampleStatistics,
+        "model": standard_artifacts.Model,
+        "tflite_model": standard_artifacts.Model,
+    }
+    upstream: Any = SimpleNamespace(outputs={name: Channel(type=kind) for name, kind in outputs.items()})
+    node = evaluator(config, describe_data(config), upstream, upstream, upstream, upstream, upstream)
+    properties = node.exec_properties
+    given = {name: properties[name] for name in ("decision_threshold", "output", "kernel_sample_size")}
+    assert given == {"decision_threshold": 0.25, "output": "scores", "kernel_sample_size": 7}
+    assert GateRules.from_json(properties["rules"]) == config.gate.rules
+    assert json.loads(properties["slices"]) == [{"buckets": [], "by": "label", "feature": ""}]
+    assert "AUC" in properties["eval_config"]
+    assert "champion" in node.inputs
