@@ -42,6 +42,8 @@ from releases.observation import Observation, with_golden, write_observation
 
 #: Inputs that are read as directories here; the examples are read by Beam's workers alone.
 LOCAL_INPUTS = ("float_model", "tflite_model", "champion", "statistics")
+#: Rows that a float model with few right answers is tried on, in another class order and pixel range.
+PROBE_ROWS = 256
 #: Files under the artifacts that other components write.
 TFLITE_FILE = "model.tflite"
 STATISTICS_FILE = "FeatureStats.pb"
@@ -78,7 +80,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
             def sample() -> Batch | None:
                 spec = read_example_spec(exec_properties, case.eval_config)
-                return next(iter(read_batches(files, spec, BATCH_SIZE)), None)
+                return next(iter(read_batches(files, spec, PROBE_ROWS)), None)
 
             judgement = judge_case(case, self._scoring(case, input_dict, evaluation.uri, exec_properties), sample)
             write_evaluation(directory, judgement, case, artifact_utils.get_single_instance(local["float_model"]).uri)
