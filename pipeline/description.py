@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 from components.evaluator.counting.slices import SliceBy, SliceSpec, check_slices
-from components.evaluator.gate.thresholds import GateRules
 from components.example_validator.minimums import Minimum
 from components.examples import ExampleSpec
 from components.user_module import function_of, load_module
@@ -60,32 +58,6 @@ def minimums(config: PipelineConfig) -> dict[str, Minimum]:
         return gate
     min_samples = config.convert.calibration.min_samples
     return {"calibration": Minimum(min_samples, "convert.calibration.min_samples"), **gate}
-
-
-def gate_rules(gate: GateConfig) -> GateRules:
-    """The rules of the gate, as exact decimal text."""
-
-    def text(value: Decimal | None) -> str | None:
-        return None if value is None else str(value)
-
-    return GateRules.from_text(
-        str(gate.min_ratio),
-        text(gate.min_float_accuracy),
-        gate.min_examples,
-        metric=gate.metric,
-        top_k=gate.top_k,
-        confidence=text(gate.confidence),
-        slice_minimum_ratio=text(gate.slice_min_ratio),
-        slice_minimum_examples=gate.slice_min_examples,
-        maximum_error_factor=str(gate.max_error_factor),
-        slice_maximum_error_factor=text(gate.slice_max_error_factor),
-        class_minimum_ratio=text(gate.class_min_ratio),
-        class_minimum_examples=gate.class_min_examples,
-        champion_minimum_ratio=text(gate.champion_min_ratio),
-        maximum_size_ratio=text(gate.max_size_ratio),
-        maximum_latency_ratio=text(gate.max_latency_ratio),
-        minimum_kernel_agreement=text(gate.min_kernel_agreement),
-    )
 
 
 def gate_eval_config(gate: GateConfig) -> str | None:

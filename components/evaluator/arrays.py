@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 
 from components.buckets import quantile_edges
 from components.errors import DataError
-from components.evaluator.case import Case, Champion, Judgement, judge_case
+from components.evaluator.case import NO_CHAMPION, Case, Champion, NoChampion
 from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
+from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.scoring import Candidate, Scorer
 from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceSpec, with_label_buckets
 from components.evaluator.counting.tally import Tally
-from components.evaluator.gate.release_rules import NOTHING_BLESSED
+from components.evaluator.evaluation import Judgement, judge_case
 from components.evaluator.gate.thresholds import GateRules
-from components.evaluator.row_sources import (
+from components.examples import Batch
+from components.npz import read_array, read_headers
+from components.row_sources import (
     DATA_FILE,
     ArrayRows,
     LabeledRows,
@@ -30,8 +33,6 @@ from components.evaluator.row_sources import (
     open_pictures,
     open_records,
 )
-from components.examples import Batch
-from components.npz import read_array, read_headers
 from components.saved_model import Signature, bind_inputs, saved_model_dir
 
 
@@ -49,8 +50,8 @@ def evaluate_arrays(
     slices: tuple[SliceSpec, ...] = (),
     slice_features: Mapping[str, NDArray[Any]] | None = None,
     kernel_sample_size: int = DEFAULT_SAMPLE_SIZE,
-    champion: Champion | None = None,
-    no_champion: str = NOTHING_BLESSED,
+    champion: Champion | NoChampion = NO_CHAMPION,
+    output: str = "",
 ) -> Judgement:
     """Scores a float SavedModel and a .tflite file on the same rows and judges.
 
@@ -67,8 +68,8 @@ def evaluate_arrays(
         slices: How the rows are cut.
         slice_features: Values ``[n]`` by name, for slices by feature.
         kernel_sample_size: Rows that a second kernel family scores too; 0 switches that off.
-        champion: The model released now, for ``rules.champion_minimum_ratio``.
-        no_champion: Why there is none, as a sentence.
+        champion: The model released now, for ``rules.champion_min_ratio``, or why there is none.
+        output: The output that is judged; empty where the models have one.
 
     Raises:
         InputError: The SavedModel cannot be used, or the rows do not fit it.
@@ -83,16 +84,18 @@ def evaluate_arrays(
         class_names=class_names,
         num_classes=len(class_names),
         decision_threshold=decision_threshold,
-        slices=_with_quarters(slices, labels) if rules.metric.is_regression else slices,
+        slices=_with_quarters(slices, labels) if rules.metric.labels is LabelKind.VALUE else slices,
         kernel_sample_size=kernel_sample_size,
         champion=champion,
-        no_champion=no_champion,
+        output=output,
     )
 
     reader = ArrayRows(inputs) if isinstance(inputs, Mapping) else inputs
 
     def score(candidate: Candidate) -> Tally:
-        scorer = Scorer(case.saved_model, candidate, case.measurement, champion=champion.tflite if champion else None)
+        scorer = Scorer(
+            case.saved_model, candidate, case.plan, champion=champion.tflite if isinstance(champion, Champion) else None
+        )
         total, start = Tally(), 0
         for part in reader.slices(scorer.rows_per_batch):
             rows = slice(start, start + len(next(iter(part.values()))))

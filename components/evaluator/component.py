@@ -11,6 +11,7 @@ from tfx.types import BaseChannel, channel_utils, component_spec, standard_artif
 
 from components.evaluator import executor
 from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
+from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.slices import check_label_slices, slices_from_json
 from components.evaluator.gate.thresholds import GateRules
 from components.examples import ExampleSpec
@@ -27,6 +28,8 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         "rules": component_spec.ExecutionParameter(type=str),
         "slices": component_spec.ExecutionParameter(type=str),
         "kernel_sample_size": component_spec.ExecutionParameter(type=int),
+        "output": component_spec.ExecutionParameter(type=str, optional=True),
+        "golden_split": component_spec.ExecutionParameter(type=str, optional=True),
         "eval_config": component_spec.ExecutionParameter(type=str, optional=True),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
@@ -47,7 +50,8 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     """Compares the exact .tflite bytes with the float SavedModel on every example of the holdout.
 
     ``evaluation`` holds ``gate_report.json``, what ``tfma.load_eval_result`` and ``tfma.load_validation_result`` read
-    (models ``candidate`` and ``baseline``), ``flipped.npz`` with a few examples that changed their answer, and the
+    (models ``candidate`` and ``baseline``), ``flipped.npz`` with a few examples that changed their answer, of an accepted
+    model ``observation.json`` and ``golden.npz`` for its release, and the
     properties ``verdict``, ``num_examples``, ``float_accuracy`` and ``candidate_accuracy`` (of real-valued labels ``metric``,
     ``float_error`` and ``candidate_error``, as text); ``blessing`` is what TFX's own Evaluator writes, for the .tflite model.
     """
@@ -71,6 +75,8 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         kernel_sample_size: int = DEFAULT_SAMPLE_SIZE,
         champion: BaseChannel | None = None,
         eval_config: str | None = None,
+        output: str | None = None,
+        golden_split: str | None = None,
     ) -> None:
         """Builds the node.
 
@@ -90,15 +96,17 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             champion: Model channel for the rule that compares with the model released now: a resolver of the last blessed model, which
                 may be empty, or a ReleaseImporter.
             eval_config: Text of a TFMA EvalConfig whose metrics and plots TFMA computes beside the counts; None for none.
+            output: Name of the output that is judged; None where the models have one.
+            golden_split: Split whose examples may travel to devices as golden rows; None takes them from the holdout.
 
         Raises:
             InputError: The rules, the slices or the class names cannot be meant.
         """
-        needs_champion = GateRules.from_json(rules).champion_minimum_ratio is not None
+        needs_champion = GateRules.from_json(rules).champion_min_ratio is not None
         if needs_champion != (champion is not None):
             raise InputError("the rule about the current release and the channel that gives it belong together.")
-        is_regression = GateRules.from_json(rules).metric.is_regression
-        check_label_slices(slices_from_json(slices), has_real_label=is_regression)
+        is_value = GateRules.from_json(rules).metric.labels is LabelKind.VALUE
+        check_label_slices(slices_from_json(slices), has_real_label=is_value)
         class_names = ExampleSpec.from_json(example_spec).class_names
         if class_names and num_classes not in (0, len(class_names)):
             raise InputError(
@@ -117,6 +125,8 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 rules=rules,
                 slices=slices,
                 kernel_sample_size=kernel_sample_size,
+                output=output,
+                golden_split=golden_split,
                 champion=champion,
                 eval_config=eval_config,
                 code_version=code_version,

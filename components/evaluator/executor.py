@@ -6,8 +6,9 @@ A refusal is a finished execution: raising would make TFX delete the evidence. W
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +18,35 @@ from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
 
+from components.artifacts import join, local_inputs, local_output, local_path, read_bytes_if_there, write_bytes
 from components.buckets import quantile_edges
 from components.errors import DataError
-from components.evaluator.case import Case, Champion, judge_case
+from components.evaluator.case import NOTHING_BLESSED, Case, Champion, NoChampion
 from components.evaluator.counting.extra_figures import features_without_slices
 from components.evaluator.counting.flips import write_flips
-from components.evaluator.counting.scoring import Candidate
+from components.evaluator.counting.metric import LabelKind
+from components.evaluator.counting.observation import observe, summarize
+from components.evaluator.counting.scoring import BATCH_SIZE, Candidate
 from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceBy, slices_from_json, with_label_buckets
 from components.evaluator.counting.tally import Tally
-from components.evaluator.gate.release_rules import NOTHING_BLESSED
+from components.evaluator.evaluation import Judgement, judge_case
 from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.report.gate_report import GateReport, LineageRecord, write_report
 from components.evaluator.report.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, write_page
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
 from components.evaluator.tfma.eval_config import check_metrics, read_eval_config, slicing_features
 from components.evaluator.tfma.results import write_tfma_results
-from components.examples import ExampleSpec, check_class_names, split_files
+from components.examples import ExampleSpec, check_class_names, read_batches, split_files
 from components.saved_model import saved_model_dir
+from releases.observation import Observation, with_golden, write_observation
 
+#: Inputs that are read as directories here; the examples are read by Beam's workers alone.
+LOCAL_INPUTS = ("float_model", "tflite_model", "champion", "statistics")
 #: Files under the artifacts that other components write.
 TFLITE_FILE = "model.tflite"
 STATISTICS_FILE = "FeatureStats.pb"
+#: Batches of the split that golden rows are to come from; one holds many times the rows that are chosen.
+MAX_GOLDEN_BATCHES = 2
 
 progress = logging.getLogger("edgeproof.progress")
 
@@ -63,36 +72,84 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             EdgeproofError: The data, the rules or the float model cannot be used.
         """
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
-        case = read_case(input_dict, exec_properties)
-        files = files_of_split(input_dict["examples"], case.split)
-        directory = Path(evaluation.uri)
-
-        def score(candidate: Candidate) -> Tally:
-            job = ScoringJob(
-                saved_model=case.saved_model,
-                tflite=case.tflite,
-                sha256=candidate.sha256,
-                example_spec=read_example_spec(exec_properties, case.eval_config),
-                measurement=case.measurement,
-                champion=case.champion.tflite if case.champion else None,
-                eval_config=case.eval_config,
-            )
-            return score_files(self._make_beam_pipeline, files, job, directory)
-
-        judgement = judge_case(case, score)
-        write_report(judgement.report, directory)
-        if judgement.tally is not None:
-            write_flips(judgement.tally.flips, directory)
-            write_tfma_results(directory, judgement.tally, judgement.report, case)
-            if judgement.tally.extra is not None:
-                warn_of_empty_slices(features_without_slices(case.eval_config, judgement.tally.extra))
-        float_model = artifact_utils.get_single_instance(input_dict["float_model"])
-        write_page(directory, case.tflite.parent / CONVERSION_REPORT_FILE, Path(float_model.uri) / QAT_REPORT_FILE)
+        with local_inputs(input_dict, LOCAL_INPUTS) as local, local_output(evaluation.uri) as directory:
+            case = replace(read_case(local, exec_properties), lineage=read_lineage(input_dict))
+            judgement = judge_case(case, self._scoring(case, input_dict, evaluation.uri, exec_properties))
+            write_evaluation(directory, judgement, case, artifact_utils.get_single_instance(local["float_model"]).uri)
+            if judgement.report.verdict.accepted:  # only an accepted model is released
+                observation = observe_case(case, judgement, input_dict["examples"], exec_properties)
+                if observation is not None:
+                    write_observation(observation, directory)
         describe_evaluation(evaluation, judgement.report)
         accepted = judgement.report.verdict.accepted
         write_blessing(artifact_utils.get_single_instance(output_dict["blessing"]), accepted, input_dict)
         num_scored = judgement.tally.num_examples if judgement.tally else 0
         progress.info("evaluator: %d examples of split %s scored with both models", num_scored, case.split)
+
+    def _scoring(
+        self, case: Case, input_dict: Mapping[str, list[Artifact]], scratch: str, exec_properties: Mapping[str, Any]
+    ) -> Callable[[Candidate], Tally]:
+        """Has a candidate scored on Beam; its workers get URIs, because they may be on other machines."""
+        files = files_of_split(input_dict["examples"], case.split)
+        uris = {
+            name: artifact_utils.get_single_instance(input_dict[name]).uri for name in ("float_model", "tflite_model")
+        }
+        champion = input_dict["champion"][0].uri if isinstance(case.champion, Champion) else ""
+
+        def score(candidate: Candidate) -> Tally:
+            job = ScoringJob(
+                saved_model=uris["float_model"],
+                tflite=join(uris["tflite_model"], TFLITE_FILE),
+                sha256=candidate.sha256,
+                example_spec=read_example_spec(exec_properties, case.eval_config),
+                plan=case.plan,
+                champion=join(champion, TFLITE_FILE) if isinstance(case.champion, Champion) else None,
+                eval_config=case.eval_config,
+            )
+            return score_files(self._make_beam_pipeline, files, job, scratch)
+
+        return score
+
+
+def write_evaluation(directory: Path, judgement: Judgement, case: Case, float_model: str) -> None:
+    """Writes the report, the page and what TFMA reads into the artifact's directory."""
+    write_report(judgement.report, directory)
+    if judgement.tally is not None and judgement.tally.whole is not None:
+        write_flips(judgement.tally.flips, directory)
+        write_tfma_results(directory, judgement.tally, judgement.report, case)
+        if judgement.tally.extra is not None:
+            warn_of_empty_slices(features_without_slices(case.eval_config, judgement.tally.extra))
+    write_page(directory, case.tflite.parent / CONVERSION_REPORT_FILE, Path(float_model) / QAT_REPORT_FILE)
+
+
+def value_ranges(spec: ExampleSpec) -> dict[str, tuple[float, float]]:
+    """Images are pixels 0..255, as a camera gives them; other inputs mean what their owner knows."""
+    return {} if spec.image is None or spec.parse_module else {spec.image_feature: (0.0, 255.0)}
+
+
+def observe_case(
+    case: Case, judgement: Judgement, examples: list[Artifact], exec_properties: Mapping[str, Any]
+) -> Observation | None:
+    """Golden rows and histograms of the holdout, gathered while it was scored; golden rows of another split where one is named.
+
+    Raises:
+        DataError: There is no such split.
+    """
+    observed = judgement.tally.observed if judgement.tally is not None else None
+    if observed is None:
+        return None
+    candidate = Candidate.read(case.tflite)
+    spec = ExampleSpec.from_json(exec_properties["example_spec"])
+    output = next(spec for spec in candidate.load().outputs if spec.name == judgement.candidate.output)
+    ranges = value_ranges(spec)
+    watch = case.plan.watch(output)
+    observation = summarize(observed, watch, ranges, judgement.candidate.delegated_fraction)
+    golden_split = exec_properties.get("golden_split")
+    if not golden_split:
+        return observation
+    batches = (batch.inputs for batch in read_batches(files_of_split(examples, golden_split), spec, BATCH_SIZE))
+    of_split = observe(candidate.data, islice(batches, MAX_GOLDEN_BATCHES), ranges, watch.threshold, output.name)
+    return with_golden(observation, of_split.golden if of_split is not None else None)
 
 
 def warn_of_empty_slices(features: Sequence[str]) -> None:
@@ -109,12 +166,12 @@ def read_example_spec(exec_properties: Mapping[str, Any], eval_config: Any = Non
     if eval_config is not None:
         names = {part.name for part in slices}
         features += tuple(name for name in slicing_features(eval_config) if name not in names)
-    is_regression = GateRules.from_json(exec_properties["rules"]).metric.is_regression
-    return replace(spec, slice_features=features, label_dtype="float32" if is_regression else spec.label_dtype)
+    is_value = GateRules.from_json(exec_properties["rules"]).metric.labels is LabelKind.VALUE
+    return replace(spec, slice_features=features, label_dtype="float32" if is_value else spec.label_dtype)
 
 
 def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping[str, Any]) -> Case:
-    """What is judged, read from the artifacts' paths and properties.
+    """What is judged, read from the properties and the local paths of the artifacts.
 
     Raises:
         DataError: The class names are not those of the examples.
@@ -127,13 +184,13 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
         check_class_names(examples.uri, class_names)
     split, rules = exec_properties["eval_split"], GateRules.from_json(exec_properties["rules"])
     slices = slices_from_json(exec_properties["slices"])
-    if rules.metric.is_regression:
+    if rules.metric.labels is LabelKind.VALUE:
         slices = with_label_buckets(
             slices, label_edges(input_dict["statistics"], split, read_example_spec(exec_properties))
         )
     return Case(
         saved_model=saved_model_dir(float_model.uri),
-        tflite=Path(tflite_model.uri) / TFLITE_FILE,
+        tflite=local_path(tflite_model.uri) / TFLITE_FILE,
         candidate_name=tflite_model.get_string_custom_property("recipe") or "candidate",
         split=split,
         expected_num_examples=count_in_statistics(input_dict["statistics"], split),
@@ -143,12 +200,13 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
         class_names=class_names,
         num_classes=exec_properties["num_classes"],
         decision_threshold=exec_properties["decision_threshold"],
+        output=exec_properties.get("output") or "",
         slices=slices,
         kernel_sample_size=exec_properties["kernel_sample_size"],
         champion=read_champion(input_dict),
-        no_champion=read_no_champion(input_dict),
         lineage=read_lineage(input_dict),
         eval_config=read_extra_metrics(exec_properties),
+        is_observed=True,
     )
 
 
@@ -167,22 +225,18 @@ def read_extra_metrics(exec_properties: Mapping[str, Any]) -> Any:
     return config
 
 
-def read_champion(input_dict: Mapping[str, list[Artifact]]) -> Champion | None:
-    """The model released now, where a node before found one; a missing file is the rule's to refuse."""
-    found = input_dict.get("champion") or []
-    if not found:
-        return None
-    model = artifact_utils.get_single_instance(found)
-    if model.get_string_custom_property("reason"):
-        return None
+def read_champion(input_dict: Mapping[str, list[Artifact]]) -> Champion | NoChampion:
+    """The model released now, where a node before found one; a missing file is the rule's to refuse.
+
+    Where there is none: what the ReleaseImporter notes, or that nothing was blessed.
+    """
+    models = input_dict.get("champion") or []
+    reasons = [reason for model in models if (reason := model.get_string_custom_property("reason"))]
+    if not models or reasons:
+        return NoChampion(next(iter(reasons), NOTHING_BLESSED))
+    model = artifact_utils.get_single_instance(models)
     version, channel = (model.get_string_custom_property(name) for name in ("release_version", "channel"))
-    return Champion(model.id, Path(model.uri) / TFLITE_FILE, version, channel)
-
-
-def read_no_champion(input_dict: Mapping[str, list[Artifact]]) -> str:
-    """Why there is no model to compare with: what the ReleaseImporter notes, or that nothing was blessed."""
-    reasons = (model.get_string_custom_property("reason") for model in input_dict.get("champion") or [])
-    return next((reason for reason in reasons if reason), NOTHING_BLESSED)
+    return Champion(local_path(model.uri) / TFLITE_FILE, model.id, version, channel)
 
 
 def read_lineage(input_dict: Mapping[str, list[Artifact]]) -> tuple[LineageRecord, ...]:
@@ -238,10 +292,10 @@ def _statistics_of_split(statistics: list[Artifact], split: str) -> Any | None:
     artifact = artifact_utils.get_single_instance(statistics)
     if split not in artifact_utils.decode_split_names(artifact.split_names):
         return None
-    path = Path(artifact_utils.get_split_uri(statistics, split)) / STATISTICS_FILE
-    if not path.is_file():
+    data = read_bytes_if_there(join(artifact_utils.get_split_uri(statistics, split), STATISTICS_FILE))
+    if data is None:
         return None
-    record = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
+    record = statistics_pb2.DatasetFeatureStatisticsList.FromString(data)
     return record.datasets[0] if len(record.datasets) == 1 else None
 
 
@@ -273,6 +327,5 @@ def write_blessing(blessing: Artifact, accepted: bool, input_dict: Mapping[str, 
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, float_model.id)
     value = constants.BLESSED_VALUE if accepted else constants.NOT_BLESSED_VALUE
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
-    file = Path(blessing.uri) / (constants.BLESSED_FILE_NAME if accepted else constants.NOT_BLESSED_FILE_NAME)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("")
+    name = constants.BLESSED_FILE_NAME if accepted else constants.NOT_BLESSED_FILE_NAME
+    write_bytes(join(blessing.uri, name), b"")

@@ -12,7 +12,7 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import TypeVar
 
-from edgeproof_edge.manifest import ERROR_METRICS, TOP1, VerdictSummary
+from edgeproof_edge.manifest import ERROR_METRICS, TOP1, Answer, VerdictSummary
 from pydantic import ValidationError
 
 from components.evaluator.report.gate_report import GateReport
@@ -44,6 +44,7 @@ class GateRecord:
         stack: Name of the TFX stack that judged.
         baseline_sha256: SHA-256 of the float model that it was compared with.
         verdict: What let the candidate pass.
+        answer: The output that was judged and how it is read; None where the report does not name it.
     """
 
     candidate_sha256: str
@@ -51,6 +52,7 @@ class GateRecord:
     stack: str
     baseline_sha256: str
     verdict: VerdictSummary
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,15 @@ def _record(report: GateReport) -> GateRecord:
         stack=report.stack,
         baseline_sha256=report.baseline.sha256,
         verdict=_verdict(report),
+        answer=_answer(report),
     )
+
+
+def _answer(report: GateReport) -> Answer | None:
+    """Which output was judged, and at which threshold; a real value has none."""
+    if report.output is None:
+        return None
+    return Answer(report.output, None if _verdict(report).judges_errors else report.decision_threshold)
 
 
 def _verdict(report: GateReport) -> VerdictSummary:

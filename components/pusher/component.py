@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
 from components.pusher import executor
@@ -21,8 +22,6 @@ class PusherSpec(component_spec.ComponentSpec):
         "model_name": component_spec.ExecutionParameter(type=str),
         "class_names": component_spec.ExecutionParameter(type=str),
         "example_spec": component_spec.ExecutionParameter(type=str),
-        "eval_split": component_spec.ExecutionParameter(type=str),
-        "decision_threshold": component_spec.ExecutionParameter(type=float),
         "code_version": component_spec.ExecutionParameter(type=str),
         "published_state": component_spec.ExecutionParameter(type=str),
     }
@@ -58,11 +57,9 @@ class Pusher(base_component.BaseComponent):
         model_name: str,
         class_names: str,
         code_version: str,
-        published_state: str,
+        published_state: str | RuntimeParameter,
         examples: BaseChannel | None = None,
         example_spec: str = "",
-        eval_split: str = "eval",
-        decision_threshold: float = 0.5,
         channel: str = "dev",
         makes_repository: bool = False,
     ) -> None:
@@ -71,17 +68,15 @@ class Pusher(base_component.BaseComponent):
         Args:
             model: Model channel of the converter (model.tflite, conversion_report.json).
             model_blessing: ModelBlessing channel of the Evaluator.
-            evaluation: ModelEvaluation channel of the Evaluator (gate_report.json).
+            evaluation: ModelEvaluation channel of the Evaluator (gate_report.json, golden vectors and reference histograms).
             destination: Directory or address of the repository.
             keys: Directory of the repository's keys; the channel's and ``online`` are needed.
             model_name: Name of the model.
             class_names: JSON list of class names in the order of the model's outputs; ``[]`` where there are none.
             code_version: Hash of our sources and library versions, so that the TFX cache sees changed code.
-            published_state: ``location.published_state(...)``, so that the TFX cache sees a wiped destination.
-            examples: Examples channel, for golden vectors and reference histograms; None leaves them out.
-            example_spec: ``ExampleSpec.to_json()``; needed with ``examples``.
-            eval_split: The holdout's name.
-            decision_threshold: Of a model with one output unit.
+            published_state: ``releases.location.published_state(...)`` when the node runs, so that the TFX cache sees a wiped destination.
+            examples: Examples channel, for the provenance; None leaves them out.
+            example_spec: ``ExampleSpec.to_json()``, for what inputs mean; empty where nobody knows.
             channel: The channel to point at the release.
             makes_repository: Whether a missing repository is made, with development keys.
 
@@ -103,8 +98,6 @@ class Pusher(base_component.BaseComponent):
                 model_name=model_name,
                 class_names=class_names,
                 example_spec=example_spec,
-                eval_split=eval_split,
-                decision_threshold=decision_threshold,
                 code_version=code_version,
                 published_state=published_state,
                 pushed_model=channel_utils.as_channel([standard_artifacts.PushedModel()]),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.artifacts import exists, join, local_copy, read_bytes_if_there, write_bytes
 from components.data_summary import DataSummary
-from components.evaluator.counting.observation import observe
-from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names, read_batches, split_files
+from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names
 from components.pusher.clearance import Blessing, GateRecord, clear, first_problem
-from components.pusher.provenance import Build, Material, git_commit, installed_licenses, statement
+from components.pusher.provenance import REASON_VARIABLE, Build, Material, git_commit, installed_licenses, statement
 from components.tflite_converter.report import CalibrationFacts, ConversionReport
 from releases.archive import Release
 from releases.bundle import (
@@ -36,11 +37,10 @@ from releases.bundle import (
 )
 from releases.errors import ReleaseError
 from releases.location import open_for_publishing
-from releases.observation import Observation
+from releases.observation import Observation, read_observation
 from releases.repository import Repository
 
 _BLESSED_FILE = "BLESSED"  # the name TFX's own Evaluator gives it
-_BATCH_SIZE = 256
 _PUBLISHER = "pipeline"  # in the audit; a person who promotes is named
 
 _progress = logging.getLogger("edgeproof.progress")
@@ -81,17 +81,16 @@ class Executor(base_executor.BaseExecutor):
             bool(exec_properties["makes_repository"]),
         )
         release = repository.publish(release_draft, exec_properties["channel"], _PUBLISHER)
-        _write_files(Path(pushed.uri), repository.read_bundle(release))
+        _write_files(pushed.uri, repository.read_bundle(release))
         _note_release(pushed, repository, release, exec_properties["channel"])
 
 
 def _read(uri: str, name: str) -> bytes | None:
-    path = Path(uri) / name
-    return path.read_bytes() if path.is_file() else None
+    return read_bytes_if_there(join(uri, name))
 
 
 def _read_blessing(artifact: types.Artifact) -> Blessing:
-    is_blessed = artifact.get_int_custom_property("blessed") == 1 and (Path(artifact.uri) / _BLESSED_FILE).is_file()
+    is_blessed = artifact.get_int_custom_property("blessed") == 1 and exists(join(artifact.uri, _BLESSED_FILE))
     model_id = artifact.get_custom_property("current_model_id")  # Kubeflow writes a name here, which says nothing to us
     return Blessing(is_blessed, model_id if isinstance(model_id, int) else None)
 
@@ -122,9 +121,15 @@ def _draft(
         stack=record.stack,
         verdict=record.verdict,
         inputs=_meanings(spec, input_dict.get("examples") or []),
-        observation=_observe(model, spec, input_dict, exec_properties),
+        observation=_observation(input_dict["evaluation"][0].uri),
+        answer=record.answer,
     )
     return draft(exec_properties["model_name"], files, description)
+
+
+def _observation(evaluation: str) -> Observation | None:
+    with local_copy(evaluation) as directory:
+        return read_observation(directory)
 
 
 def _meanings(spec: ExampleSpec | None, examples: list[types.Artifact]) -> dict[str, InputMeaning]:
@@ -140,27 +145,6 @@ def _meanings(spec: ExampleSpec | None, examples: list[types.Artifact]) -> dict[
     return {
         name: InputMeaning(categories=feature.vocabulary) for name, feature in features.items() if feature.vocabulary
     }
-
-
-def _observe(
-    model: bytes,
-    spec: ExampleSpec | None,
-    input_dict: Mapping[str, list[types.Artifact]],
-    exec_properties: Mapping[str, Any],
-) -> Observation | None:
-    examples = input_dict.get("examples") or []
-    if spec is None or not examples:
-        return None
-    split = exec_properties["eval_split"]
-    files = [file for uri in artifact_utils.get_split_uris(examples, split) for file in split_files(uri)]
-
-    def batches() -> Iterator[dict[str, Any]]:
-        for batch in read_batches(files, spec, _BATCH_SIZE):
-            yield batch.inputs
-
-    ranges = {name: meaning.value_range for name, meaning in _meanings(spec, examples).items() if meaning.value_range}
-    threshold = None if spec.has_real_label else exec_properties["decision_threshold"]
-    return observe(model, batches(), ranges, threshold)
 
 
 def _build(
@@ -183,6 +167,7 @@ def _build(
         git_commit=git_commit(Path.cwd()),
         artifact_ids={name: artifacts[0].id for name, artifacts in sorted(input_dict.items()) if artifacts},
         library_licenses=installed_licenses(library_versions),
+        reason=os.environ.get(REASON_VARIABLE, ""),
     )
 
 
@@ -214,11 +199,10 @@ def _examples_material(artifact: types.Artifact) -> Material:
     return Material("examples", {}, facts)
 
 
-def _write_files(directory: Path, bundle: bytes) -> None:
+def _write_files(uri: str, bundle: bytes) -> None:
     """Lays the release's files out beside the record, for people and for components that come after."""
-    directory.mkdir(parents=True, exist_ok=True)
     for name, data in unpack(bundle).items():
-        (directory / name).write_bytes(data)
+        write_bytes(join(uri, name), data)
 
 
 def _note_refusal(pushed: types.Artifact, reason: str) -> None:

@@ -8,7 +8,7 @@ with what the graph remembers reset before each or, of a stream, carried on. Mem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -57,8 +57,8 @@ class ActivationReader:
         self._model = model
         self._interface = read_interface(model)
         self._declared = max(1, *(bound.spec.shape[0] if bound.spec.shape else 1 for bound in self._interface.inputs))
-        bytes_per_row = self._interface.activation_bytes // self._declared
-        self._wanted = batch_size or rows_within(MAX_BATCH_BYTES, bytes_per_row, MAX_BATCH_SIZE, self._declared)
+        self._bytes_per_row = self._interface.activation_bytes // self._declared
+        self._wanted = batch_size or rows_within(MAX_BATCH_BYTES, self._bytes_per_row, MAX_BATCH_SIZE, self._declared)
         self._feeding = feeding_of(self._interface.state, RowOrder.AUTO)
         self._interpreter = self._open()
         self._allocated = self._declared
@@ -73,22 +73,44 @@ class ActivationReader:
         Raises:
             CalibrationError: The model cannot run some of the rows.
         """
-        fed = {
-            bound.tensor_index: np.ascontiguousarray(rows[bound.spec.name], np.dtype(bound.spec.dtype))
-            for bound in self._interface.inputs
-        }
-        num_rows = len(next(iter(fed.values())))
+        yield from self.run_steps(rows, self.steps(rows))
+
+    def steps(self, rows: Mapping[str, Array]) -> list[range]:
+        """The rows of each step: many at once where that changes no value. Needs a few invokes to find that out."""
+        num_rows = _num_rows(rows)
+        size = self._usable_batch_size(rows, min(self._wanted, num_rows))
+        return [range(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
+
+    def run_steps(self, rows: Mapping[str, Array], steps: Sequence[range]) -> Iterator[range]:
+        """Runs some of the steps of :meth:`steps`, in order; a reader of its own may run others at the same time."""
         if self._feeding is Feeding.STREAM:
             self._restart()
-        batch_size = self._usable_batch_size(fed, min(self._wanted, num_rows))
-        takes_any = batch_size > self._declared or (self._declared == 1 and batch_size == 1)
-        for start in range(0, num_rows, batch_size):
-            stop = min(start + batch_size, num_rows)
-            positions = np.arange(start, stop if takes_any else start + batch_size) % num_rows
+        for step in steps:
             if self._feeding is Feeding.RESET:
                 self._reset()
-            self._run({tensor: array[positions] for tensor, array in fed.items()}, start)
-            yield range(start, stop)
+            self._run(self._fed(rows, self._positions(step, _num_rows(rows))), step.start)
+            yield step
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether rows must go through in their order."""
+        return self._feeding is Feeding.STREAM
+
+    @property
+    def step_bytes(self) -> int:
+        """Memory that the activations of a step take, about."""
+        return max(self._wanted * self._bytes_per_row, self._interface.activation_bytes)
+
+    def _positions(self, step: range, num_rows: int) -> NDArray[np.intp]:
+        size = len(step) if self._declared == 1 else -(-len(step) // self._declared) * self._declared
+        return np.arange(step.start, step.start + size) % num_rows
+
+    def _fed(self, rows: Mapping[str, Array], positions: NDArray[np.intp]) -> dict[int, Array]:
+        """These rows by tensor, in the model's own types."""
+        return {
+            bound.tensor_index: np.ascontiguousarray(rows[bound.spec.name][positions], np.dtype(bound.spec.dtype))
+            for bound in self._interface.inputs
+        }
 
     def read(self, tensor: int) -> Array:
         """The tensor's values of the last batch; valid until the next one, so it must not be kept."""
@@ -108,11 +130,11 @@ class ActivationReader:
             raise ModelFileError(f"LiteRT refuses the float model: {' '.join(str(error).split())}.") from error
         return interpreter
 
-    def _usable_batch_size(self, fed: Mapping[int, Array], wanted: int) -> int:
+    def _usable_batch_size(self, rows: Mapping[str, Array], wanted: int) -> int:
         """The wanted size where the graph computes the same with it as with the declared one, else the declared one."""
         if wanted <= self._declared or self._feeding is not None or self._interface.has_variables:
             return self._declared
-        probe = probe_rows({str(tensor): array for tensor, array in fed.items()}, self._declared)
+        probe = probe_rows({bound.spec.name: rows[bound.spec.name] for bound in self._interface.inputs}, self._declared)
         if probe is None:
             return self._declared
         together = are_independent(self._run_probe(probe, self._declared), self._run_probe_together, probe)
@@ -123,14 +145,14 @@ class ActivationReader:
     def _run_probe(self, probe: Mapping[str, Array], step: int) -> dict[str, Array]:
         """Outputs by tensor of the probe's rows, a few at a time."""
         parts: list[dict[str, Array]] = []
-        for start in range(0, len(next(iter(probe.values()))), step):
-            self._run({int(tensor): array[start : start + step] for tensor, array in probe.items()}, 0)
+        for start in range(0, _num_rows(probe), step):
+            self._run(self._fed(probe, np.arange(start, start + step)), 0)
             parts.append({str(tensor): np.array(self.read(tensor), ndmin=1) for tensor in self.graph.outputs})
         return {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in parts[0]}
 
     def _run_probe_together(self, probe: Mapping[str, Array]) -> dict[str, Array]:
         try:
-            return self._run_probe(probe, len(next(iter(probe.values()))))
+            return self._run_probe(probe, _num_rows(probe))
         except CalibrationError as error:
             raise ValueError(str(error)) from error
 
@@ -160,3 +182,7 @@ class ActivationReader:
                 f"the float model cannot run calibration rows {first_row} to {first_row + size - 1}: "
                 f"{' '.join(str(error).split())}. Check their values (a token id beyond the table?)."
             ) from error
+
+
+def _num_rows(rows: Mapping[str, Array]) -> int:
+    return len(next(iter(rows.values())))

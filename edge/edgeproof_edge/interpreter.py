@@ -83,6 +83,8 @@ class TFLiteModel:
     ) -> None:
         """Used by `load`; raises ModelFileError where LiteRT refuses the file."""
         self._content = content
+        self._interface = interface
+        self._order = order
         self._kernels = kernels
         self._num_threads = num_threads
         self._delegates = delegates
@@ -134,6 +136,27 @@ class TFLiteModel:
     def row_use(self) -> RowUse:
         """How rows go in, as far as that is known: before the first rows it is the declared batch."""
         return RowUse(self._feeding or Feeding.APART, self._num_probe_rows)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one invoke, as far as that is known; a call with a multiple of them is cut nowhere else."""
+        return self._max_rows if self._feeding is Feeding.TOGETHER else self._declared_batch
+
+    def find_feeding(self, rows: Mapping[str, Array]) -> Feeding | None:
+        """Finds out how rows like these go in, as the first call of `predict` does; None where they cannot tell.
+
+        Args:
+            rows: As `predict` takes them.
+        """
+        if self._feeding is None:
+            self._feeding = self._find_feeding(self._checked(rows))
+        return self._feeding
+
+    def twin(self) -> TFLiteModel:
+        """The same file in an interpreter of its own, for another thread; what this one found out, it knows."""
+        twin = TFLiteModel(self._content, self._interface, self._kernels, self._num_threads, self._order)
+        twin._feeding = self._feeding
+        return twin
 
     def restart(self) -> None:
         """Forgets all rows so far: the next one is the first of a stream."""

@@ -19,7 +19,7 @@ IO_TYPES = click.Choice([io_type.value for io_type in IoType])
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
-    help="npz file of calibration examples: array x, or one array per input name, and optional labels y. auto, int8 and int16x8 need it.",
+    help="Calibration examples (auto, int8, int16x8): an npz with x (or one array per input) and y, <class>/<picture>, or 'records/*.gz'.",
 )
 @click.option(
     "--recipe",
@@ -106,14 +106,15 @@ def command(
     with quiet_libraries_output():
         from components.repair.settings import AutoSettings, Caps
         from components.saved_model import read_signature
-        from components.tflite_converter.calibration import load_npz_pool
+        from components.tflite_converter.calibration import load_pool
         from components.tflite_converter.conversion import ConversionRequest, convert, write_conversion
+        from components.tflite_converter.report import useless_outputs
         from pipeline.outcome import describe_conversion
 
         request = ConversionRequest(
             saved_model=saved_model,
             recipe=Recipe(recipe),
-            pool=load_npz_pool(calibration, read_signature(saved_model).inputs, stratify_by) if calibration else None,
+            pool=load_pool(calibration, read_signature(saved_model).inputs, stratify_by) if calibration else None,
             allow_float_operators=float_operators == "allowed",
             select_tf_operators=select_tf_operators,
             qat_saved_model=qat_saved_model,
@@ -128,7 +129,7 @@ def command(
         print_json(conversion.report.model_dump(mode="json"))
     else:
         click.echo(describe_conversion(conversion.report, saved_model, out))
-    finish(0)
+    finish(1 if useless_outputs(conversion.report) else 0)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from components.evaluator.counting.metric import LabelKind, Metric
+from components.evaluator.gate.thresholds import GateRules, shown
 from pipeline.commands.options import finish, json_option, print_json
 
 if TYPE_CHECKING:
-    from components.evaluator.case import Champion
+    from components.evaluator.case import Champion, NoChampion
 
 #: A released model that was compared with, under OUT.
 CHAMPION_FILE = "champion.tflite"
-_METRICS = ("top1", "topk", "f1", "auc", "mae", "rmse")
+#: Thresholds that an option of its own sets, or that mean nothing here.
+_NOT_OPTIONS = {"champion_min_ratio"}
+
+
+def _rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for every threshold of the gate: its name, its default and its description are the gate's own."""
+    for name, field in reversed(GateRules.model_fields.items()):
+        if name not in _NOT_OPTIONS:
+            command = click.option(
+                f"--{name.replace('_', '-')}",
+                type=click.Choice([metric.value for metric in Metric]) if name == "metric" else str,
+                help=_help(str(field.description), field.default),
+            )(command)
+    return command
+
+
+def _help(description: str, default: Any) -> str:
+    """The description with the default, where it does not tell it itself."""
+    if default is None and "Default:" in description:
+        return description
+    text = shown(default) if isinstance(default, Fraction) else str(getattr(default, "value", default))
+    return f"{description}  [default: {'off' if default is None else text}]"
 
 
 @click.command(
@@ -30,24 +55,8 @@ _METRICS = ("top1", "topk", "f1", "auc", "mae", "rmse")
     type=click.Path(path_type=Path),
     help="The holdout: an npz file with x (or one array per input) and y, a folder <class>/<picture>, or 'records/*.gz'.",
 )
-@click.option("--metric", type=click.Choice(_METRICS), default="top1", show_default=True, help="What is compared.")
-@click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="For --metric topk.")
-@click.option(
-    "--min-ratio",
-    default="0.97",
-    show_default=True,
-    help="Right answers (F1, AUC) of the file / those of the float model.",
-)
-@click.option(
-    "--max-error-factor", default="1.03", show_default=True, help="For mae and rmse: error / the float model's error."
-)
-@click.option("--min-float-accuracy", help="Floor under the float model.  [default: clearly above chance]")
-@click.option(
-    "--min-examples", type=click.IntRange(min=1), default=500, show_default=True, help="Examples the holdout must hold."
-)
-@click.option(
-    "--confidence", help="One-sided level, such as 0.95, at which the bound must keep the rule.  [default: off]"
-)
+@_rule_options
+@click.option("--output", default="", metavar="NAME", help="The output to judge, where the models have several.")
 @click.option(
     "--slice",
     "slices",
@@ -56,18 +65,11 @@ _METRICS = ("top1", "topk", "f1", "auc", "mae", "rmse")
     help="Cut by label (real values: in quarters), brightness, or an array of DATA, in buckets where edges are given. May be given "
     "again.",
 )
-@click.option("--slice-min-ratio", help="Ratio that every slice must keep.  [default: off]")
-@click.option(
-    "--slice-max-error-factor", help="For mae and rmse: error factor that every slice must keep.  [default: off]"
-)
-@click.option("--class-min-ratio", help="Ratio that every class must keep.  [default: off]")
 @click.option(
     "--champion",
     metavar="FILE|TARGET#CHANNEL",
     help="The .tflite file released now, or the channel of a repository (or of a config) that offers it; the new one must be no worse.",
 )
-@click.option("--max-size-ratio", help="Bytes / bytes of float.tflite beside the file.  [default: off]")
-@click.option("--max-latency-ratio", help="Milliseconds on this host / those of float.tflite.  [default: off]")
 @click.option(
     "--decision-threshold",
     type=click.FloatRange(0, 1),
@@ -84,6 +86,7 @@ def command(
     slices: tuple[str, ...],
     champion: str | None,
     decision_threshold: float,
+    output: str,
     out: Path,
     as_json: bool,
     **rule_options: Any,
@@ -98,16 +101,17 @@ def command(
     quiet_libraries()
     with quiet_libraries_output():
         from components.evaluator.arrays import evaluate_arrays, load_dataset
+        from components.evaluator.case import NoChampion
         from components.evaluator.counting.flips import write_flips
-        from components.evaluator.gate.release_rules import NOTHING_BLESSED
         from components.evaluator.report.explanation import explain
         from components.evaluator.report.gate_report import write_report
         from components.evaluator.report.page import CONVERSION_REPORT_FILE, write_page
         from components.saved_model import read_signature
 
-        rules = _rules(champion, **rule_options)
-        compared = _champion(champion, out) if champion else None
-        dataset = load_dataset(data, read_signature(saved_model), real_labels=rules.metric.is_regression)
+        rules = GateRules.of({**rule_options, "champion_min_ratio": "1" if champion else None})
+        compared = _champion(champion, out) if champion else NoChampion()
+        is_value = rules.metric.labels is LabelKind.VALUE
+        dataset = load_dataset(data, read_signature(saved_model), real_labels=is_value)
         judgement = evaluate_arrays(
             saved_model,
             tflite,
@@ -120,8 +124,8 @@ def command(
             source=data.name,
             slices=tuple(_slice(text) for text in slices),
             slice_features=dataset.features,
-            champion=None if isinstance(compared, str) else compared,
-            no_champion=compared if isinstance(compared, str) else NOTHING_BLESSED,
+            champion=compared,
+            output=output,
         )
         report = judgement.report
         path = write_report(report, out)
@@ -135,13 +139,13 @@ def command(
     finish(0 if report.verdict.accepted else 1)
 
 
-def _champion(text: str, out: Path) -> Champion | str:
-    """The model to compare with, a released one as OUT/champion.tflite; a sentence where a channel offers none yet."""
-    from components.evaluator.case import Champion
+def _champion(text: str, out: Path) -> Champion | NoChampion:
+    """The model to compare with, a released one as OUT/champion.tflite; or why a channel offers none yet."""
+    from components.evaluator.case import Champion, NoChampion
 
     target, separator, channel = text.rpartition("#")
     if not separator or Path(text).is_file():
-        return Champion(0, Path(text))
+        return Champion(Path(text))
     from pipeline.commands.release.shared import find_target
     from releases.location import open_store
     from releases.offer import NothingOffered, read_offered
@@ -151,45 +155,10 @@ def _champion(text: str, out: Path) -> Champion | str:
     first_root(open_store(found.location))  # a mistyped place must not pass for an empty one
     offered = read_offered(found.location, found.keys, channel, found.model)
     if isinstance(offered, NothingOffered):
-        return offered.reason
+        return NoChampion(offered.reason)
     out.mkdir(parents=True, exist_ok=True)
     (out / CHAMPION_FILE).write_bytes(offered.data)
-    return Champion(0, out / CHAMPION_FILE, offered.version, offered.channel)
-
-
-def _rules(
-    champion: str | None,
-    *,
-    metric: str,
-    top_k: int,
-    min_ratio: str,
-    max_error_factor: str,
-    min_float_accuracy: str | None,
-    min_examples: int,
-    confidence: str | None,
-    slice_min_ratio: str | None,
-    slice_max_error_factor: str | None,
-    class_min_ratio: str | None,
-    max_size_ratio: str | None,
-    max_latency_ratio: str | None,
-) -> Any:
-    from components.evaluator.gate.thresholds import GateRules
-
-    return GateRules.from_text(
-        min_ratio,
-        min_float_accuracy,
-        min_examples,
-        metric=metric,
-        top_k=top_k,
-        maximum_error_factor=max_error_factor,
-        confidence=confidence,
-        slice_minimum_ratio=slice_min_ratio,
-        slice_maximum_error_factor=slice_max_error_factor,
-        class_minimum_ratio=class_min_ratio,
-        champion_minimum_ratio="1" if champion else None,
-        maximum_size_ratio=max_size_ratio,
-        maximum_latency_ratio=max_latency_ratio,
-    )
+    return Champion(out / CHAMPION_FILE, None, offered.version, offered.channel)
 
 
 def _slice(text: str) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
+from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD
 from pydantic import Field, model_validator
 
+from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
+from components.evaluator.counting.metric import LabelKind
+from components.evaluator.gate.thresholds import GateRules, Only
 from pipeline.config.section import ConfigPath, Section
 
 
@@ -34,103 +37,28 @@ class SliceConfig(Section):
         return self
 
 
-#: Keys that mean nothing for the other kind of label. Refused, not skipped: a rule that never fires reads like a pass.
-_RULES_FOR_CLASSES = {
-    "top_k",
-    "min_ratio",
-    "min_float_accuracy",
-    "decision_threshold",
-    "slice_min_ratio",
-    "class_min_ratio",
-    "class_min_examples",
-    "champion_channel",
-    "champion_min_ratio",
-    "min_kernel_agreement",
-}
-_RULES_FOR_ERRORS = {"max_error_factor", "slice_max_error_factor"}
-
-
-def _them(names: list[str]) -> str:
-    return "it" if len(names) == 1 else "them"
-
-
-class GateConfig(Section):
+class GateConfig(Section, GateRules):
     """What a model must prove before it is published. Rules without a default are off."""
 
-    metric: Literal["top1", "topk", "f1", "auc", "mae", "rmse"] = Field(
-        "top1",
-        description="What is compared: right answers (top1, topk), F1 or AUC of two classes, or, where data.label_type is value, the mean "
-        "absolute error (mae) or the root of the mean squared error (rmse).",
+    decision_threshold: Annotated[float, Only(LabelKind.CLASS)] = Field(
+        DEFAULT_DECISION_THRESHOLD, ge=0, le=1, description="Of a one-unit sigmoid output: at or above it, class 1."
     )
-    top_k: int = Field(5, gt=0, description="For topk: so many of the best scores may hold the label.")
-    min_ratio: Decimal = Field(
-        Decimal("0.97"),
-        gt=0,
-        le=1,
-        description="Right answers (or F1, AUC) of the edge model / those of the float model, compared exactly.",
-    )
-    max_error_factor: Decimal = Field(
-        Decimal("1.03"),
-        ge=1,
-        description="For mae and rmse: error of the edge model / that of the float model, compared exactly. Default: errors may grow by as "
-        "much as right answers may shrink.",
-    )
-    min_float_accuracy: Decimal | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Floor under the float model. Default: three standard errors above always naming the commonest class.",
-    )
-    min_examples: int = Field(
-        500,
-        gt=0,
-        description="Size of the holdout below which nothing is judged; at 500 a model truly at 95 % passes in 7 % of runs.",
-    )
-    decision_threshold: float = Field(
-        0.5, ge=0, le=1, description="Of a one-unit sigmoid output: at or above it, class 1."
-    )
-    confidence: Decimal | None = Field(
-        None,
-        ge=Decimal("0.5"),
-        lt=1,
-        description="One-sided level, such as 0.95, at which the bound of the ratio must keep the rule too (paired closed form).",
+    output: str = Field(
+        "", description="Name of the output that is judged, where the models have several; the others are reported."
     )
     slices: tuple[SliceConfig, ...] | None = Field(
         None, description="How the holdout is cut. Default: by label, and by brightness for images."
     )
-    slice_min_ratio: Decimal | None = Field(
-        None, gt=0, le=2, description="Ratio that every slice must keep, other than by label."
-    )
-    slice_max_error_factor: Decimal | None = Field(
-        None, ge=1, description="For mae and rmse: error factor that every slice must keep."
-    )
-    slice_min_examples: int = Field(100, gt=0, description="Smaller slices are reported and not judged.")
-    class_min_ratio: Decimal | None = Field(None, gt=0, le=2, description="Ratio that every class must keep.")
-    class_min_examples: int = Field(100, gt=0, description="Smaller classes are reported and not judged.")
-    champion_min_ratio: Decimal | None = Field(
-        None,
-        gt=0,
-        le=2,
-        description="Right answers over those of the last model that was blessed (or of champion_channel's), on this holdout; 1 means no "
-        "worse.",
-    )
-    champion_channel: str | None = Field(
+    champion_channel: Annotated[str | None, Only(LabelKind.CLASS)] = Field(
         None,
         pattern=r"^[a-z][a-z0-9-]{0,62}$",
         description="Channel of release.path whose release champion_min_ratio compares with, as most of its devices run it when the gate "
         "looks. Default: the last model of this workspace that was blessed, released or not.",
     )
-    max_size_ratio: Decimal | None = Field(None, gt=0, description="Bytes of the edge model / bytes of its float twin.")
-    max_latency_ratio: Decimal | None = Field(
-        None,
-        gt=0,
-        description="Milliseconds of the edge model / those of its float twin on this host, which says little about devices.",
-    )
-    min_kernel_agreement: Decimal | None = Field(
-        None, gt=0, le=1, description="Share of same answers of built-in kernels and XNNPACK, on the sample."
-    )
     kernel_sample: int = Field(
-        1000, ge=0, description="Examples that built-in kernels score too, for the report; 0 switches that off."
+        DEFAULT_SAMPLE_SIZE,
+        ge=0,
+        description="Examples that built-in kernels score too, for the report; 0 switches that off.",
     )
     eval_config: ConfigPath | None = Field(
         None,
@@ -138,20 +66,18 @@ class GateConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _rules_fit_the_metric(self) -> GateConfig:
-        other = _RULES_FOR_CLASSES if self.judges_errors else _RULES_FOR_ERRORS
-        meaningless = sorted(other & self.model_fields_set)
-        if meaningless:
-            raise ValueError(f"metric {self.metric} has no {', '.join(meaningless)}; remove {_them(meaningless)}")
-        if self.confidence is not None and self.metric in ("f1", "auc"):
-            raise ValueError(f"there is no confidence bound for metric {self.metric}")
+    def _has_what_it_compares_with(self) -> GateConfig:
         if self.champion_channel is not None and self.champion_min_ratio is None:
             raise ValueError(
                 "champion_channel says what champion_min_ratio compares with; give both, as in champion_min_ratio: 1"
             )
         return self
 
+    def _given(self) -> set[str]:
+        """Every key that stands in the config, be it at its default."""
+        return self.model_fields_set
+
     @property
-    def judges_errors(self) -> bool:
-        """Whether labels are real numbers and less is better."""
-        return self.metric in ("mae", "rmse")
+    def rules(self) -> GateRules:
+        """The thresholds, as the Evaluator reads them."""
+        return GateRules.model_validate({name: getattr(self, name) for name in GateRules.model_fields})

@@ -20,6 +20,10 @@ class ReleaseConfig(Section):
         pattern=r"^[a-z][a-z0-9-]{0,62}$",
         description="Channel that an accepted model is published to; people promote from there.",
     )
+    golden_split: str | None = Field(
+        None,
+        description="Split of the golden rows: raw examples that travel to every device for its self-test. Default: the holdout.",
+    )
     keys: ConfigPath | None = Field(
         None,
         description="Directory of the repository's keys, as `edgeproof release init` makes it. Default: keys under the workspace, and a "

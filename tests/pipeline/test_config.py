@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from components.evaluator.counting.metric import LabelKind
+from components.evaluator.gate.thresholds import GateRules
 from pipeline.config import PipelineConfig
 from pipeline.config.data import TensorFeatureConfig
+from pipeline.config.gate import GateConfig
 from pipeline.config.keys import allowed_keys, path_keys
 from pipeline.config_file import _apply, load_config
 from pipeline.config_schema import schema_text
@@ -34,7 +37,7 @@ def write(tmp_path: Path, **changes: object) -> Path:
 
 def test_a_minimal_config_takes_every_default(tmp_path: Path) -> None:
     config = load_config(write(tmp_path))
-    assert config.gate.min_ratio == Decimal("0.97")
+    assert config.gate.min_ratio == Fraction("0.97")
     assert config.convert.calibration.min_samples == 500
 
 
@@ -55,7 +58,7 @@ def test_a_dotted_module_stays_a_module(tmp_path: Path) -> None:
 
 
 def test_the_ratio_is_the_decimal_that_was_written(tmp_path: Path) -> None:
-    assert load_config(write(tmp_path), ["gate.min_ratio=0.985"]).gate.min_ratio == Decimal("0.985")
+    assert load_config(write(tmp_path), ["gate.min_ratio=0.985"]).gate.min_ratio == Fraction("0.985")
 
 
 @pytest.mark.parametrize("given", ["on", {"mode": "on"}, {"mode": True}, True], ids=str)
@@ -88,7 +91,7 @@ def test_every_path_key_is_found() -> None:
     ("overrides", "message"),
     [
         pytest.param(["data.fromat=csv"], "data.fromat: unknown key; did you mean format?", id="misspelled-key"),
-        pytest.param(["foo=1"], "foo: unknown key; allowed: convert, data, gate", id="unknown-section"),
+        pytest.param(["foo=1"], "foo: unknown key; allowed: beam, convert, data, gate, kubeflow", id="unknown-section"),
         pytest.param(
             ["data.format=jpeg"], "data.format: Input should be 'image_folder', 'tfrecord'", id="unknown-format"
         ),
@@ -187,7 +190,7 @@ def test_a_gate_that_cannot_be_meant_is_an_error(tmp_path: Path, gate: dict[str,
 
 def test_the_gates_rules_reach_the_evaluator_exactly(tmp_path: Path) -> None:
     from components.evaluator.gate.thresholds import GateRules
-    from pipeline.description import gate_rules, gate_slices
+    from pipeline.description import gate_slices
 
     gate = {
         "min_ratio": 0.985,
@@ -201,12 +204,32 @@ def test_the_gates_rules_reach_the_evaluator_exactly(tmp_path: Path) -> None:
         "slices": [{"by": "label"}, {"feature": "age", "buckets": [18, 65]}],
     }
     config = load_config(write(tmp_path, gate=gate))
-    rules = gate_rules(config.gate)
+    rules = config.gate.rules
     assert GateRules.from_json(rules.to_json()) == rules
-    found = (rules.minimum_ratio, rules.confidence, rules.slice_minimum_ratio, rules.class_minimum_ratio)
+    found = (rules.min_ratio, rules.confidence, rules.slice_min_ratio, rules.class_min_ratio)
     assert [str(value) for value in found] == ["197/200", "19/20", "9/10", "4/5"]
     assert [spec.name for spec in gate_slices(config)] == ["label", "age"]
     assert [spec.name for spec in gate_slices(load_config(write(tmp_path)))] == ["label", "brightness"]
+
+
+@pytest.mark.parametrize("name", list(GateRules.model_fields))
+def test_every_threshold_of_the_config_reaches_the_rules(tmp_path: Path, name: str) -> None:
+    values = {"metric": "rmse", "top_k": 3, "confidence": 0.875, "max_error_factor": 1.5, "slice_max_error_factor": 1.5}
+    value = values.get(name, 7 if name.endswith("examples") else 0.875)
+    is_of_values = name == "metric" or not GateRules.takes(name, LabelKind.CLASS)
+    gate = {**({"metric": "mae"} if is_of_values else {}), name: value}
+    (tmp_path / "model.py").write_text("")
+    config = load_config(write(tmp_path, gate=gate, **({"data": TABLE} if is_of_values else {})))
+    given = getattr(config.gate.rules, name)
+    assert given == (value if isinstance(value, (int, str)) else Fraction(value))
+    assert given != GateRules.model_fields[name].default
+    assert GateRules.from_json(config.gate.rules.to_json()) == config.gate.rules
+
+
+def test_keys_of_the_gate_that_are_no_thresholds_are_these() -> None:
+    """What the Evaluator gets beside its rules; see `test_what_the_gate_section_says_reaches_the_evaluator`."""
+    others = {"decision_threshold", "output", "slices", "champion_channel", "kernel_sample", "eval_config"}
+    assert set(GateConfig.model_fields) - set(GateRules.model_fields) == others
 
 
 TABLE = {
@@ -253,17 +276,17 @@ def test_an_image_folder_has_classes(tmp_path: Path) -> None:
 
 
 def test_real_values_reach_every_component(tmp_path: Path) -> None:
-    from pipeline.description import describe_data, gate_rules, gate_slices
+    from pipeline.description import describe_data, gate_slices
 
     gate = {"metric": "rmse", "max_error_factor": 1.05, "slice_max_error_factor": 1.25, "confidence": 0.95}
     (tmp_path / "model.py").write_text("")
     config = load_config(write(tmp_path, data=TABLE, gate=gate))
-    data, rules = describe_data(config), gate_rules(config.gate)
+    data, rules = describe_data(config), config.gate.rules
     assert (data.examples.has_real_label, data.examples.label, data.num_classes) == (True, "fare", 0)
-    assert (str(rules.maximum_error_factor), str(rules.slice_maximum_error_factor)) == ("21/20", "5/4")
+    assert (str(rules.max_error_factor), str(rules.slice_max_error_factor)) == ("21/20", "5/4")
     assert [spec.name for spec in gate_slices(config)] == ["label"]
-    default = gate_rules(load_config(write(tmp_path, data=TABLE, gate={"metric": "mae"})).gate)
-    assert str(default.maximum_error_factor) == "103/100"
+    default = load_config(write(tmp_path, data=TABLE, gate={"metric": "mae"})).gate.rules
+    assert str(default.max_error_factor) == "103/100"
 
 
 def test_a_feature_says_what_can_be_set_below_it() -> None:

@@ -83,6 +83,12 @@ class Deviations:
         }
         return tuple(sentence for sentence, holds in checks.items() if not holds)
 
+    @property
+    def spread(self) -> Fraction | None:
+        """Variance of the labels: the squared error of always answering their mean; None where there are none."""
+        mean, mean_square = self.mean("labels"), self.mean("labels_squared")
+        return None if mean is None or mean_square is None else mean_square - mean**2
+
     def mean(self, of: str) -> Fraction | None:
         """Mean of one of the sums over the examples; None where there are none."""
         return Fraction(getattr(self, of), self.num_examples << UNIT_BITS) if self.num_examples else None

@@ -1,37 +1,46 @@
-"""What the gate compares: the share of right answers unless the config says otherwise."""
+"""What the gate compares: the share of right answers unless the config says otherwise.
+
+Each figure is one line here, so that a config and a command line know it without NumPy; how it is measured is its class in
+``measurements/``.
+"""
 
 from __future__ import annotations
 
 from enum import Enum
 
 
-class Metric(str, Enum):
-    """Figures that both models are held to. The first four: more is better; the last two are errors."""
+class LabelKind(str, Enum):
+    """What a label is."""
 
-    TOP1 = "top1"
+    CLASS = "class"
+    """The index of a class."""
+    VALUE = "value"
+    """Real numbers, as many as the model gives."""
+
+
+class Metric(str, Enum):
+    """Figures that both models are held to: name, kind of label, whether a confidence bound of its ratio is known."""
+
+    labels: LabelKind
+    has_bound: bool
+
+    TOP1 = "top1", LabelKind.CLASS, True
     """Right answers: the class with the highest score is the label."""
-    TOPK = "topk"
+    TOPK = "topk", LabelKind.CLASS, True
     """Right answers: the label is among the k classes with the highest scores."""
-    F1 = "f1"
+    F1 = "f1", LabelKind.CLASS, False
     """Two classes: 2 TP / (2 TP + FP + FN) of class 1."""
-    AUC = "auc"
+    AUC = "auc", LabelKind.CLASS, False
     """Two classes: the chance that an example of class 1 scores above one of class 0; ties count half."""
-    MAE = "mae"
+    MAE = "mae", LabelKind.VALUE, True
     """Real-valued labels: mean absolute error."""
-    RMSE = "rmse"
+    RMSE = "rmse", LabelKind.VALUE, True
     """Real-valued labels: root of the mean squared error."""
 
-    @property
-    def is_regression(self) -> bool:
-        """Whether labels are real numbers and less is better."""
-        return self in (Metric.MAE, Metric.RMSE)
-
-    @property
-    def counts_right_answers(self) -> bool:
-        """Whether the figure is a share of right answers, so that the paired table decides."""
-        return self in (Metric.TOP1, Metric.TOPK)
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether the figure is made for two classes."""
-        return self in (Metric.F1, Metric.AUC)
+    def __new__(cls, name: str, labels: LabelKind, has_bound: bool) -> Metric:
+        """Makes a member whose value is its name."""
+        metric = str.__new__(cls, name)
+        metric._value_ = name
+        metric.labels = labels
+        metric.has_bound = has_bound
+        return metric

@@ -12,27 +12,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD, judged_output, named_inputs
+from edgeproof_edge.answers import judged_output, named_inputs
 from edgeproof_edge.errors import InputError, ModelFileError
 from edgeproof_edge.rows import RowOrder, RowUse, rows_within
 from numpy.typing import NDArray
 
 from components.errors import ModelError
-from components.evaluator.counting.counts import Comparison, class_scores, compare
-from components.evaluator.counting.deviations import Deviations, compare_numbers, slice_deviations
 from components.evaluator.counting.domain import clipped_rows
-from components.evaluator.counting.flips import find_flips, row_keys
+from components.evaluator.counting.flips import row_keys
 from components.evaluator.counting.kernels import KernelAgreement, largest_difference, sampled_rows
-from components.evaluator.counting.metric import Metric
-from components.evaluator.counting.ranks import Ranks, rank_batch
-from components.evaluator.counting.slices import Grouping, SliceKey, SliceSpec, count_slices, group_rows
-from components.evaluator.counting.tally import ChampionCounts, Tally, count_confusion
-from components.evaluator.gate.judgement import candidate_unchanged
+from components.evaluator.counting.metric import LabelKind
+from components.evaluator.counting.observed_rows import ObservedRows, Watch, observe_batch
+from components.evaluator.counting.slices import Grouping, SliceKey, SliceSpec, group_rows
+from components.evaluator.counting.tally import ChampionCounts, Tally
+from components.evaluator.measurements.measurement import BatchComparison, Measurement
 from components.evaluator.tfma.extracts import ScoredRows
 from components.examples import Batch
 from components.saved_model import FloatModel, bind_inputs, row_bytes
@@ -100,27 +100,34 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class ScoringPlan:
     """What is counted on every batch.
 
     Attributes:
-        metric: The figure that the gate compares.
-        top_k: An answer is right when the label is among so many of the best scores.
-        num_classes: Number of classes; 0 takes it from the outputs.
-        decision_threshold: For models with one output unit.
-        class_names: By label; they name the slices by label.
+        measurement: How examples are measured.
         slices: How the holdout is cut.
         kernel_sample_share: Part of the examples that a second kernel family scores too; 0 switches that off.
+        output: The output that is judged; empty where the models have one.
+        observed_share: Part of the examples of which golden rows are chosen; 0 observes nothing.
         row_order: What rows are to one another; AUTO asks the float model.
     """
 
-    metric: Metric = Metric.TOP1
-    top_k: int = 1
-    num_classes: int = 0
-    decision_threshold: float = DEFAULT_DECISION_THRESHOLD
-    class_names: tuple[str, ...] = ()
+    measurement: Measurement
     slices: tuple[SliceSpec, ...] = ()
     kernel_sample_share: float = 0.0
+    output: str = ""
+    observed_share: float = 0.0
+
+    @property
+    def builtin_share(self) -> float:
+        """Part of the examples that built-in kernels score too."""
+        return max(self.kernel_sample_share, self.observed_share)
+
+    def watch(self, output: TensorSpec) -> Watch:
+        """How the observed output is read."""
+        is_value = self.measurement.metric.labels is LabelKind.VALUE
+        return Watch(output, None if is_value else self.measurement.options.decision_threshold)
+
     row_order: RowOrder = RowOrder.AUTO
 
 
@@ -144,6 +151,27 @@ class Outputs:
     of_candidate: NDArray[Any]
     candidate_name: str
     clipped: NDArray[np.bool_]
+    keys: NDArray[np.uint64]
+    other_kernels: OtherKernels
+
+
+@dataclass(frozen=True)
+class OtherKernels:
+    """What the second kernel family gave on the sample, by output name; nothing where it could not be run."""
+
+    sample: NDArray[np.int64]
+    outputs: Mapping[str, NDArray[Any]]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _CandidateRun:
+    """What runs beside the float model."""
+
+    outputs: dict[str, NDArray[Any]]
+    clipped: NDArray[np.bool_]
+    keys: NDArray[np.uint64]
+    other_kernels: OtherKernels
 
 
 class Scorer:
@@ -153,7 +181,7 @@ class Scorer:
         self,
         saved_model_dir: str | Path,
         tflite: str | Path | Candidate,
-        measurement: Measurement | None = None,
+        plan: ScoringPlan,
         expected_sha256: str | None = None,
         champion: str | Path | None = None,
     ) -> None:
@@ -162,13 +190,13 @@ class Scorer:
         Args:
             saved_model_dir: Directory of the float SavedModel.
             tflite: The candidate, or the path of its file.
-            measurement: What is counted.
+            plan: What is counted.
             expected_sha256: SHA-256 the bytes must have, in lower-case hex; None accepts any.
             champion: File of the model released now, or None.
         """
         self._saved_model_dir = Path(saved_model_dir)
         self._tflite = tflite
-        self._measurement = measurement or Measurement()
+        self._plan = plan
         self._expected_sha256 = expected_sha256
         self._champion = champion
         self._champion_problem = ""
@@ -184,8 +212,11 @@ class Scorer:
         if self._models is None:
             candidate = self._tflite if isinstance(self._tflite, Candidate) else Candidate.read(self._tflite)
             if self._expected_sha256 is not None and candidate.sha256 != self._expected_sha256:
-                raise CandidateError(candidate_unchanged(candidate.sha256, self._expected_sha256).reason)
-            float_model = FloatModel.load(self._saved_model_dir, self._measurement.row_order)
+                raise CandidateError(
+                    f"the candidate's bytes have SHA-256 {candidate.sha256[:12]}..., and {self._expected_sha256[:12]}... is judged: "
+                    "the file was changed after it was made. Convert again; nothing but the converter may write there."
+                )
+            float_model = FloatModel.load(self._saved_model_dir, self._plan.row_order)
             order = float_model.order
             builtin, problem = self._load_builtin(candidate, order)
             self._models = _Models(
@@ -215,7 +246,7 @@ class Scorer:
     def _load_builtin(self, candidate: Candidate, order: RowOrder) -> tuple[TFLiteModel | None, str]:
         from edgeproof_edge.interpreter import Kernels
 
-        if self._measurement.kernel_sample_share <= 0:
+        if self._plan.builtin_share <= 0:
             return None, ""
         try:
             return candidate.load(Kernels.BUILTIN, order), ""
@@ -242,145 +273,136 @@ class Scorer:
 
     def tally(self, outputs: Outputs) -> Tally:
         """Counts one scored batch; raises what :meth:`score` raises."""
-        if self._measurement.metric.is_regression:
-            return self._score_numbers(outputs)
-        return self._score_classes(outputs)
+        compared = self._compare(outputs)
+        slices: dict[SliceKey, Any] = {}
+        for grouping in self._group(outputs.batch, compared.num_classes):
+            slices.update(zip(grouping.keys, compared.parts(grouping, outputs.clipped), strict=True))
+        return Tally(
+            whole=compared.statistics(outputs.clipped),
+            slices=slices,
+            flips=compared.flips(outputs.keys, outputs.rows),
+            kernels=self._check_kernels(outputs, compared),
+            champion=self._score_champion(outputs, compared),
+            observed=self._observe(outputs),
+        )
 
     def predict(self, batch: Batch) -> Outputs:
         """Both models' outputs on one batch; raises what :meth:`score` raises."""
         models = self.load()
         rows = bind_inputs(batch.inputs, models.float_model.signature.inputs)
-        float_outputs = _predict_float(models.float_model, rows)
-        found = _predict_candidate(models.candidate, rows)
-        float_name, candidate_name = paired_names(float_outputs, found)
-        clipped = clipped_rows(rename_inputs(rows, models.candidate.inputs), models.candidate.inputs)
+        beside = self._side_thread.submit(self._run_candidate, models, rows)
+        try:
+            float_outputs = _predict_float(models.float_model, rows)
+        finally:
+            wait([beside])  # the interpreters are not to run into the next batch
+        run = beside.result()
+        float_name, candidate_name = paired_names(float_outputs, run.outputs, self._plan.output)
         return Outputs(
-            batch, rows, float_outputs, float_outputs[float_name], found[candidate_name], candidate_name, clipped
+            batch=batch,
+            rows=rows,
+            float_outputs=float_outputs,
+            of_float=float_outputs[float_name],
+            of_candidate=run.outputs[candidate_name],
+            candidate_name=candidate_name,
+            clipped=run.clipped,
+            keys=run.keys,
+            other_kernels=run.other_kernels,
         )
 
-    def _score_classes(self, outputs: Outputs) -> Tally:
-        comparison = self._compare(outputs.batch.labels, outputs.of_float, outputs.of_candidate)
-        keys = row_keys(outputs.rows)
-        return Tally(
-            counts=replace(comparison.counts(), num_clipped=int(outputs.clipped.sum())),
-            ranks=self._rank(comparison, outputs),
-            confusion=count_confusion(comparison),
-            slices=count_slices(
-                self._group(outputs.batch, comparison.num_classes), comparison.outcomes, outputs.clipped
-            ),
-            flips=find_flips(comparison, keys, outputs.rows),
-            kernels=self._check_kernels(outputs, keys, comparison),
-            champion=self._score_champion(outputs, comparison),
-        )
+    @cached_property
+    def _side_thread(self) -> ThreadPoolExecutor:
+        """The interpreters' thread: LiteRT and TensorFlow both let go of the interpreter lock while they compute."""
+        return ThreadPoolExecutor(1, "candidate")
+
+    def _run_candidate(self, models: _Models, rows: dict[str, NDArray[Any]]) -> _CandidateRun:
+        outputs = _predict_candidate(models.candidate, rows)
+        clipped = clipped_rows(rename_inputs(rows, models.candidate.inputs), models.candidate.inputs)
+        keys = row_keys(rows)
+        return _CandidateRun(outputs, clipped, keys, self._run_other_kernels(models, rows, keys))
+
+    def _run_other_kernels(
+        self, models: _Models, rows: dict[str, NDArray[Any]], keys: NDArray[np.uint64]
+    ) -> OtherKernels:
+        """The second kernel family on the sample; of a stream on every row, because the next ones depend on it."""
+        sample = sampled_rows(keys, self._plan.builtin_share)
+        is_stream = models.float_model.order is RowOrder.STREAM
+        if models.builtin is None or not (len(sample) or is_stream):
+            return OtherKernels(sample[:0], {}, models.builtin_problem)
+        try:
+            if is_stream:
+                whole = _predict_candidate(models.builtin, rows)
+                return OtherKernels(sample, {name: values[sample] for name, values in whole.items()})
+            part = {name: array[sample] for name, array in rows.items()}
+            return OtherKernels(sample, _predict_candidate(models.builtin, part))
+        except (CandidateError, ModelError) as error:
+            return OtherKernels(sample[:0], {}, str(error))
 
     def usable_rows(self, outputs: Outputs) -> ScoredRows:
         """The rows of a scored batch that metrics other than the gate's can take."""
-        batch, is_regression = outputs.batch, self._measurement.metric.is_regression
-        labels = np.asarray(batch.labels)
-        num_rows, num_classes = len(labels), 0
-        if is_regression:
-            rows = [array.reshape(num_rows, -1) for array in (outputs.of_float, outputs.of_candidate)]
-            usable = np.isfinite(np.column_stack([labels.reshape(num_rows, -1), *rows])).all(axis=1)
-        else:
-            comparison = self._compare(labels, outputs.of_float, outputs.of_candidate)
-            rows = [class_scores(outputs.of_float, "float model"), class_scores(outputs.of_candidate, "candidate")]
-            usable = comparison.in_range & comparison.finite_float & comparison.finite_candidate
-            labels, num_classes = comparison.labels, comparison.num_classes
+        batch, compared = outputs.batch, self._compare(outputs)
+        rows = compared.rows()
         return ScoredRows(
-            labels=labels[usable],
-            of_float=rows[0][usable],
-            of_candidate=rows[1][usable],
-            groupings=tuple(Grouping(g.keys, g.rows[usable]) for g in self._group(batch, num_classes)),
-            features={name: column[usable] for name, column in batch.slice_features.items()},
-            are_classes=not is_regression,
+            labels=rows.labels[rows.usable],
+            of_float=rows.of_float[rows.usable],
+            of_candidate=rows.of_candidate[rows.usable],
+            groupings=tuple(Grouping(g.keys, g.rows[rows.usable]) for g in self._group(batch, compared.num_classes)),
+            features={name: column[rows.usable] for name, column in batch.slice_features.items()},
+            are_classes=compared.num_classes > 0,
         )
 
-    def _score_numbers(self, outputs: Outputs) -> Tally:
-        labels, of_float, of_candidate = np.asarray(outputs.batch.labels), outputs.of_float, outputs.of_candidate
-        slice_errors: dict[SliceKey, Deviations] = {}
-        for grouping in self._group(outputs.batch, 0):
-            parts = slice_deviations(labels, of_float, of_candidate, outputs.clipped, grouping.rows, len(grouping.keys))
-            slice_errors.update(zip(grouping.keys, parts, strict=True))
-        return Tally(
-            errors=compare_numbers(labels, of_float, of_candidate, outputs.clipped),
-            slice_errors=slice_errors,
-            kernels=self._check_kernels(outputs, row_keys(outputs.rows), None),
-        )
-
-    def _compare(self, labels: NDArray[Any], float_output: NDArray[Any], output: NDArray[Any]) -> Comparison:
-        use = self._measurement
-        return compare(labels, float_output, output, use.num_classes, use.decision_threshold, use.top_k)
+    def _compare(self, outputs: Outputs) -> BatchComparison:
+        return self._plan.measurement.compare(outputs.batch.labels, outputs.of_float, outputs.of_candidate)
 
     def _group(self, batch: Batch, num_classes: int) -> tuple[Grouping, ...]:
-        use = self._measurement
+        names = self._plan.measurement.options.class_names
         return group_rows(
-            use.slices, np.asarray(batch.labels), use.class_names, num_classes, batch.inputs, batch.slice_features
+            self._plan.slices, np.asarray(batch.labels), names, num_classes, batch.inputs, batch.slice_features
         )
 
-    def _rank(self, comparison: Comparison, outputs: Outputs) -> Ranks | None:
-        if self._measurement.metric is not Metric.AUC:
+    def _check_kernels(self, outputs: Outputs, compared: BatchComparison) -> KernelAgreement | None:
+        if self._plan.kernel_sample_share <= 0:
             return None
-        if comparison.num_classes != 2:
-            raise ModelError(
-                f"the area under the ROC curve is made for two classes and the models have {comparison.num_classes}. "
-                "Set gate.metric to top1."
-            )
-        usable = comparison.in_range & comparison.finite_float & comparison.finite_candidate
-        scores = (
-            class_scores(outputs.of_float, "float model"),
-            class_scores(outputs.of_candidate, "candidate"),
-        )
-        return rank_batch(comparison.labels, *scores, usable)
-
-    def _check_kernels(
-        self, outputs: Outputs, keys: NDArray[np.uint64], comparison: Comparison | None
-    ) -> KernelAgreement | None:
-        if self._measurement.kernel_sample_share <= 0:
-            return None
-        models = self.load()
-        sample = sampled_rows(keys, self._measurement.kernel_sample_share)
-        is_stream = models.float_model.order is RowOrder.STREAM
-        if models.builtin is None or not (len(sample) or is_stream):
-            return KernelAgreement(problem=models.builtin_problem)
-        try:
-            other = self._run_builtin(models.builtin, outputs, sample)
-        except (CandidateError, ModelError) as error:
-            return KernelAgreement(problem=str(error))
-        if not len(sample):
-            return KernelAgreement()
-        judged = outputs.of_candidate[sample]
-        if comparison is None:
-            same = (judged.reshape(len(sample), -1) == other.reshape(len(sample), -1)).all(axis=1)
-            return KernelAgreement(len(sample), int(same.sum()), worst_difference=largest_difference(judged, other))
-        of_kernels = self._compare(comparison.labels[sample], judged, other)
+        other = outputs.other_kernels
+        if not len(other.sample):
+            return KernelAgreement(problem=other.problem)
+        judged, labels = outputs.of_candidate[other.sample], np.asarray(outputs.batch.labels)[other.sample]
+        of_builtin = other.outputs[outputs.candidate_name]
+        of_kernels = self._plan.measurement.compare(labels, judged, of_builtin)
         return KernelAgreement(
-            num_examples=len(sample),
-            num_same_answer=int((of_kernels.predicted_float == of_kernels.predicted_candidate).sum()),
-            num_correct_float=int(comparison.right_float[sample].sum()),
-            num_correct=int(of_kernels.right_float.sum()),
-            num_correct_builtin=int(of_kernels.right_candidate.sum()),
-            worst_difference=largest_difference(judged, other),
+            num_examples=len(other.sample),
+            num_same_answer=int(of_kernels.same_answer.sum()),
+            num_correct_float=_num_right(compared.right_float, other.sample),
+            num_correct=_num_right(of_kernels.right_float),
+            num_correct_builtin=_num_right(of_kernels.right_candidate),
+            worst_difference=largest_difference(judged, of_builtin),
         )
 
-    def _run_builtin(self, builtin: TFLiteModel, outputs: Outputs, sample: NDArray[np.int64]) -> NDArray[Any]:
-        """The sample's outputs; of a stream every row is run, because the next ones depend on it."""
-        if self.load().float_model.order is RowOrder.STREAM:
-            return _predict_candidate(builtin, outputs.rows)[outputs.candidate_name][sample]
-        rows = {name: array[sample] for name, array in outputs.rows.items()}
-        return _predict_candidate(builtin, rows)[outputs.candidate_name]
+    def _observe(self, outputs: Outputs) -> ObservedRows | None:
+        """What is remembered of the rows; none of a stream can be golden, because its answer depends on those before it."""
+        if self._plan.observed_share <= 0:
+            return None
+        models, other = self.load(), outputs.other_kernels
+        spec = next(spec for spec in models.candidate.outputs if spec.name == outputs.candidate_name)
+        has_golden = len(other.sample) > 0 and models.float_model.order is not RowOrder.STREAM
+        sample = other.sample if has_golden else other.sample[:0]
+        of_builtin = other.outputs[outputs.candidate_name] if has_golden else outputs.of_candidate[:0]
+        rows = rename_inputs(outputs.rows, models.candidate.inputs)
+        return observe_batch(self._plan.watch(spec), outputs.keys, rows, outputs.of_candidate, sample, of_builtin)
 
-    def _score_champion(self, outputs: Outputs, comparison: Comparison) -> ChampionCounts | None:
-        if self._champion is None:
+    def _score_champion(self, outputs: Outputs, compared: BatchComparison) -> ChampionCounts | None:
+        if self._champion is None or compared.right_candidate is None:
             return None
         champion = self.load().champion
         if champion is None:
             return ChampionCounts(problem=self._champion_problem)
         try:
-            found = champion.predict(rename_inputs(outputs.rows, champion.inputs))
-            other = self._compare(comparison.labels, *paired_outputs(outputs.float_outputs, found))
+            answers = champion.predict(rename_inputs(outputs.rows, champion.inputs))
+            of_float, of_champion = paired_outputs(outputs.float_outputs, answers, self._plan.output)
+            right = self._plan.measurement.compare(outputs.batch.labels, of_float, of_champion).right_candidate
         except (InputError, RuntimeError, ValueError) as error:
             return ChampionCounts(problem=f"the current release cannot be compared on this holdout: {error}")
-        right, candidate_right = other.right_candidate, comparison.right_candidate
+        assert right is not None, "the measurement gave right answers above"
+        candidate_right = compared.right_candidate
         return ChampionCounts(
             num_examples=len(right),
             num_correct_champion=int(right.sum()),
@@ -429,30 +451,48 @@ def rename_inputs(rows: Mapping[str, NDArray[Any]], wanted: Sequence[TensorSpec]
 
 
 def paired_outputs(
-    float_outputs: Mapping[str, NDArray[Any]], candidate_outputs: Mapping[str, NDArray[Any]]
+    float_outputs: Mapping[str, NDArray[Any]], candidate_outputs: Mapping[str, NDArray[Any]], output: str = ""
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """The one output of each model that is compared; raises what :func:`paired_names` raises."""
-    float_name, candidate_name = paired_names(float_outputs, candidate_outputs)
+    float_name, candidate_name = paired_names(float_outputs, candidate_outputs, output)
     return float_outputs[float_name], candidate_outputs[candidate_name]
 
 
-def paired_names(float_outputs: Iterable[str], candidate_outputs: Iterable[str]) -> tuple[str, str]:
+def paired_names(float_outputs: Iterable[str], candidate_outputs: Iterable[str], output: str = "") -> tuple[str, str]:
     """Names of the one output of each model that is compared.
 
+    Args:
+        float_outputs: Names of the float model's outputs.
+        candidate_outputs: Names of the candidate's.
+        output: The output that was named; empty where none was.
+
     Raises:
-        ModelError: A model has several outputs and not exactly one name is common to both.
+        ModelError: A model has several outputs and not exactly one name is common to both, or none has that name.
     """
     of_float, of_candidate = sorted(float_outputs), sorted(candidate_outputs)
+    if output:
+        if output not in of_float or output not in of_candidate:
+            raise ModelError(
+                f"the output {output!r} is not in both models: the float model has {of_float}, the candidate {of_candidate}."
+            )
+        return output, output
     only_float, only_candidate = judged_output(of_float), judged_output(of_candidate)
     if only_float is not None and only_candidate is not None:
         return only_float, only_candidate
     common = sorted(set(of_float) & set(of_candidate))
     if len(common) != 1:
         raise ModelError(
-            f"the float model has outputs {of_float} and the candidate {of_candidate}; the gate compares one. "
-            "Export a signature 'edge' whose only output is the class scores."
+            f"the float model has outputs {of_float} and the candidate {of_candidate}; the gate judges one. Name it: "
+            "edgeproof evaluate --output NAME, or gate.output in a config."
         )
     return common[0], common[0]
+
+
+def _num_right(right: NDArray[np.bool_] | None, rows: NDArray[np.int64] | None = None) -> int:
+    """Right answers among some rows; 0 where answers are not right or wrong."""
+    if right is None:
+        return 0
+    return int((right if rows is None else right[rows]).sum())
 
 
 def sha256_of_directory(directory: Path) -> str:

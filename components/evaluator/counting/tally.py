@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
-import numpy as np
-
-from components.evaluator.counting.counts import Comparison, Counts
-from components.evaluator.counting.deviations import Deviations
 from components.evaluator.counting.extra_figures import TfmaResults
 from components.evaluator.counting.flips import Flip, keep_flips
 from components.evaluator.counting.kernels import KernelAgreement
-from components.evaluator.counting.ranks import Ranks
-from components.evaluator.counting.slices import PairedCounts, SliceKey, merge_slices
+from components.evaluator.counting.observed_rows import ObservedRows
+from components.evaluator.counting.slices import SliceKey, merge_slices
 
-#: Up to so many classes the confusion of both models is counted; beyond, its cells would outgrow a page and memory.
-MAX_CONFUSION_CLASSES = 64
+
+class Statistics(Protocol):
+    """What one kind of measurement counts, of the whole holdout or of a slice: exact, so that ``a + b`` merges two disjoint parts."""
+
+    @property
+    def num_examples(self) -> int:
+        """Examples scored."""
+
+    @property
+    def num_clipped(self) -> int:
+        """Examples that the candidate's quantized inputs cut off; see ``domain.py``."""
+
+    def __add__(self, other: Any) -> Any: ...
+
+    def inconsistencies(self) -> tuple[str, ...]:
+        """Sentences about numbers that contradict each other; empty for what scoring made."""
 
 
 @dataclass(frozen=True)
@@ -51,34 +61,27 @@ class Tally:
     """What was counted; ``a + b`` merges two disjoint parts.
 
     Attributes:
-        counts: Right and wrong answers; empty for regression.
-        errors: Sums of errors, for regression; None for classes.
-        ranks: Histograms of scores, where the area under the ROC curve is asked for.
-        confusion: Examples by (label, float model's class, candidate's class); rows that are not finite or whose label
-            is out of range are left out, and everything is where there are too many classes.
-        slices: Paired tables by slice; for regression ``slice_errors`` instead.
-        slice_errors: Sums of errors by slice.
+        whole: What the measurement counted of all examples; None while nothing was scored.
+        slices: The same by slice, or the part of it that a slice needs.
         flips: A few examples that changed their answer.
         kernels: Agreement of two kernel families on a sample; None where that is off.
         champion: The current release on the same examples; None where it is not compared.
+        observed: Rows for a device's self-test and its histograms; None where nobody asks for them.
         extra: What TFMA computed on the same predictions, over all parts; None where no EvalConfig asks for it.
     """
 
-    counts: Counts = field(default_factory=Counts)
-    errors: Deviations | None = None
-    ranks: Ranks | None = None
-    confusion: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
-    slices: Mapping[SliceKey, PairedCounts] = field(default_factory=dict)
-    slice_errors: Mapping[SliceKey, Deviations] = field(default_factory=dict)
+    whole: Statistics | None = None
+    slices: Mapping[SliceKey, Any] = field(default_factory=dict)
     flips: tuple[Flip, ...] = ()
     kernels: KernelAgreement | None = None
     champion: ChampionCounts | None = None
+    observed: ObservedRows | None = None
     extra: TfmaResults | None = None
 
     @property
     def num_examples(self) -> int:
         """Examples scored."""
-        return self.errors.num_examples if self.errors is not None else self.counts.num_examples
+        return 0 if self.whole is None else self.whole.num_examples
 
     def __add__(self, other: Tally) -> Tally:
         """Merges two disjoint parts.
@@ -88,52 +91,31 @@ class Tally:
             DataError: A slicing has too many values.
         """
         return Tally(
-            counts=self.counts + other.counts,
-            errors=_add(self.errors, other.errors),
-            ranks=_add(self.ranks, other.ranks),
-            confusion=Counter(self.confusion) + Counter(other.confusion),
+            whole=_add(self.whole, other.whole),
             slices=merge_slices(self.slices, other.slices),
-            slice_errors=merge_slices(self.slice_errors, other.slice_errors),
             flips=keep_flips((*self.flips, *other.flips)),
             kernels=_add(self.kernels, other.kernels),
             champion=_add(self.champion, other.champion),
+            observed=_add(self.observed, other.observed),
         )
 
     def inconsistencies(self) -> tuple[str, ...]:
         """Sentences about numbers that contradict each other; empty for what scoring made."""
-        found = list(self.counts.inconsistencies())
-        if self.errors is not None:
-            found.extend(self.errors.inconsistencies())
+        sentences = [] if self.whole is None else list(self.whole.inconsistencies())
         sizes: Counter[str] = Counter()
-        for key, table in self.slices.items():
-            sizes[key.name] += table.num_examples
-        for key, errors in self.slice_errors.items():
-            sizes[key.name] += errors.num_examples
-        found.extend(
+        for key, part in self.slices.items():
+            sizes[key.name] += part.num_examples
+        sentences.extend(
             f"the slices by {name} hold {size} examples and the split {self.num_examples}"
             for name, size in sorted(sizes.items())
             if size != self.num_examples
         )
         if self.champion is not None and not self.champion.problem and self.champion.num_examples != self.num_examples:
-            found.append(f"the current release was scored on {self.champion.num_examples} examples")
-        return tuple(found)
+            sentences.append(f"the current release was scored on {self.champion.num_examples} examples")
+        return tuple(sentences)
 
 
 def _add(left: Any, right: Any) -> Any:
     if left is None or right is None:
         return left if right is None else right
     return left + right
-
-
-def count_confusion(comparison: Comparison) -> dict[tuple[int, int, int], int]:
-    """Examples of one batch by label and both answers."""
-    size = comparison.num_classes
-    if size > MAX_CONFUSION_CLASSES:
-        return {}
-    usable = comparison.in_range & comparison.finite_float & comparison.finite_candidate
-    codes = (comparison.labels * size + comparison.predicted_float) * size + comparison.predicted_candidate
-    cells, numbers = np.unique(codes[usable], return_counts=True)
-    return {
-        (cell // (size * size), cell // size % size, cell % size): number
-        for cell, number in zip(cells.tolist(), numbers.tolist(), strict=True)
-    }

@@ -1,19 +1,33 @@
 """The thresholds of the gate: what a team may set, in exact arithmetic, and what cannot be meant.
 
-A rule that is None is off. Everything crosses TFX as one line of JSON in the exec property ``rules``.
+One field is one threshold: the config's section ``gate``, the options of ``edgeproof evaluate`` and the report have its
+name, its bounds and its description from here. A threshold that is None is off. Everything crosses TFX as one line of
+JSON in the exec property ``rules``.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 from edgeproof_edge.errors import InputError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
-from components.evaluator.counting.metric import Metric
+from components.evaluator.counting.metric import LabelKind, Metric
 
 #: Share of the float model's accuracy a candidate must keep: the promise of this product. MLPerf asks 99 % of FP32 on
 #: servers and 98 % on phones; a team that needs more raises it.
@@ -26,110 +40,164 @@ DEFAULT_MAXIMUM_ERROR_FACTOR = Fraction(103, 100)
 DEFAULT_SLICE_MINIMUM_EXAMPLES = 100
 #: Labels ranked in a top-k answer; the benchmark that made top-k usual (ImageNet) takes 5.
 DEFAULT_TOP_K = 5
-#: Ratios above this are a percentage typed as a ratio.
-LARGEST_MINIMUM_RATIO = Fraction(2)
 
 
-def exact_fraction(value: str | int | Decimal | Fraction, name: str = "value") -> Fraction:
-    """A threshold in exact arithmetic: ``"0.97"`` becomes 97/100.
-
-    Raises:
-        InputError: ``value`` is no decimal number, or a binary float, which is not what was written.
-    """
-    if isinstance(value, (float, bool)):
-        raise InputError(
-            f"{name} is the binary float {value!r}, which is not exactly what was written; give it as text, such as "
-            "'0.97'."
-        )
+def _exact(value: object) -> Fraction:
+    """The number that was written: YAML hands 0.97 over as the float whose shortest text is 0.97."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal, Fraction)):
+        raise ValueError("takes a decimal number such as 0.97")
     try:
-        return Fraction(value)
-    except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
-        raise InputError(f"{name} is {value!r}; it takes a decimal number such as 0.97.") from error
+        return Fraction(repr(value) if isinstance(value, float) else value)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise ValueError("takes a decimal number such as 0.97") from None
+
+
+def shown(value: Fraction) -> str:
+    """The shortest text of a threshold: ``0.97``, or ``1/3`` where no decimal number of six digits says it."""
+    text = f"{float(value):.6g}"
+    return text if Fraction(text) == value else str(value)
+
+
+#: Names of bounds, in pydantic and in JSON Schema.
+_BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+_FLOAT = {"type": "number"}
+_NUMBER = {"anyOf": [_FLOAT, {"type": "string"}]}
+#: A number in exact arithmetic.
+Exact = Annotated[Fraction, BeforeValidator(_exact), PlainSerializer(str, return_type=str), WithJsonSchema(_NUMBER)]
+
+
+def _bound_numbers(part: dict[str, Any], bounds: Mapping[str, float]) -> None:
+    """Writes the bounds at the number among the forms that a threshold may have."""
+    for key in _BOUNDS:
+        part.pop(key, None)
+    if _FLOAT in part.get("anyOf", ()):
+        part["anyOf"] = [{**form, **bounds} if form == _FLOAT else form for form in part["anyOf"]]
 
 
 @dataclass(frozen=True)
-class GateRules:
-    """Thresholds of the gate; ratios, shares and factors are exact fractions.
+class Only:
+    """Marks a threshold that means something for one kind of label only."""
 
-    Attributes:
-        minimum_ratio: Share of the float model's figure that the candidate must reach, above 0 and at most 2.
-        minimum_float_accuracy: Floor for the float model's figure, 0..1; None means clearly above chance.
-        minimum_examples: Fewest examples to judge on, at least 1.
-        metric: The figure that is compared.
-        top_k: For ``topk``: how many of the best scores may hold the label.
-        maximum_error_factor: For ``mae`` and ``rmse``: candidate's error over the float model's, at least 1.
-        confidence: One-sided level, such as 0.95, at which the bound of the ratio must keep the rule; None is off.
-        slice_minimum_ratio: Ratio that every slice must keep; None is off.
-        slice_maximum_error_factor: For ``mae`` and ``rmse``: factor that every slice must keep, at least 1; None is off.
-        slice_minimum_examples: Smaller slices are not judged by themselves.
-        class_minimum_ratio: Ratio that every class must keep; None is off.
-        class_minimum_examples: Smaller classes are not judged by themselves.
-        champion_minimum_ratio: Share of the current release's right answers to reach on the same examples; None is off.
-        maximum_size_ratio: Bytes of the candidate over bytes of the float .tflite file; None is off.
-        maximum_latency_ratio: Median milliseconds over those of the float .tflite file, on this host; None is off.
-        minimum_kernel_agreement: Share of equal answers of two kernel families on the sample; None is off.
-    """
+    labels: LabelKind
 
-    minimum_ratio: Fraction = DEFAULT_MINIMUM_RATIO
-    minimum_float_accuracy: Fraction | None = None
-    minimum_examples: int = DEFAULT_MINIMUM_EXAMPLES
-    metric: Metric = Metric.TOP1
-    top_k: int = DEFAULT_TOP_K
-    maximum_error_factor: Fraction = DEFAULT_MAXIMUM_ERROR_FACTOR
-    confidence: Fraction | None = None
-    slice_minimum_ratio: Fraction | None = None
-    slice_minimum_examples: int = DEFAULT_SLICE_MINIMUM_EXAMPLES
-    class_minimum_ratio: Fraction | None = None
-    class_minimum_examples: int = DEFAULT_SLICE_MINIMUM_EXAMPLES
-    champion_minimum_ratio: Fraction | None = None
-    maximum_size_ratio: Fraction | None = None
-    maximum_latency_ratio: Fraction | None = None
-    minimum_kernel_agreement: Fraction | None = None
-    slice_maximum_error_factor: Fraction | None = None
 
-    def __post_init__(self) -> None:
-        self._check_ranges()
-        self._check_together()
+#: Thresholds of right answers, and of errors.
+_OF_CLASSES, _OF_VALUES = Only(LabelKind.CLASS), Only(LabelKind.VALUE)
 
-    def _check_ranges(self) -> None:
-        if not isinstance(self.metric, Metric):
-            raise InputError(f"the metric is {self.metric!r}; choose one of {', '.join(m.value for m in Metric)}.")
-        if not _lies(self.minimum_ratio, 0, LARGEST_MINIMUM_RATIO, above=True):
-            raise InputError(
-                f"the minimum ratio is {self.minimum_ratio}; it is a share such as 0.97, above 0 and at most 2."
-            )
-        for name, (low, high, above, takes) in _RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not _lies(value, low, high, above):
-                raise InputError(f"the {name.replace('_', ' ')} is {value}; it is {takes}.")
-        for name in _WHOLE_NUMBERS:
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                what = "minimum number of examples" if name == "minimum_examples" else name.replace("_", " ")
-                raise InputError(f"the {what} is {value}; it is a whole number, 1 or more.")
 
-    def _check_together(self) -> None:
-        """Rules that have no meaning for a metric are refused, not skipped: a rule that never fires reads like a pass."""
-        right_answers_only = {
-            "a rule per slice": self.slice_minimum_ratio,
-            "a rule per class": self.class_minimum_ratio,
-            "a comparison with the current release": self.champion_minimum_ratio,
-            "a minimum kernel agreement": self.minimum_kernel_agreement,
-        }
-        for what, value in right_answers_only.items():
-            if value is not None and self.metric.is_regression:
-                raise InputError(f"{what} counts right answers, and the metric {self.metric.value} has none.")
-        if self.slice_maximum_error_factor is not None and not self.metric.is_regression:
-            raise InputError(f"an error factor per slice is for mae and rmse, and the metric is {self.metric.value}.")
-        if self.confidence is not None and not Fraction(1, 2) <= self.confidence < 1:
-            raise InputError(
-                f"the confidence is {self.confidence}; it is a one-sided level such as 0.95, from 0.5 to below 1."
-            )
-        if self.confidence is not None and self.metric.is_binary:
-            raise InputError(
-                f"there is no confidence bound for the metric {self.metric.value}; "
-                "it is there for top1, topk, mae and rmse. Remove gate.confidence."
-            )
+class GateRules(BaseModel):
+    """Thresholds of the gate; ratios, shares and factors are exact fractions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    metric: Metric = Field(
+        Metric.TOP1,
+        description="What is compared: right answers (top1, topk), F1 or AUC of two classes, or, where labels are real values, the mean "
+        "absolute error (mae) or the root of the mean squared error (rmse).",
+    )
+    top_k: Annotated[int, _OF_CLASSES] = Field(
+        DEFAULT_TOP_K, gt=0, description="For topk: so many of the best scores may hold the label."
+    )
+    min_ratio: Annotated[Exact, _OF_CLASSES] = Field(
+        DEFAULT_MINIMUM_RATIO,
+        gt=0,
+        le=1,
+        description="Right answers (or F1, AUC) of the edge model / those of the float model, compared exactly.",
+    )
+    max_error_factor: Annotated[Exact, _OF_VALUES] = Field(
+        DEFAULT_MAXIMUM_ERROR_FACTOR,
+        ge=1,
+        description="For mae and rmse: error of the edge model / that of the float model, compared exactly. Default: errors may grow by as "
+        "much as right answers may shrink.",
+    )
+    min_float_accuracy: Annotated[Exact | None, _OF_CLASSES] = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Floor under the float model. Default: three standard errors above always naming the commonest class.",
+    )
+    min_examples: int = Field(
+        DEFAULT_MINIMUM_EXAMPLES,
+        gt=0,
+        description="Size of the holdout below which nothing is judged; at 500 a model truly at 95 % passes in 7 % of runs.",
+    )
+    confidence: Exact | None = Field(
+        None,
+        ge=Fraction(1, 2),
+        lt=1,
+        description="One-sided level, such as 0.95, at which the bound of the ratio must keep the rule too (paired closed form).",
+    )
+    slice_min_ratio: Annotated[Exact | None, _OF_CLASSES] = Field(
+        None, gt=0, le=2, description="Ratio that every slice must keep; slices by label are judged by class_min_ratio."
+    )
+    slice_max_error_factor: Annotated[Exact | None, _OF_VALUES] = Field(
+        None, ge=1, description="For mae and rmse: error factor that every slice must keep."
+    )
+    slice_min_examples: int = Field(
+        DEFAULT_SLICE_MINIMUM_EXAMPLES, gt=0, description="Smaller slices are reported and not judged."
+    )
+    class_min_ratio: Annotated[Exact | None, _OF_CLASSES] = Field(
+        None, gt=0, le=2, description="Ratio that every class must keep."
+    )
+    class_min_examples: Annotated[int, _OF_CLASSES] = Field(
+        DEFAULT_SLICE_MINIMUM_EXAMPLES,
+        gt=0,
+        description="Smaller classes are reported and not judged by class_min_ratio.",
+    )
+    champion_min_ratio: Annotated[Exact | None, _OF_CLASSES] = Field(
+        None,
+        gt=0,
+        le=2,
+        description="Right answers over those of the last model that was blessed (or of champion_channel's), on this holdout; 1 means no "
+        "worse.",
+    )
+    max_size_ratio: Exact | None = Field(None, gt=0, description="Bytes of the edge model / bytes of its float twin.")
+    max_latency_ratio: Exact | None = Field(
+        None,
+        gt=0,
+        description="Milliseconds of the edge model / those of its float twin on this host, which says little about devices.",
+    )
+    min_kernel_agreement: Annotated[Exact | None, _OF_CLASSES] = Field(
+        None, gt=0, le=1, description="Share of same answers of built-in kernels and XNNPACK, on the sample."
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Bounds of exact numbers in JSON Schema's own words, which pydantic does not give to custom types."""
+        schema = handler(core)
+        for name, prop in handler.resolve_ref_schema(schema).get("properties", {}).items():
+            marks = cls.model_fields[name].metadata if name in cls.model_fields else ()
+            bounds = {
+                word: float(getattr(mark, key)) for mark in marks for key, word in _BOUNDS.items() if hasattr(mark, key)
+            }
+            for part in (prop, *prop.get("anyOf", ())):
+                _bound_numbers(part, bounds)
+        return schema
+
+    @model_validator(mode="after")
+    def _fit_the_metric(self) -> GateRules:
+        """Thresholds that have no meaning for the metric are refused, not skipped: a rule that never fires reads like a pass."""
+        meaningless = sorted(name for name in self._given() if not self.means(name))
+        if meaningless:
+            them = "it" if len(meaningless) == 1 else "them"
+            raise ValueError(f"metric {self.metric.value} has no {', '.join(meaningless)}; remove {them}")
+        if self.confidence is not None and not self.metric.has_bound:
+            raise ValueError(f"there is no confidence bound for metric {self.metric.value}; remove confidence")
+        return self
+
+    def _given(self) -> set[str]:
+        """Thresholds that somebody set: here, those that are not the default."""
+        return {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+
+    @classmethod
+    def takes(cls, name: str, labels: LabelKind) -> bool:
+        """Whether a threshold means something for labels of that kind."""
+        marks = [mark for mark in cls.model_fields[name].metadata if isinstance(mark, Only)]
+        return all(mark.labels is labels for mark in marks)
+
+    def means(self, name: str) -> bool:
+        """Whether a threshold means something for the metric."""
+        return self.takes(name, self.metric.labels)
 
     @property
     def answers_ranked(self) -> int:
@@ -137,32 +205,20 @@ class GateRules:
         return self.top_k if self.metric is Metric.TOPK else 1
 
     @classmethod
-    def from_text(
-        cls,
-        minimum_ratio: str | Decimal = "0.97",
-        minimum_float_accuracy: str | Decimal | None = None,
-        minimum_examples: int = DEFAULT_MINIMUM_EXAMPLES,
-        **others: str | Decimal | int | None,
-    ) -> GateRules:
-        """Makes rules from decimal text, as a config or a command line gives it.
+    def of(cls, given: Mapping[str, Any]) -> GateRules:
+        """Makes rules from decimal text, as a command line gives it; None means the default.
 
         Raises:
-            InputError: A number is none, or out of its range.
+            InputError: A number is none, or out of its range, or there is no such rule.
         """
-        given: dict[str, Any] = {
-            "minimum_ratio": minimum_ratio,
-            "minimum_float_accuracy": minimum_float_accuracy,
-            "minimum_examples": minimum_examples,
-            **others,
-        }
-        unknown = sorted(set(given) - {f.name for f in fields(cls)})
-        if unknown:
-            raise InputError(f"the gate has no rules {unknown}.")
-        return cls(**{name: _read(name, value) for name, value in given.items()})
+        try:
+            return cls.model_validate({name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            raise InputError(f"the gate's rules: {_sentence(error)}.") from error
 
     def to_json(self) -> str:
         """The rules as one line of JSON, fractions as text."""
-        return json.dumps({f.name: _plain(getattr(self, f.name)) for f in fields(self)}, sort_keys=True)
+        return self.model_dump_json()
 
     @classmethod
     def from_json(cls, text: str) -> GateRules:
@@ -172,42 +228,15 @@ class GateRules:
             InputError: A field is unknown, or a value is not what the rule takes.
         """
         try:
-            return cls.from_text(**json.loads(text))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"these are not gate rules: {text!r} ({error})") from error
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise InputError(f"these are not gate rules: {text!r} ({_sentence(error)}).") from error
 
 
-#: Lowest, highest (None: no end), whether the lowest is excluded, and what to say.
-_RANGES: dict[str, tuple[int, int | None, bool, str]] = {
-    "minimum_float_accuracy": (0, 1, False, "a share between 0 and 1, such as 0.9"),
-    "maximum_error_factor": (1, None, False, "a factor such as 1.03, 1 or more"),
-    "slice_maximum_error_factor": (1, None, False, "a factor such as 1.1, 1 or more"),
-    "confidence": (0, 1, True, "a one-sided level such as 0.95, from 0.5 to below 1"),
-    "slice_minimum_ratio": (0, 2, True, "a share such as 0.9, above 0 and at most 2"),
-    "class_minimum_ratio": (0, 2, True, "a share such as 0.9, above 0 and at most 2"),
-    "champion_minimum_ratio": (0, 2, True, "a share such as 1, above 0 and at most 2"),
-    "maximum_size_ratio": (0, None, True, "a share such as 0.5, above 0"),
-    "maximum_latency_ratio": (0, None, True, "a share such as 1, above 0"),
-    "minimum_kernel_agreement": (0, 1, True, "a share such as 0.98, above 0 and at most 1"),
-}
-_WHOLE_NUMBERS = ("minimum_examples", "slice_minimum_examples", "class_minimum_examples", "top_k")
-
-
-def _lies(value: object, low: int, high: Fraction | int | None, above: bool) -> bool:
-    if not isinstance(value, Fraction):
-        return False
-    return (value > low if above else value >= low) and (high is None or value <= high)
-
-
-def _read(name: str, value: Any) -> Any:
-    if name in _WHOLE_NUMBERS:
-        return value
-    if name == "metric":
-        return Metric(value) if value in {m.value for m in Metric} else value
-    return None if value is None else exact_fraction(value, f"the {name.replace('_', ' ')}")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Metric):
-        return value.value
-    return str(value) if isinstance(value, Fraction) else value
+def _sentence(error: ValidationError) -> str:
+    """What is wrong, by key."""
+    parts = []
+    for detail in error.errors():
+        key, message = ".".join(map(str, detail["loc"])), detail["msg"].removeprefix("Value error, ")
+        parts.append(f"{key}: {message}; found {detail['input']!r}" if key else message)
+    return "; ".join(parts)

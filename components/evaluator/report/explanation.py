@@ -6,8 +6,9 @@ from fractions import Fraction
 
 from components.evaluator.counting.slices import SliceBy
 from components.evaluator.gate.judgement import RATIO_RULES
-from components.evaluator.gate.rule import decimal_up, percent_down
+from components.evaluator.gate.rule import percent_down
 from components.evaluator.gate.thresholds import DEFAULT_SLICE_MINIMUM_EXAMPLES
+from components.evaluator.measurements.table import measurement_in
 from components.evaluator.report.advice import Invocation
 from components.evaluator.report.gate_report import GateReport
 
@@ -27,7 +28,6 @@ def explain(report: GateReport, invocation: Invocation | None = None) -> str:
         _mistakes_line(report),
         _worst_line(report),
         _worst_slice_line(report),
-        _worst_error_line(report),
         _kernels_line(report),
         _champion_line(report),
         *_broken_lines(report),
@@ -82,41 +82,17 @@ def _worst_line(report: GateReport) -> str:
 
 def _worst_slice_line(report: GateReport) -> str:
     """The slice that lost the most, of those with enough examples to say something; classes have their own line."""
-    large = [
-        record
-        for record in report.slices
-        if record.name != SliceBy.LABEL.value and record.num_examples >= DEFAULT_SLICE_MINIMUM_EXAMPLES and record.ratio
+    minimum = report.rules.slice_min_examples if report.rules else DEFAULT_SLICE_MINIMUM_EXAMPLES
+    has_classes = report.counts is not None
+    rows = [
+        row
+        for row in measurement_in(report).part_rows(report)
+        if row.num_examples >= minimum and not (has_classes and row.name == SliceBy.LABEL.value)
     ]
-    if len(large) < 2:
+    worst = max(rows, key=lambda row: row.loss, default=None)
+    if len(rows) < 2 or worst is None or worst.loss <= 0:
         return ""
-    worst = min(large, key=lambda record: Fraction(record.ratio or 0))
-    if Fraction(worst.ratio or 0) >= 1:
-        return ""
-    return (
-        f"worst slice: {worst.name} {worst.value} keeps {percent_down(Fraction(worst.ratio or 0))} "
-        f"({worst.num_correct_candidate} / {worst.num_correct_float} right of {worst.num_examples})"
-    )
-
-
-def _worst_error_line(report: GateReport) -> str:
-    """For real-valued labels: the slice whose error grew the most, of those with enough examples to say something."""
-    if report.metric is None:
-        return ""
-    found = [
-        (of_candidate / of_float, record, of_candidate, of_float)
-        for record in report.errors
-        if record.name and record.num_examples >= DEFAULT_SLICE_MINIMUM_EXAMPLES
-        for of_float, of_candidate in [record.of(report.metric.name)]
-        if of_float and of_candidate
-    ]
-    worst = max(found, key=lambda item: item[0], default=None)
-    if len(found) < 2 or worst is None or worst[0] <= 1:
-        return ""
-    factor, record, of_candidate, of_float = worst
-    return (
-        f"worst slice: {record.name} {record.value} has {decimal_up(Fraction(factor), 4)} times the float model's error "
-        f"({of_candidate:.6g} / {of_float:.6g} on {record.num_examples})"
-    )
+    return f"worst slice: {worst.name} {worst.value} {worst.sentence}"
 
 
 def _kernels_line(report: GateReport) -> str:
@@ -125,7 +101,7 @@ def _kernels_line(report: GateReport) -> str:
         return ""
     if kernels.problem:
         return f"built-in kernels: {kernels.problem}"
-    if not kernels.num_examples or (report.metric and report.metric.name in ("mae", "rmse")):
+    if not kernels.num_examples or (report.counts is None):
         return ""
     ratio = f", ratio {percent_down(Fraction(kernels.ratio))}" if kernels.ratio else ""
     return (

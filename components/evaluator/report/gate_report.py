@@ -13,10 +13,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.errors import DataError
+from components.evaluator.counting.class_statistics import MAX_CONFUSION_CLASSES
 from components.evaluator.counting.counts import ClassResult, Counts
 from components.evaluator.counting.extra_figures import ExtraFigure
 from components.evaluator.counting.latency import Latency
-from components.evaluator.counting.tally import MAX_CONFUSION_CLASSES
+from components.evaluator.gate.thresholds import GateRules
 
 REPORT_FILE = "gate_report.json"
 SCHEMA_VERSION = 1
@@ -192,7 +193,22 @@ class RuntimeRecord(_Record):
     num_threads: int
 
 
-class GateReport(_Record):
+class MeasuredRows(_Record):
+    """What a report holds of one kind of measurement; of other kinds these parts are empty."""
+
+    counts: Counts | None = Field(None, description="Of classes; None where nothing could be scored.")
+    ratio: RatioRecord | None = None
+    interval: IntervalRecord | None = None
+    mistakes: MistakesRecord | None = None
+    worst_classes: tuple[ClassResult, ...] = Field((), description="By kept ratio; classes of 20 examples or more.")
+    metric: MetricRecord | None = None
+    slices: tuple[SliceRecord, ...] = Field((), description="By slicing, then by ratio, worst first.")
+    errors: tuple[ErrorRecord, ...] = Field((), description="For real-valued labels: the whole first, then the slices.")
+    confusion: ConfusionRecord | None = Field(None, description=f"None above {MAX_CONFUSION_CLASSES} classes.")
+    changes: tuple[ChangeRecord, ...] = Field((), description="The commonest changes of an answer.")
+
+
+class GateReport(MeasuredRows):
     """Verdict, counts and what was judged."""
 
     schema_version: Literal[1] = 1
@@ -204,22 +220,14 @@ class GateReport(_Record):
     )
     split: str = Field(description="Which examples were scored: a split's name, or a file's.")
     expected_num_examples: int | None = Field(description="Examples the split holds, counted by another component.")
-    counts: Counts | None = Field(description="None where nothing could be scored.")
-    ratio: RatioRecord | None
-    interval: IntervalRecord | None
-    mistakes: MistakesRecord | None
-    worst_classes: tuple[ClassResult, ...] = Field(description="By kept ratio; classes of 20 examples or more.")
     class_names: tuple[str, ...] = Field(description="By label; empty where the data does not name them.")
     decision_threshold: float = Field(description="A one-unit output at or above it is class 1.")
+    output: str | None = Field(None, description="Name of the output that was judged; None where nobody knows.")
+    rules: GateRules | None = Field(None, description="The thresholds; None in reports of before.")
     baseline: BaselineRecord
     candidate: CandidateRecord
     runtime: RuntimeRecord
     stack: str
-    metric: MetricRecord | None = None
-    slices: tuple[SliceRecord, ...] = Field((), description="By slicing, then by ratio, worst first.")
-    errors: tuple[ErrorRecord, ...] = Field((), description="For real-valued labels: the whole first, then the slices.")
-    confusion: ConfusionRecord | None = Field(None, description=f"None above {MAX_CONFUSION_CLASSES} classes.")
-    changes: tuple[ChangeRecord, ...] = Field((), description="The commonest changes of an answer.")
     num_flips_kept: int = Field(0, description="Examples in flipped.npz beside this report.")
     kernel_agreement: KernelRecord | None = Field(None, description="None where that is switched off.")
     champion: ChampionRecord | None = Field(None, description="None where the current release is not compared.")

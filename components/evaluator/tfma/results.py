@@ -8,17 +8,13 @@ joins them, slice by slice; a figure of the same name keeps the value that the g
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from components.evaluator.case import Case
-from components.evaluator.counting.deviations import Deviations
-from components.evaluator.counting.metric import Metric
-from components.evaluator.counting.slices import SliceKey
 from components.evaluator.counting.tally import Tally
-from components.evaluator.gate.figure import figure_of
+from components.evaluator.measurements.measurement import TfmaFigures, sorted_slices
 from components.evaluator.report.gate_report import GateReport
 from components.evaluator.tfma.eval_config import BASELINE, CANDIDATE
 
@@ -93,51 +89,11 @@ def _join(ours: Any, theirs: Any) -> None:
         ours.metrics[name].CopyFrom(theirs.metrics[name])
 
 
-def _metrics_by_slice(tally: Tally, case: Case) -> Iterator[tuple[tuple[Any, ...], dict[str, tuple[float, float]]]]:
+def _metrics_by_slice(tally: Tally, case: Case) -> Iterator[tuple[tuple[Any, ...], TfmaFigures]]:
     """Slice keys in TFMA's form, with the figures (baseline, candidate) by TFMA's names; the whole first."""
-    if tally.errors is not None:
-        yield (), _error_metrics(tally.errors)
-        for key, errors in sorted(tally.slice_errors.items()):
-            yield _slice_key(key), _error_metrics(errors)
-        return
-    counts = tally.counts
-    name = "sparse_top_k_categorical_accuracy" if case.rules.metric is Metric.TOPK else "sparse_categorical_accuracy"
-    whole = _shares(name, counts.num_correct_float, counts.num_correct_candidate, counts.num_examples)
-    yield (), {**whole, **_binary_metrics(tally, case)}
-    for key, part in sorted(tally.slices.items()):
-        yield _slice_key(key), _shares(name, part.num_correct_float, part.num_correct_candidate, part.num_examples)
-
-
-def _slice_key(key: SliceKey) -> tuple[tuple[str, str], ...]:
-    return ((key.name, key.value),)
-
-
-def _shares(name: str, right_float: int, right_candidate: int, total: int) -> dict[str, tuple[float, float]]:
-    share = tuple(right / total if total else math.nan for right in (right_float, right_candidate))
-    return {"example_count": (float(total), float(total)), name: (share[0], share[1])}
-
-
-def _binary_metrics(tally: Tally, case: Case) -> dict[str, tuple[float, float]]:
-    if not case.rules.metric.is_binary:
-        return {}
-    figure = figure_of(tally, case.rules)
-    values = tuple(math.nan if value is None else float(value) for value in (figure.of_float, figure.of_candidate))
-    return {"f1_score" if figure.metric is Metric.F1 else "auc": (values[0], values[1])}
-
-
-def _error_metrics(errors: Deviations) -> dict[str, tuple[float, float]]:
-    def pair(kind: str, power: float = 1) -> tuple[float, float]:
-        means = [errors.mean(f"{kind}_{which}") for which in ("float", "candidate")]
-        values = [math.nan if value is None else float(value) ** power for value in means]
-        return values[0], values[1]
-
-    total = float(errors.num_examples)
-    return {
-        "example_count": (total, total),
-        "mean_absolute_error": pair("absolute"),
-        "mean_squared_error": pair("squared"),
-        "root_mean_squared_error": pair("squared", 0.5),
-    }
+    yield (), case.measurement.tfma_figures(tally.whole, is_whole=True)
+    for key, part in sorted_slices(tally):
+        yield ((key.name, key.value),), case.measurement.tfma_figures(part, is_whole=False)
 
 
 def _metrics_proto(slice_key: tuple[Any, ...], metrics: dict[str, tuple[float, float]]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.report.explanation import explain
 from components.evaluator.report.gate_report import GateReport, read_report
 from components.examples import ExampleSpec, TensorFeature
+from releases.observation import read_observation
 
 pytestmark = pytest.mark.tfx
 
@@ -288,7 +290,7 @@ def test_an_accepted_model_is_blessed_as_tfx_does(bench: Bench, models: Models) 
     assert outcome.evaluation.get_float_custom_property("float_accuracy") == pytest.approx(accuracy)
     assert outcome.evaluation.get_float_custom_property("candidate_accuracy") > 0.8
     assert outcome.evaluation.get_int_custom_property("num_examples") == len(LABELS)
-    assert sorted(path.name for path in (bench.root / "evaluation").iterdir()) == [
+    assert sorted(path.name for path in (str(bench.root / "evaluation")).iterdir()) == [
         "eval_config.json",
         "flipped.npz",
         "gate_report.json",
@@ -354,10 +356,53 @@ def test_a_count_that_differs_from_the_split_is_refused(bench: Bench, models: Mo
     assert broken(bench.run(models.int8).report) == {"every_example_scored"}
 
 
+def test_the_one_pass_leaves_golden_rows_and_histograms_for_the_release(bench: Bench, models: Models) -> None:
+    bench.run(models.int8)
+    observation = read_observation(bench.root / "evaluation")
+    assert observation is not None
+    assert observation.golden is not None
+    assert observation.reference.num_examples == sum(observation.reference.predictions) == len(LABELS)
+    assert observation.golden.entry.num_examples >= 8
+    assert observation.delegated_fraction is not None
+
+
+def test_golden_rows_come_from_the_split_that_is_named(bench: Bench, models: Models) -> None:
+    import tensorflow as tf
+
+    split = bench.root / "examples" / "Split-train"
+    split.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(split / "data.gz"), options="GZIP") as writer:
+        for row, label in zip(ROWS[:40] + 0.001, LABELS[:40], strict=True):
+            feature = {"x": as_feature(row.tolist()), "label": as_feature(label.item())}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    bench.properties["golden_split"] = "train"
+    bench.run(models.int8)
+    observation = read_observation(bench.root / "evaluation")
+    assert observation is not None
+    assert observation.golden is not None
+    assert observation.reference.num_examples == len(LABELS)
+    with np.load(io.BytesIO(observation.golden.data)) as arrays:
+        golden = arrays["input:x"]
+    assert {tuple(row) for row in golden.tolist()} <= {tuple(row) for row in (ROWS[:40] + 0.001).tolist()}
+
+
+def test_a_split_for_golden_rows_that_is_not_there_is_named(bench: Bench, models: Models) -> None:
+    bench.properties["golden_split"] = "selftest"
+    with pytest.raises(DataError, match="no split 'selftest'"):
+        bench.run(models.int8)
+
+
+def test_a_refused_model_leaves_no_golden_rows(bench: Bench, models: Models) -> None:
+    bench.expected = len(LABELS) + 1
+    bench.run(models.int8)
+    assert read_observation(bench.root / "evaluation") is None
+
+
 def test_an_empty_split_is_refused(bench: Bench, models: Models) -> None:
     bench.rows, bench.labels, bench.expected = ROWS[:0], LABELS[:0], 0
     report = bench.run(models.int8).report
-    assert {"minimum_examples", "float_accuracy", "accuracy_kept"} <= broken(report)
+    assert broken(report) == {"scored"}
+    assert report.verdict.sentence == "REFUSED  int8: split eval holds no example, so nothing was scored."
 
 
 def test_a_missing_split_is_an_error_that_names_what_is_there(bench: Bench, models: Models) -> None:
@@ -425,21 +470,24 @@ def roots(tmp_path: Path, numbers: Sequence[int]) -> Iterator[int]:
 def test_bytes_that_change_under_the_workers_are_refused(bench: Bench, models: Models) -> None:
     import apache_beam as beam
 
-    from components.evaluator.case import Case, judge_case
-    from components.evaluator.counting.scoring import Candidate, Measurement
+    from components.evaluator.case import Case
+    from components.evaluator.counting.scoring import Candidate
+    from components.evaluator.evaluation import judge_case
     from components.evaluator.scoring_pipeline import ScoringJob, score_files
 
     bench.write_examples()
     files = sorted(str(path) for path in (bench.root / "examples" / "Split-eval").iterdir())
 
-    def score(candidate: Candidate) -> Any:
-        job = ScoringJob(models.saved_model, models.badly_calibrated, candidate.sha256, SPEC, Measurement())
-        return score_files(lambda: beam.Pipeline(argv=BEAM_ARGUMENTS), files, job, bench.root / "evaluation")
+    case = Case(models.saved_model, models.int8, "int8", "eval", len(LABELS), GateRules())
 
-    report = judge_case(Case(models.saved_model, models.int8, "int8", "eval", len(LABELS), GateRules()), score).report
+    def score(candidate: Candidate) -> Any:
+        job = ScoringJob(str(models.saved_model), str(models.badly_calibrated), candidate.sha256, SPEC, case.plan)
+        return score_files(lambda: beam.Pipeline(argv=BEAM_ARGUMENTS), files, job, str(bench.root / "evaluation"))
+
+    report = judge_case(case, score).report
     assert broken(report) == {"candidate_usable"}
     assert "the file was changed after it was made" in report.verdict.sentence
-    assert list((bench.root / "evaluation").iterdir()) == []
+    assert list((str(bench.root / "evaluation")).iterdir()) == []
 
 
 def test_arrays_are_judged_as_a_split_is(bench: Bench, models: Models) -> None:
@@ -496,9 +544,9 @@ def test_component_refuses_rules_that_cannot_be_meant() -> None:
 
     node = build()
     assert set(node.outputs) == {"evaluation", "blessing"}
-    assert json.loads(node.exec_properties["rules"])["minimum_ratio"] == "97/100"
-    with pytest.raises(InputError, match="which is not exactly what was written"):
-        build(rules='{"minimum_ratio": 0.97}')
+    assert json.loads(node.exec_properties["rules"])["min_ratio"] == "97/100"
+    with pytest.raises(InputError, match="less than or equal to 1"):
+        build(rules='{"min_ratio": 97}')
     with pytest.raises(InputError, match="2 classes and 3 class names"):
         build(num_classes=2)
 
@@ -603,7 +651,7 @@ def test_the_candidate_is_no_worse_than_the_champion(
     bench: Bench, models: Models, champion: str, candidate: str, accepted: bool, problem: str | None
 ) -> None:
     bench.champion = bench.root / "nothing" if champion == "absent" else getattr(models, champion)
-    bench.properties["rules"] = GateRules.from_text("0.01", champion_minimum_ratio="1").to_json()
+    bench.properties["rules"] = GateRules.of({"min_ratio": "0.01", "champion_min_ratio": "1"}).to_json()
     report = bench.run(getattr(models, candidate)).report
     assert broken(report) - {"not_collapsed"} == (set() if accepted else {"no_worse_than_release"})
     assert report.champion is not None
@@ -615,7 +663,7 @@ def test_the_candidate_is_no_worse_than_the_champion(
 
 
 def test_the_first_model_has_nothing_to_be_worse_than(bench: Bench, models: Models) -> None:
-    bench.properties["rules"] = GateRules.from_text(champion_minimum_ratio="1").to_json()
+    bench.properties["rules"] = GateRules.of({"champion_min_ratio": "1"}).to_json()
     report = bench.run(models.int8).report
     assert report.verdict.accepted
     assert report.champion is None
@@ -624,7 +672,7 @@ def test_the_first_model_has_nothing_to_be_worse_than(bench: Bench, models: Mode
 def test_a_refusal_names_the_release_that_was_better(bench: Bench, models: Models) -> None:
     bench.champion = models.int8
     bench.champion_properties = {"release_version": "000012-4b8aa8afd22f", "channel": "stable"}
-    bench.properties["rules"] = GateRules.from_text("0.01", champion_minimum_ratio="1").to_json()
+    bench.properties["rules"] = GateRules.of({"min_ratio": "0.01", "champion_min_ratio": "1"}).to_json()
     report = bench.run(models.badly_calibrated).report
     assert report.champion is not None
     assert (report.champion.version, report.champion.channel) == ("000012-4b8aa8afd22f", "stable")
@@ -638,7 +686,7 @@ def test_a_refusal_names_the_release_that_was_better(bench: Bench, models: Model
 def test_a_channel_without_a_release_passes_with_that_reason(bench: Bench, models: Models) -> None:
     bench.champion = bench.root / "nothing"
     bench.champion_properties = {"reason": "channel stable of /releases offers no release of digits yet."}
-    bench.properties["rules"] = GateRules.from_text(champion_minimum_ratio="1").to_json()
+    bench.properties["rules"] = GateRules.of({"champion_min_ratio": "1"}).to_json()
     report = bench.run(models.int8).report
     assert report.verdict.accepted
     assert report.champion is None
@@ -647,7 +695,7 @@ def test_a_channel_without_a_release_passes_with_that_reason(bench: Bench, model
 
 def test_size_and_latency_are_compared_with_the_float_file(bench: Bench, models: Models) -> None:
     bench.float_file = models.float32
-    bench.properties["rules"] = GateRules.from_text(maximum_size_ratio="100", maximum_latency_ratio="1000").to_json()
+    bench.properties["rules"] = GateRules.of({"max_size_ratio": "100", "max_latency_ratio": "1000"}).to_json()
     report = bench.run(models.int8).report
     assert report.verdict.accepted
     assert report.candidate.float_size_bytes == models.float32.stat().st_size
@@ -656,7 +704,7 @@ def test_size_and_latency_are_compared_with_the_float_file(bench: Bench, models:
 
 
 def test_without_the_float_file_sizes_and_latencies_are_refused(bench: Bench, models: Models) -> None:
-    bench.properties["rules"] = GateRules.from_text(maximum_size_ratio="100", maximum_latency_ratio="1000").to_json()
+    bench.properties["rules"] = GateRules.of({"max_size_ratio": "100", "max_latency_ratio": "1000"}).to_json()
     assert broken(bench.run(models.int8).report) == {"size_ratio", "latency_ratio"}
 
 
@@ -728,7 +776,9 @@ def test_scores_equal_plain_numpy_for_every_type_and_saturating_inputs(
     assert judgement.tally is not None
     table = np.zeros((3, 3, 3), int)
     np.add.at(table, (LABELS, of_float, found), 1)
-    assert judgement.tally.confusion == {tuple(cell): int(table[tuple(cell)]) for cell in np.argwhere(table).tolist()}
+    assert judgement.tally.whole.confusion == {
+        tuple(cell): int(table[tuple(cell)]) for cell in np.argwhere(table).tolist()
+    }
 
 
 @pytest.mark.parametrize("metric", ["f1", "auc"])
@@ -743,7 +793,7 @@ def test_a_binary_model_is_judged_by_other_figures(tmp_path: Path, metric: str) 
     tf.saved_model.save(module, str(tmp_path / "binary"), signatures={"edge": module.edge})
     labels = (ROWS[:, 0] + np.random.default_rng(1).normal(0, 0.3, len(ROWS)) > 0).astype(np.int64)
     file = convert(tmp_path / "binary", tmp_path / "binary.tflite", ROWS[:200])
-    report = evaluate_arrays(tmp_path / "binary", file, {"x": ROWS}, labels, GateRules.from_text(metric=metric)).report
+    report = evaluate_arrays(tmp_path / "binary", file, {"x": ROWS}, labels, GateRules.of({"metric": metric})).report
     assert report.verdict.accepted, report.verdict.sentence
     scores = 1 / (1 + np.exp(-3 * ROWS[:, 0].astype(np.float64)))
     assert report.metric is not None
@@ -778,7 +828,7 @@ def test_a_regression_is_judged_by_its_error(tmp_path: Path, models: Models, sha
     bench = Bench(tmp_path, replace(models, saved_model=saved_model), labels=labels)
     bench.features = {"site": [b"a" if n % 2 else b"b" for n in range(len(ROWS))]}
     bench.properties = {
-        "rules": GateRules.from_text(metric="mae").to_json(),
+        "rules": GateRules.of({"metric": "mae"}).to_json(),
         "slices": slices_to_json((SliceSpec(SliceBy.FEATURE, "site"), SliceSpec(SliceBy.LABEL))),
         "num_classes": 0,
         "example_spec": ExampleSpec(label_dtype="float32", features=SPEC.features).to_json(),

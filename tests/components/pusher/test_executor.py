@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from edgeproof_edge.manifest import Manifest, VerdictSummary
+from edgeproof_edge.flatbuffer import inspect
+from edgeproof_edge.manifest import Answer, Manifest, VerdictSummary
 from securesystemslib.exceptions import VerificationError
 
 from components.evaluator.report.gate_report import VerdictRecord
-from components.examples import ExampleSpec
 from releases.errors import ReleaseError
 from releases.keys import KeyRing
 from releases.location import published_state
 from releases.metadata import MissingRepositoryError
+from releases.observation import write_observation
 from releases.repository import Repository
 from releases.store import DirectoryStore
 from releases.verification import verify
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.tfx
 
-_MODEL = (Path(__file__).parents[2] / "edge/models/int8.tflite").read_bytes()
+_MODELS = Path(__file__).parents[2] / "edge/models"
+_MODEL = (_MODELS / "int8.tflite").read_bytes()
 
 
 class _Node:
@@ -81,8 +83,6 @@ class _Node:
                 "model_name": "digits",
                 "class_names": '["cat", "dog"]',
                 "example_spec": "",
-                "eval_split": "eval",
-                "decision_threshold": 0.5,
                 "code_version": "abc",
                 "published_state": "none",
                 **changes,
@@ -164,19 +164,36 @@ def test_a_conversion_report_that_is_none_is_an_error(node: _Node) -> None:
     assert not node.destination.exists()
 
 
-def test_the_holdout_gives_golden_vectors_and_histograms(node: _Node, tmp_path: Path) -> None:
-    manifest = json.loads((Path(node.run(**_with_examples(node, tmp_path)).uri) / "manifest.json").read_text())
+def test_the_holdout_gives_golden_vectors_and_histograms(node: _Node) -> None:
+    _observed(node)
+    manifest = json.loads((Path(node.run().uri) / "manifest.json").read_text())
     assert manifest["golden"]["num_examples"] >= 1
     assert manifest["reference"]["num_examples"] == 40
     assert sum(manifest["reference"]["predictions"]) == 40
     assert manifest["runtime"]["delegated_fraction"] is not None
 
 
-def test_a_model_of_real_values_says_its_errors(node: _Node, tmp_path: Path) -> None:
-    arguments = _with_examples(node, tmp_path, label_dtype="float32")
+def test_the_manifest_says_at_which_threshold_one_unit_answers(node: _Node) -> None:
+    data = (_MODELS / "two_inputs.tflite").read_bytes()  # its output `norm` is one unit
+    node.file("model/model.tflite").write_bytes(data)
+    node.report = gate_report(data, output="norm", decision_threshold=0.25)
+    manifest = Manifest.from_json((Path(node.run().uri) / "manifest.json").read_bytes())
+    assert (manifest.schema_version, manifest.answer) == (4, Answer("norm", 0.25))
+
+
+def test_a_damaged_observation_is_an_error_and_nothing_is_published(node: _Node) -> None:
+    _observed(node)
+    node.file("evaluation/golden.npz").unlink()
+    with pytest.raises(ReleaseError, match=r"observation\.json cannot be read"):
+        node.run()
+    assert not node.destination.exists()
+
+
+def test_a_model_of_real_values_says_its_errors(node: _Node) -> None:
+    _observed(node, None)
     values = errors(root_mean_squared_error_float=1.25, root_mean_squared_error_candidate=1.25)
     node.report = gate_report(_MODEL, counts=None, ratio=None, metric=metric("rmse", "103/100"), errors=(values,))
-    pushed = node.run(**arguments, class_names="[]")
+    pushed = node.run(class_names="[]")
     manifest = Manifest.from_json((Path(pushed.uri) / "manifest.json").read_bytes())
     assert manifest.schema_version == 3
     assert manifest.verdict == VerdictSummary(600, None, None, None, "rmse", "1.25", "1.25", "103/100")
@@ -189,34 +206,18 @@ def test_a_model_of_real_values_says_its_errors(node: _Node, tmp_path: Path) -> 
     assert verify(node.repository.store, node.repository.anchor).problems == ()
 
 
-def _with_examples(node: _Node, tmp_path: Path, label_dtype: str = "int64") -> dict[str, Any]:
-    """Gives the node a holdout of 40 examples that fit the model."""
+def _observed(node: _Node, threshold: float | None = 0.5) -> str:
+    """Lays what the Evaluator saw on 40 examples beside the verdict; returns the output's name."""
     import numpy as np
-    import tensorflow as tf
-    from edgeproof_edge.flatbuffer import inspect
-    from tfx.types import artifact_utils, standard_artifacts
 
-    from components.examples import TensorFeature
+    from components.evaluator.counting.observation import observe
 
     shape = inspect(_MODEL).inputs[0].shape[1:]
-    split = tmp_path / "examples" / "Split-eval"
-    split.mkdir(parents=True)
     rows = np.random.default_rng(3).uniform(-4, 4, (40, *shape)).astype(np.float32)
-    with tf.io.TFRecordWriter(str(split / "data.gz"), "GZIP") as writer:
-        for row in rows:
-            feature = {
-                "x": tf.train.Feature(float_list=tf.train.FloatList(value=row.ravel())),
-                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[0])),
-            }
-            if label_dtype == "float32":
-                feature["label"] = tf.train.Feature(float_list=tf.train.FloatList(value=[0.5]))
-            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
-    examples = standard_artifacts.Examples()
-    examples.uri, examples.id = str(tmp_path / "examples"), 11
-    examples.split_names = artifact_utils.encode_split_names(["eval"])
-    node.examples = [examples]
-    features = (TensorFeature("x", "float32", tuple(shape)),)
-    return {"example_spec": ExampleSpec(label_dtype=label_dtype, features=features).to_json()}
+    observation = observe(_MODEL, [{"x": rows}], {}, threshold)
+    assert observation is not None
+    write_observation(observation, Path(node.evaluation.uri))
+    return observation.reference.confidence.name if observation.reference.confidence else ""
 
 
 def test_a_retry_publishes_nothing_new(node: _Node) -> None:

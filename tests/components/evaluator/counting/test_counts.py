@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from components.errors import DataError, ModelError
 from components.evaluator.counting.counts import Counts, count_batch, worst_classes
-from components.evaluator.counting.observation import _reference
+from components.evaluator.counting.observation import summarize
+from components.evaluator.counting.observed_rows import Watch, observe_batch
 
 
 def one_hot(classes: list[int], num_classes: int) -> NDArray[np.float32]:
@@ -202,7 +203,9 @@ def test_top_k_of_all_classes_is_an_error() -> None:
 def test_a_score_of_exactly_the_threshold_is_class_1_for_the_gate_and_for_the_reference() -> None:
     scores = np.array([[0.25], [0.5], [0.75]], np.float32)
     counts = count_batch(np.array([0, 1, 1]), scores, scores)
-    output = TensorSpec("score", (-1, 1), "float32")
-    reference = _reference({"x": scores}, scores, output, {}, 0.5)
+    watch = Watch(TensorSpec("score", (-1, 1), "float32"), 0.5)
+    every = np.arange(3)
+    observed = observe_batch(watch, every.astype(np.uint64), {"x": scores}, scores, every, scores)
+    reference = summarize(observed, watch, {}, None).reference
     assert counts.num_correct_float == 3
     assert counts.predicted_candidate == reference.predictions == (1, 2)

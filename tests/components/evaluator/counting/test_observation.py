@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from components.evaluator.counting.observation import (
     NUM_GOLDEN,
-    SAFE_MARGIN,
     choose_golden,
     confidence,
     histogram,
     observe,
     pack_arrays,
 )
+from components.evaluator.counting.observed_rows import SAFE_MARGIN, Watch
 
 MODELS = Path(__file__).parents[3] / "edge/models"
-OUTPUT = TensorSpec("scores", (-1, 3), "int8", 1 / 256, -128)
+OUTPUT = Watch(TensorSpec("scores", (-1, 3), "int8", 1 / 256, -128), 0.5)
 
 
 def _rows(margins: list[float]) -> NDArray[np.float32]:
@@ -43,7 +43,7 @@ def test_rows_without_a_safe_lead_or_with_another_answer_are_not_golden() -> Non
     scores = _rows([0.5] * 20 + [0.05] * 20)
     other = scores.copy()
     other[3] = [0.0, 0.0, 0.9]  # the other kernels answer differently
-    golden = choose_golden({"x": np.arange(40.0)[:, None]}, scores, other, OUTPUT)
+    golden = choose_golden({"x": np.arange(40.0)[:, None]}, scores, other, OUTPUT, 1.0)
     assert golden is not None
     chosen = _arrays(golden.data)["input:x"][:, 0]
     assert set(chosen) == set(range(20)) - {3}
@@ -55,7 +55,7 @@ def test_golden_rows_are_spread_over_the_answers() -> None:
     scores = np.full((200, 3), 0.1, np.float32)
     scores[:, 0] += 0.6
     scores[195:] = [0.1, 0.8, 0.1]
-    golden = choose_golden({"x": np.arange(200.0)[:, None]}, scores, scores, OUTPUT)
+    golden = choose_golden({"x": np.arange(200.0)[:, None]}, scores, scores, OUTPUT, 1.0)
     assert golden is not None
     chosen = _arrays(golden.data)["input:x"][:, 0]
     assert len(chosen) == NUM_GOLDEN
@@ -64,15 +64,15 @@ def test_golden_rows_are_spread_over_the_answers() -> None:
 
 def test_where_too_few_rows_are_safe_those_that_lead_furthest_are_taken() -> None:
     scores = _rows([0.01 * number for number in range(60)][:13])
-    golden = choose_golden({"x": np.arange(13.0)[:, None]}, scores, scores, OUTPUT)
+    golden = choose_golden({"x": np.arange(13.0)[:, None]}, scores, scores, OUTPUT, 1.0)
     assert golden is not None
     assert 0 not in _arrays(golden.data)["input:x"][:, 0]  # leads by nothing
 
 
 def test_where_no_row_has_one_answer_there_is_no_golden_file() -> None:
     scores = _rows([0.5, 0.5])
-    assert choose_golden({"x": np.zeros((2, 1))}, scores, scores[::-1], OUTPUT) is None
-    assert choose_golden({"x": np.zeros((2, 1))}, np.full((2, 3), np.nan), scores, OUTPUT) is None
+    assert choose_golden({"x": np.zeros((2, 1))}, scores, scores[::-1], OUTPUT, 1.0) is None
+    assert choose_golden({"x": np.zeros((2, 1))}, np.full((2, 3), np.nan), scores, OUTPUT, 1.0) is None
 
 
 @pytest.mark.parametrize("name", ["int8", "float32", "int8_float_io", "int8_softmax", "dynamic"])
@@ -134,9 +134,8 @@ def test_golden_rows_of_a_real_value_are_spread_from_the_lowest_to_the_highest()
     values = np.concatenate([np.linspace(0, 1, 300), [50.0, 100.0]])[:, None].astype(np.float32)
     other = values.copy()
     other[7] += 12  # beyond 24 of 256 steps
-    golden = choose_golden(
-        {"x": np.arange(302.0)[:, None]}, values, other, TensorSpec("price", (-1, 1), "float32"), None
-    )
+    price = Watch(TensorSpec("price", (-1, 1), "float32"), None)
+    golden = choose_golden({"x": np.arange(302.0)[:, None]}, values, other, price, 100.0)
     assert golden is not None
     chosen = _arrays(golden.data)["input:x"][:, 0]
     assert len(chosen) == NUM_GOLDEN
@@ -144,7 +143,7 @@ def test_golden_rows_of_a_real_value_are_spread_from_the_lowest_to_the_highest()
     assert 7 not in chosen
     assert golden.entry.minimum_margin is None
     assert golden.entry.tolerance == pytest.approx(100 * 24 / 256)
-    assert choose_golden({"x": np.zeros((2, 1))}, values[:2], values[:2] * np.nan, OUTPUT, None) is None
+    assert choose_golden({"x": np.zeros((2, 1))}, values[:2], values[:2] * np.nan, price, 1.0) is None
 
 
 def test_a_real_value_has_a_histogram_of_its_own_and_no_classes() -> None:

@@ -10,14 +10,18 @@ import pytest
 from edgeproof_edge.tensors import TensorSpec
 
 from components.errors import ModelError
+from components.evaluator.counting.metric import Metric
 from components.evaluator.counting.scoring import (
     Candidate,
     CandidateError,
     Scorer,
+    ScoringPlan,
+    paired_names,
     paired_outputs,
     rename_inputs,
     sha256_of_directory,
 )
+from components.evaluator.measurements.table import measurement_of
 
 ROWS = np.zeros((2, 3), np.float32)
 
@@ -45,7 +49,7 @@ def test_outputs_pair_as_the_only_ones_or_by_the_common_name() -> None:
     ("float_names", "candidate_names"), [("ab", "ab"), ("ab", "cd"), ("ab", "c")], ids=["two-common", "none", "other"]
 )
 def test_outputs_that_cannot_be_paired_are_an_error(float_names: str, candidate_names: str) -> None:
-    with pytest.raises(ModelError, match="the gate compares one"):
+    with pytest.raises(ModelError, match="the gate judges one"):
         paired_outputs(dict.fromkeys(float_names, ROWS), dict.fromkeys(candidate_names, ROWS))
 
 
@@ -71,7 +75,9 @@ def test_a_damaged_candidate_is_the_candidates_fault(tmp_path: Path, content: by
 def test_other_bytes_than_expected_are_not_loaded(tmp_path: Path) -> None:
     (tmp_path / "model.tflite").write_bytes(b"bytes")
     with pytest.raises(CandidateError, match="the file was changed after it was made"):
-        Scorer(tmp_path, tmp_path / "model.tflite", expected_sha256="a" * 64).load()
+        Scorer(
+            tmp_path, tmp_path / "model.tflite", ScoringPlan(measurement_of(Metric.TOP1)), expected_sha256="a" * 64
+        ).load()
 
 
 def test_directory_hash_sees_names_and_contents(tmp_path: Path) -> None:
@@ -83,3 +89,9 @@ def test_directory_hash_sees_names_and_contents(tmp_path: Path) -> None:
     renamed = sha256_of_directory(tmp_path)
     (tmp_path / "variables" / "other").write_bytes(b"2")
     assert len({before, renamed, sha256_of_directory(tmp_path)}) == 3
+
+
+def test_a_named_output_is_the_one_that_is_judged() -> None:
+    assert paired_names(["boxes", "scores"], ["boxes", "scores"], "scores") == ("scores", "scores")
+    with pytest.raises(ModelError, match=r"the output 'prob' is not in both models: .* \['boxes', 'scores'\]"):
+        paired_names(["boxes", "scores"], ["boxes", "scores"], "prob")

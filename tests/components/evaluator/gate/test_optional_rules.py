@@ -16,9 +16,10 @@ from components.evaluator.counting.latency import Latency
 from components.evaluator.counting.metric import Metric
 from components.evaluator.counting.slices import MISSING, PairedCounts, SliceBy, SliceKey, SliceSpec
 from components.evaluator.counting.tally import ChampionCounts, Tally
-from components.evaluator.gate.judgement import Setting, Verdict, judge
-from components.evaluator.gate.release_rules import latency_kept, size_kept
+from components.evaluator.gate.file_rules import latency_kept, size_kept
+from components.evaluator.gate.judgement import Verdict, judge
 from components.evaluator.gate.thresholds import GateRules
+from tests.components.evaluator.samples import NO_CHAMPION, STABLE, evidence_of, tally_of
 
 SITE = SliceSpec(SliceBy.FEATURE, "site")
 AGE = SliceSpec(SliceBy.FEATURE, "age", (18.0,))
@@ -52,8 +53,9 @@ def whole(num_examples: int = 1000, right_float: int = 900, right_candidate: int
 
 
 def judged(tally: Tally, slices: tuple[SliceSpec, ...] = (), has_champion: bool = False, **rules: object) -> Verdict:
-    setting = Setting(tally.num_examples, "int8", slices, ("cat", "dog"), has_champion)
-    return judge(tally, GateRules(**rules), setting)  # type: ignore[arg-type]
+    champion = STABLE if has_champion else NO_CHAMPION
+    case = {"slices": slices, "class_names": ("cat", "dog"), "champion": champion}
+    return judge(evidence_of(tally, GateRules.of(rules), **case))
 
 
 def broken(verdict: Verdict) -> set[str]:
@@ -75,37 +77,37 @@ def reason(verdict: Verdict, name: str) -> str:
 )
 def test_every_large_slice_keeps_the_ratio(night: PairedCounts, passes: bool) -> None:
     rest = table(1000 - night.num_examples, 900 - night.num_correct_float, 890 - night.num_correct_candidate)
-    tally = Tally(whole(), slices={NIGHT: night, DAY: rest})
-    verdict = judged(tally, (SITE,), slice_minimum_ratio=Fraction(9, 10))
+    tally = tally_of(whole(), slices={NIGHT: night, DAY: rest})
+    verdict = judged(tally, (SITE,), slice_min_ratio=Fraction(9, 10))
     assert broken(verdict) == (set() if passes else {"slices_kept"})
 
 
 def test_the_worst_slice_is_named() -> None:
-    tally = Tally(whole(), slices={NIGHT: table(200, 190, 90), DAY: table(800, 710, 800)})
-    verdict = judged(tally, (SITE,), slice_minimum_ratio=Fraction(9, 10))
+    tally = tally_of(whole(), slices={NIGHT: table(200, 190, 90), DAY: table(800, 710, 800)})
+    verdict = judged(tally, (SITE,), slice_min_ratio=Fraction(9, 10))
     assert "slice site = night keeps 47.36 % (90 / 190 right of 200)" in verdict.sentence
 
 
 def test_an_empty_slice_that_was_asked_for_refuses() -> None:
-    tally = Tally(whole(), slices={SliceKey("age", "[18, inf)"): table(1000, 900, 890)})
-    verdict = judged(tally, (AGE,), slice_minimum_ratio=Fraction(9, 10))
+    tally = tally_of(whole(), slices={SliceKey("age", "[18, inf)"): table(1000, 900, 890)})
+    verdict = judged(tally, (AGE,), slice_min_ratio=Fraction(9, 10))
     assert broken(verdict) == {"slices_kept"}
     assert "slice age = [-inf, 18) holds no example" in verdict.sentence
 
 
 def test_no_slice_large_enough_refuses() -> None:
-    tally = Tally(whole(), slices={SliceKey("site", str(n)): table(10, 9, 9) for n in range(100)})
-    verdict = judged(tally, (SITE,), slice_minimum_ratio=Fraction(9, 10))
+    tally = tally_of(whole(), slices={SliceKey("site", str(n)): table(10, 9, 9) for n in range(100)})
+    verdict = judged(tally, (SITE,), slice_min_ratio=Fraction(9, 10))
     assert "no slice holds 100 examples" in reason(verdict, "slices_kept")
 
 
 def test_a_feature_that_no_example_has_refuses_even_without_a_rule() -> None:
-    tally = Tally(whole(), slices={SliceKey("site", MISSING): table(1000, 900, 890)})
+    tally = tally_of(whole(), slices={SliceKey("site", MISSING): table(1000, 900, 890)})
     assert broken(judged(tally, (SITE,))) == {"slices_found"}
 
 
 def test_slices_that_do_not_add_up_refuse() -> None:
-    tally = Tally(whole(), slices={NIGHT: table(999, 900, 890)})
+    tally = tally_of(whole(), slices={NIGHT: table(999, 900, 890)})
     verdict = judged(tally, (SITE,))
     assert "consistent_counts" in broken(verdict)
     assert "the slices by site hold 999 examples and the split 1000" in verdict.sentence
@@ -116,8 +118,8 @@ def test_slices_that_do_not_add_up_refuse() -> None:
 )
 def test_every_class_keeps_the_ratio(of_candidate: tuple[int, int], passes: bool) -> None:
     counts = replace(whole(1000, 900, 810), correct_candidate_by_label=of_candidate)
-    rules = {"minimum_ratio": Fraction(9, 10), "class_minimum_ratio": Fraction(8, 10)}
-    verdict = judged(Tally(counts), **rules)
+    rules = {"min_ratio": Fraction(9, 10), "class_min_ratio": Fraction(8, 10)}
+    verdict = judged(tally_of(counts), **rules)
     assert broken(verdict) == (set() if passes else {"classes_kept"})
 
 
@@ -125,15 +127,15 @@ def test_a_class_without_examples_refuses_where_classes_are_judged() -> None:
     counts = replace(
         whole(), examples_by_label=(1000, 0), correct_float_by_label=(900, 0), correct_candidate_by_label=(890, 0)
     )
-    verdict = judged(Tally(counts), class_minimum_ratio=Fraction(8, 10))
+    verdict = judged(tally_of(counts), class_min_ratio=Fraction(8, 10))
     assert "class dog holds no example" in reason(verdict, "classes_kept")
 
 
 @pytest.mark.parametrize(("right", "passes"), [(980, False), (995, True)], ids=["within-noise", "clearly"])
 def test_the_bound_must_keep_the_rule_too(right: int, passes: bool) -> None:
-    tally = Tally(whole(1200, 1000, right))
+    tally = tally_of(whole(1200, 1000, right))
     assert judged(tally).accepted
-    verdict = judged(tally, minimum_ratio=Fraction(975, 1000), confidence=Fraction(95, 100))
+    verdict = judged(tally, min_ratio=Fraction(975, 1000), confidence=Fraction(95, 100))
     assert broken(verdict) == (set() if passes else {"confidence_bound"})
     assert "Bonett-Price 2006" in next(r.source for r in verdict.results if r.name == "confidence_bound")
 
@@ -151,8 +153,8 @@ def test_the_bound_must_keep_the_rule_too(right: int, passes: bool) -> None:
     ],
 )
 def test_no_worse_than_the_current_release(champion: ChampionCounts | None, has_champion: bool, passes: bool) -> None:
-    tally = Tally(whole(), champion=champion)
-    verdict = judged(tally, has_champion=has_champion, champion_minimum_ratio=Fraction(1))
+    tally = tally_of(whole(), champion=champion)
+    verdict = judged(tally, has_champion=has_champion, champion_min_ratio=Fraction(1))
     assert verdict.accepted is passes
 
 
@@ -186,42 +188,43 @@ def test_latency_is_compared_with_the_float_file(candidate: float, reference: fl
     ],
 )
 def test_kernels_agree(kernels: KernelAgreement | None, passes: bool) -> None:
-    verdict = judged(Tally(whole(), kernels=kernels), minimum_kernel_agreement=Fraction(99, 100))
+    verdict = judged(tally_of(whole(), kernels=kernels), min_kernel_agreement=Fraction(99, 100))
     assert verdict.accepted is passes
 
 
 @pytest.mark.parametrize(
     "rules",
     [
-        {"metric": Metric.MAE, "slice_minimum_ratio": Fraction(1, 2)},
-        {"metric": Metric.RMSE, "champion_minimum_ratio": Fraction(1)},
+        {"metric": Metric.MAE, "slice_min_ratio": Fraction(1, 2)},
+        {"metric": Metric.RMSE, "champion_min_ratio": Fraction(1)},
         {"metric": Metric.AUC, "confidence": Fraction(95, 100)},
         {"confidence": Fraction(1)},
         {"confidence": Fraction(1, 3)},
-        {"maximum_error_factor": Fraction(1, 2)},
-        {"maximum_size_ratio": Fraction(0)},
+        {"max_error_factor": Fraction(1, 2)},
+        {"max_size_ratio": Fraction(0)},
         {"top_k": 0},
         {"metric": "accuracy"},
     ],
 )
 def test_rules_that_make_no_sense_are_an_error(rules: dict[str, object]) -> None:
     with pytest.raises(InputError):
-        GateRules(**rules)  # type: ignore[arg-type]
+        GateRules.of(rules)
 
 
 def test_all_rules_survive_json() -> None:
-    rules = GateRules.from_text(
-        "0.98",
-        metric="topk",
-        top_k=3,
-        confidence="0.95",
-        slice_minimum_ratio="0.9",
-        class_minimum_ratio="0.8",
-        champion_minimum_ratio="1",
-        maximum_size_ratio="0.5",
-        maximum_latency_ratio="2",
-        minimum_kernel_agreement="0.99",
-    )
+    given = {
+        "min_ratio": "0.98",
+        "metric": "topk",
+        "top_k": 3,
+        "confidence": "0.95",
+        "slice_min_ratio": "0.9",
+        "class_min_ratio": "0.8",
+        "champion_min_ratio": "1",
+        "max_size_ratio": "0.5",
+        "max_latency_ratio": "2",
+        "min_kernel_agreement": "0.99",
+    }
+    rules = GateRules.of(given)
     assert GateRules.from_json(rules.to_json()) == rules
     assert rules.answers_ranked == 3
 
@@ -235,7 +238,7 @@ def tally_of_errors(night_factor: float, num_nights: int = 200) -> Tally:
     clipped = np.zeros(1000, np.bool_)
     parts = slice_deviations(labels, *outputs, clipped, is_night.astype(np.int64), 2)
     keys = (SliceKey("domain", "day"), SliceKey("domain", "night"))
-    return Tally(errors=compare_numbers(labels, *outputs, clipped), slice_errors=dict(zip(keys, parts, strict=True)))
+    return Tally(compare_numbers(labels, *outputs, clipped), slices=dict(zip(keys, parts, strict=True)))
 
 
 @pytest.mark.parametrize("metric", [Metric.MAE, Metric.RMSE])
@@ -250,9 +253,9 @@ def tally_of_errors(night_factor: float, num_nights: int = 200) -> Tally:
 def test_every_large_slice_keeps_the_error_factor(
     metric: Metric, night_factor: float, num_nights: int, passes: bool
 ) -> None:
-    rules = GateRules(metric=metric, maximum_error_factor=Fraction(2), slice_maximum_error_factor=Fraction("1.125"))
+    rules = GateRules(metric=metric, max_error_factor=Fraction(2), slice_max_error_factor=Fraction("1.125"))
     tally, slices = tally_of_errors(night_factor, num_nights), (SliceSpec(SliceBy.FEATURE, "domain"),)
-    verdict = judge(tally, rules, Setting(1000, "int8", slices))
+    verdict = judge(evidence_of(tally, rules, slices=slices))
     assert broken(verdict) == (set() if passes else {"slice_errors_kept"})
     if not passes:
         assert "slice domain = night has 1.2500 times the float model's" in reason(verdict, "slice_errors_kept")
@@ -260,5 +263,5 @@ def test_every_large_slice_keeps_the_error_factor(
 
 
 def test_an_error_factor_per_slice_is_for_errors() -> None:
-    with pytest.raises(InputError, match="an error factor per slice is for mae and rmse"):
-        GateRules.from_text(slice_maximum_error_factor="1.1")
+    with pytest.raises(InputError, match="metric top1 has no slice_max_error_factor; remove it"):
+        GateRules.of({"slice_max_error_factor": "1.1"})

@@ -14,13 +14,15 @@ from components.evaluator.counting.deviations import Deviations, compare_numbers
 from components.evaluator.counting.metric import Metric
 from components.evaluator.counting.ranks import rank_batch
 from components.evaluator.counting.tally import Tally
-from components.evaluator.gate.figure import f1_score, figure_of
-from components.evaluator.gate.judgement import Setting, Verdict, judge
+from components.evaluator.gate.judgement import Verdict, judge
 from components.evaluator.gate.thresholds import GateRules
+from components.evaluator.measurements.classes import f1_score
+from components.evaluator.measurements.table import measurement_of
+from tests.components.evaluator.samples import evidence_of, tally_of
 
 
 def judged(tally: Tally, metric: Metric, **rules: object) -> Verdict:
-    return judge(tally, GateRules(metric=metric, **rules), Setting(tally.num_examples, "int8"))  # type: ignore[arg-type]
+    return judge(evidence_of(tally, GateRules.of({"metric": metric, **rules})))
 
 
 def broken(verdict: Verdict) -> set[str]:
@@ -35,7 +37,9 @@ def binary(num_flipped: int = 0, num_examples: int = 2000, seed: int = 3) -> tup
     of_candidate = of_float.copy()
     of_candidate[np.flatnonzero(labels == 1)[:num_flipped]] = 0.05
     usable = np.ones(num_examples, np.bool_)
-    tally = Tally(count_batch(labels, of_float, of_candidate), ranks=rank_batch(labels, of_float, of_candidate, usable))
+    tally = tally_of(
+        count_batch(labels, of_float, of_candidate), ranks=rank_batch(labels, of_float, of_candidate, usable)
+    )
     return tally, labels
 
 
@@ -57,8 +61,8 @@ def test_f1_equals_its_definition() -> None:
 
 @pytest.mark.parametrize("metric", [Metric.F1, Metric.AUC])
 def test_a_rare_class_that_gets_lost_is_refused_where_accuracy_passes(metric: Metric) -> None:
-    tally, labels = binary(num_flipped=40)
-    assert judge(tally, GateRules(), Setting(len(labels), "int8")).accepted
+    tally, _ = binary(num_flipped=40)
+    assert judge(evidence_of(tally)).accepted
     assert "figure_kept" in broken(judged(tally, metric))
     assert judged(binary()[0], metric).accepted
 
@@ -72,7 +76,7 @@ def test_a_float_model_at_chance_is_refused(metric: Metric) -> None:
     random = np.random.default_rng(5)
     labels, scores = random.integers(0, 2, 2000), random.random((2000, 1)).astype(np.float32)
     ranks = rank_batch(labels, scores, scores, np.ones(2000, np.bool_))
-    assert broken(judged(Tally(count_batch(labels, scores, scores), ranks=ranks), metric)) == {"float_accuracy"}
+    assert broken(judged(tally_of(count_batch(labels, scores, scores), ranks=ranks), metric)) == {"float_accuracy"}
 
 
 @pytest.mark.parametrize("metric", [Metric.F1, Metric.AUC])
@@ -80,9 +84,9 @@ def test_no_figure_refuses(metric: Metric) -> None:
     """A holdout of one class has no AUC, and three classes have no F1."""
     scores = np.full((600, 1), 0.9, np.float32)
     ranks = rank_batch(np.ones(600, np.int64), scores, scores, np.ones(600, np.bool_))
-    one_class = Tally(count_batch(np.ones(600, np.int64), scores, scores), ranks=ranks)
+    one_class = tally_of(count_batch(np.ones(600, np.int64), scores, scores), ranks=ranks)
     three = np.eye(3, dtype=np.float32)[np.arange(600) % 3]
-    many = Tally(count_batch(np.arange(600) % 3, three, three))
+    many = tally_of(count_batch(np.arange(600) % 3, three, three))
     assert not judged(one_class, metric).accepted
     assert "figure_kept" in broken(judged(many, metric))
     assert not judged(Tally(), metric).accepted
@@ -97,7 +101,7 @@ def numbers(factor: float = 1.0, num_examples: int = 1000, seed: int = 6) -> tup
 
 
 def errors_of(arrays: tuple[NDArray[np.float64], ...]) -> Tally:
-    return Tally(errors=compare_numbers(*arrays, np.zeros(len(arrays[0]), np.bool_)))
+    return Tally(compare_numbers(*arrays, np.zeros(len(arrays[0]), np.bool_)))
 
 
 @pytest.mark.parametrize("metric", [Metric.MAE, Metric.RMSE])
@@ -105,7 +109,7 @@ def errors_of(arrays: tuple[NDArray[np.float64], ...]) -> Tally:
     ("allowed", "passes"), [("1.5", True), ("1.499999", False), ("2", True)], ids=["exactly", "just-below", "more"]
 )
 def test_the_factor_is_exact(metric: Metric, allowed: str, passes: bool) -> None:
-    verdict = judged(errors_of(numbers(factor=1.5)), metric, maximum_error_factor=Fraction(allowed))
+    verdict = judged(errors_of(numbers(factor=1.5)), metric, max_error_factor=Fraction(allowed))
     assert broken(verdict) == (set() if passes else {"error_kept"})
     assert "has 1.5000 times the float model's" in verdict.sentence
 
@@ -113,7 +117,7 @@ def test_the_factor_is_exact(metric: Metric, allowed: str, passes: bool) -> None
 def test_a_factor_just_above_never_reads_as_the_allowed_one() -> None:
     labels, of_float, of_candidate = numbers(factor=1.0)
     of_candidate[0] += 1 / 2**30 * np.sign(of_candidate[0] - labels[0])
-    verdict = judged(errors_of((labels, of_float, of_candidate)), Metric.MAE, maximum_error_factor=Fraction(1))
+    verdict = judged(errors_of((labels, of_float, of_candidate)), Metric.MAE, max_error_factor=Fraction(1))
     assert not verdict.accepted
     assert "has 1.0001 times" in verdict.sentence
 
@@ -123,7 +127,7 @@ def test_values_equal_plain_numpy() -> None:
     tally = errors_of(arrays)
     mae = np.abs(arrays[2][:, 0] - arrays[0]).mean()
     rmse = math.sqrt(((arrays[2][:, 0] - arrays[0]) ** 2).mean())
-    figures = [figure_of(tally, GateRules(metric=metric)) for metric in (Metric.MAE, Metric.RMSE)]
+    figures = [measurement_of(metric).figure(tally.whole) for metric in (Metric.MAE, Metric.RMSE)]
     assert [figure.text(figure.of_candidate) for figure in figures] == [f"{mae:.6g}", f"{rmse:.6g}"]
 
 
@@ -147,7 +151,7 @@ def test_what_cannot_be_judged_refuses(spoil: object, rule: str) -> None:
 
 
 def test_nothing_scored_refuses() -> None:
-    assert not judged(Tally(errors=Deviations()), Metric.MAE).accepted
+    assert not judged(Tally(Deviations()), Metric.MAE).accepted
     assert not judged(Tally(), Metric.RMSE).accepted
 
 
@@ -157,20 +161,20 @@ def test_the_bound_of_the_error_must_keep_the_factor_too(metric: Metric) -> None
     labels, of_float, _ = numbers(num_examples=600)
     noisy = of_float + random.normal(0, 0.5, of_float.shape)
     tally = errors_of((labels, of_float, noisy))
-    ratio = figure_of(tally, GateRules(metric=metric)).ratio
+    ratio = measurement_of(metric).figure(tally.whole).ratio
     assert ratio is not None
     close = Fraction(math.ceil(float(ratio) ** (1 if metric is Metric.MAE else 0.5) * 1000) + 1, 1000)
-    assert judged(tally, metric, maximum_error_factor=close).accepted
-    verdict = judged(tally, metric, maximum_error_factor=close, confidence=Fraction(95, 100))
+    assert judged(tally, metric, max_error_factor=close).accepted
+    verdict = judged(tally, metric, max_error_factor=close, confidence=Fraction(95, 100))
     assert broken(verdict) == {"confidence_bound"}
-    assert judged(tally, metric, maximum_error_factor=close * 2, confidence=Fraction(95, 100)).accepted
+    assert judged(tally, metric, max_error_factor=close * 2, confidence=Fraction(95, 100)).accepted
 
 
 def test_top_k_is_judged_against_the_k_commonest_labels() -> None:
     labels = np.arange(1000) % 4
     scores = np.eye(4, dtype=np.float32)[labels]
-    tally = Tally(count_batch(labels, scores, scores, top_k=2))
-    verdict = judge(tally, GateRules(metric=Metric.TOPK, top_k=2), Setting(1000, "int8"))
+    tally = tally_of(count_batch(labels, scores, scores, top_k=2))
+    verdict = judge(evidence_of(tally, GateRules(metric=Metric.TOPK, top_k=2)))
     assert verdict.accepted
     assert "of float top-2 accuracy (1000 / 1000 right of 1000)" in verdict.sentence
     rule = next(rule for rule in verdict.results if rule.name == "float_accuracy")

@@ -13,12 +13,13 @@ from components.evaluator.counting.deviations import compare_numbers
 from components.evaluator.counting.metric import Metric
 from components.evaluator.counting.slices import PairedCounts, SliceBy, SliceKey, SliceSpec
 from components.evaluator.counting.tally import ChampionCounts, Tally
-from components.evaluator.gate.judgement import Setting, judge
-from components.evaluator.gate.rule import RuleResult
+from components.evaluator.gate.evidence import CandidateFacts
+from components.evaluator.gate.judgement import judge
 from components.evaluator.gate.thresholds import GateRules
-from components.evaluator.report.advice import Advice, Evidence, Invocation, advise
+from components.evaluator.report.advice import Advice, Circumstances, Invocation, advise
 from components.evaluator.report.diagnosis import Diagnosis
 from tests.components.evaluator.gate.test_optional_rules import table, tally_of_errors, whole
+from tests.components.evaluator.samples import FACTS, NO_CHAMPION, SHA256, STABLE, evidence_of, tally_of
 
 SITE, AGE = SliceSpec(SliceBy.FEATURE, "site"), SliceSpec(SliceBy.FEATURE, "age", (18.0,))
 NIGHT, DAY = SliceKey("site", "night"), SliceKey("site", "day")
@@ -42,16 +43,21 @@ def advice_for(
     diagnosis: Diagnosis = AUTO,
     slices: tuple[SliceSpec, ...] = (),
     in_pipeline: bool = True,
-    findings: tuple[RuleResult, ...] = (),
+    facts: CandidateFacts = FACTS,
     **rules: object,
 ) -> Advice:
-    tally = tally if isinstance(tally, Tally) else Tally(tally)
-    gate = GateRules(**rules)  # type: ignore[arg-type]
-    title = "release 000012-ab on channel stable"
-    setting = Setting(tally.num_examples, "int8", slices, ("cat", "dog"), tally.champion is not None, title)
-    verdict = judge(tally, gate, setting, findings)
+    tally = tally if isinstance(tally, Tally) else tally_of(tally)
+    case = {
+        "slices": slices,
+        "class_names": ("cat", "dog"),
+        "champion": NO_CHAMPION if tally.champion is None else STABLE,
+        "checks_recorded_sha256": in_pipeline,
+        "recorded_sha256": SHA256,
+    }
+    evidence = evidence_of(tally, GateRules.of(rules), facts, **case)
+    verdict = judge(evidence)
     assert not verdict.accepted
-    return advise(Evidence(verdict, tally, gate, setting, "eval", diagnosis, in_pipeline, "000012-ab"))
+    return advise(Circumstances(verdict, evidence, diagnosis))
 
 
 def clipped(part: PairedCounts, num_clipped: int) -> PairedCounts:
@@ -111,7 +117,7 @@ def test_a_model_that_quantization_ruined(diagnosis: Diagnosis, cause: str | Non
 
 def test_clipped_examples_name_the_slice_that_calibration_missed() -> None:
     slices = {NIGHT: clipped(table(200, 180, 20), 190), DAY: clipped(table(800, 720, 580), 10)}
-    advice = advice_for(Tally(replace(LOST, num_clipped=200), slices=slices), OUTLIERS, (SITE,))
+    advice = advice_for(tally_of(replace(LOST, num_clipped=200), slices=slices), OUTLIERS, (SITE,))
     assert advice.cause is not None
     assert advice.cause.startswith("calibration domain: 200 of 1000 examples have values beyond the range")
     assert advice.cause.endswith("; of site night, 190 of 200")
@@ -137,8 +143,8 @@ def test_clipped_examples_name_the_slice_that_calibration_missed() -> None:
     ],
 )
 def test_a_slice_that_falls_behind(diagnosis: Diagnosis, spec: SliceSpec, next_step: str) -> None:
-    tally = Tally(SHIFTED, slices=slices_of(table(200, 180, 120)))
-    advice = advice_for(tally, diagnosis, (spec,), slice_minimum_ratio=Fraction(9, 10))
+    tally = tally_of(SHIFTED, slices=slices_of(table(200, 180, 120)))
+    advice = advice_for(tally, diagnosis, (spec,), slice_min_ratio=Fraction(9, 10))
     assert advice.cause == "site night: 60 of the 60 right answers that only the float model gives"
     assert next_step in (advice.next_step or "")
 
@@ -146,8 +152,8 @@ def test_a_slice_that_falls_behind(diagnosis: Diagnosis, spec: SliceSpec, next_s
 def test_a_bucket_is_no_stratum() -> None:
     old = SliceKey("age", "[18, inf)")
     young = SliceKey("age", "[-inf, 18)")
-    tally = Tally(whole(1000, 900, 880), slices={old: table(200, 180, 120), young: table(800, 720, 760)})
-    advice = advice_for(tally, AUTO, (AGE,), slice_minimum_ratio=Fraction(9, 10))
+    tally = tally_of(whole(1000, 900, 880), slices={old: table(200, 180, 120), young: table(800, 720, 760)})
+    advice = advice_for(tally, AUTO, (AGE,), slice_min_ratio=Fraction(9, 10))
     assert "add examples of age [18, inf) to the calibration" in (advice.next_step or "")
 
 
@@ -173,7 +179,7 @@ def test_a_weak_float_model_is_not_quantizations_fault() -> None:
 def test_a_weak_model_of_a_real_value_overfits_by_its_error() -> None:
     labels = np.arange(1000.0)
     outputs = -labels[:, None]
-    tally = Tally(errors=compare_numbers(labels, outputs, outputs, np.zeros(1000, np.bool_)))
+    tally = Tally(compare_numbers(labels, outputs, outputs, np.zeros(1000, np.bool_)))
     advice = advice_for(tally, LAX, metric=Metric.MAE)
     assert "training, not quantization" in (advice.cause or "")
     assert "an error far below the holdout's means overfitting" in (advice.next_step or "")
@@ -200,8 +206,8 @@ def test_a_weak_model_of_a_real_value_overfits_by_its_error() -> None:
     ],
 )
 def test_worse_than_the_release(champion: ChampionCounts, cause: str, next_step: str) -> None:
-    tally = Tally(whole(1000, 900, 880), champion=champion)
-    advice = advice_for(tally, AUTO, champion_minimum_ratio=Fraction(1))
+    tally = tally_of(whole(1000, 900, 880), champion=champion)
+    advice = advice_for(tally, AUTO, champion_min_ratio=Fraction(1))
     assert cause in (advice.cause or "")
     assert next_step in (advice.next_step or "")
 
@@ -220,8 +226,7 @@ def test_without_a_pipeline_the_command_is_another(diagnosis: Diagnosis, command
 
 
 def test_a_broken_file_is_told_by_its_rule_alone() -> None:
-    problem = RuleResult("candidate_usable", "loads", "no", False, "it is truncated.", "-")
-    assert advice_for(whole(), findings=(problem,)) == Advice()
+    assert advice_for(whole(), facts=replace(FACTS, problem="it is truncated.")) == Advice()
 
 
 @pytest.mark.parametrize(
@@ -259,7 +264,7 @@ def test_the_command_can_be_typed_as_it_stands(invocation: Invocation, text: str
 
 @pytest.mark.parametrize("factor", [Fraction(1), Fraction(2)], ids=["the-whole", "a-slice-only"])
 def test_a_real_value_is_not_sent_to_training_that_counts_right_answers(factor: Fraction) -> None:
-    rules = {"metric": Metric.MAE, "maximum_error_factor": factor, "slice_maximum_error_factor": Fraction(1)}
+    rules = {"metric": Metric.MAE, "max_error_factor": factor, "slice_max_error_factor": Fraction(1)}
     found = advice_for(tally_of_errors(night_factor=1.5), OUTLIERS, (SliceSpec(SliceBy.FEATURE, "domain"),), **rules)
     assert found.cause == "outliers at conv_3 (0.01 against 0.05)"
     assert found.next_step == "edgeproof run CONFIG --set 'convert.fallbacks=[int16x8,float16]' (slower on devices)"
@@ -294,7 +299,7 @@ def test_a_real_value_is_not_sent_to_training_that_counts_right_answers(factor: 
 def test_an_error_just_over_the_factor_asks_for_a_stricter_goal(
     metric: Metric, night_factor: float, diagnosis: Diagnosis, in_pipeline: bool, cause: str, next_step: str
 ) -> None:
-    rules = {"metric": metric, "maximum_error_factor": Fraction("1.03125")}
+    rules = {"metric": metric, "max_error_factor": Fraction("1.03125")}
     found = advice_for(tally_of_errors(night_factor, num_nights=1000), diagnosis, in_pipeline=in_pipeline, **rules)
     assert (found.cause or "").startswith(cause)
     assert next_step in (found.next_step or "")
@@ -302,6 +307,6 @@ def test_an_error_just_over_the_factor_asks_for_a_stricter_goal(
 
 
 def test_a_slice_that_grew_does_not_blame_the_goal() -> None:
-    rules = {"metric": Metric.MAE, "maximum_error_factor": Fraction(2), "slice_maximum_error_factor": Fraction(1)}
+    rules = {"metric": Metric.MAE, "max_error_factor": Fraction(2), "slice_max_error_factor": Fraction(1)}
     found = advice_for(tally_of_errors(night_factor=1.5), LAX, (SliceSpec(SliceBy.FEATURE, "domain"),), **rules)
     assert (found.cause or "").startswith(BLAMED)

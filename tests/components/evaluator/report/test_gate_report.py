@@ -14,14 +14,12 @@ from components.errors import DataError
 from components.evaluator.counting.counts import Counts
 from components.evaluator.counting.metric import Metric
 from components.evaluator.counting.tally import Tally
-from components.evaluator.gate.judgement import Setting, candidate_usable, judge
+from components.evaluator.gate.judgement import judge
 from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.report.advice import Invocation
-from components.evaluator.report.builder import Subjects, build_report
+from components.evaluator.report.builder import Surroundings, build_report
 from components.evaluator.report.explanation import explain
 from components.evaluator.report.gate_report import (
-    BaselineRecord,
-    CandidateRecord,
     GateReport,
     RuntimeRecord,
     read_report,
@@ -29,6 +27,7 @@ from components.evaluator.report.gate_report import (
     write_report,
 )
 from tests.components.evaluator.gate.test_optional_rules import DAY, NIGHT, table, tally_of_errors, whole
+from tests.components.evaluator.samples import FACTS, SHA256, evidence_of, tally_of
 
 ROOT = Path(__file__).parents[4]
 SCHEMA = ROOT / "schemas" / "gate_report.schema.json"
@@ -49,28 +48,19 @@ INCIDENT = Counts(
 )
 
 
-SUBJECTS = Subjects(
-    split="eval",
-    decision_threshold=0.5,
-    baseline=BaselineRecord(sha256="b" * 64),
-    candidate=CandidateRecord(name="int8", sha256="c" * 64, size_bytes=40_000, recorded_sha256="c" * 64),
-    runtime=RuntimeRecord(name="ai-edge-litert", version="2.3.0", kernels="xnnpack", num_threads=1),
-    stack="tfx116",
+SURROUNDINGS = Surroundings(
+    "b" * 64, RuntimeRecord(name="ai-edge-litert", version="2.3.0", kernels="xnnpack", num_threads=1), "tfx116"
 )
 RULES = GateRules()
 
 
-def report_of(
-    counts: Counts | Tally | None,
-    problem: str | None = None,
-    subjects: Subjects = SUBJECTS,
-    rules: GateRules = RULES,
-) -> GateReport:
-    tally = Tally(counts) if isinstance(counts, Counts) else counts
+def report_of(counts: Counts | Tally | None, problem: str = "", rules: GateRules = RULES) -> GateReport:
+    tally = tally_of(counts) if isinstance(counts, Counts) else counts
     num_examples = 10_000 if tally is None else min(tally.num_examples, 10_000)
-    setting = Setting(num_examples, "int8", class_names=("day", "night"))
-    verdict = judge(tally, rules, setting, (candidate_usable(problem),))
-    return build_report(verdict, tally, rules, setting, subjects)
+    facts = replace(FACTS, problem=problem)
+    case = {"class_names": ("day", "night"), "checks_recorded_sha256": True, "recorded_sha256": SHA256}
+    evidence = evidence_of(tally, rules, facts, num_examples, **case)
+    return build_report(judge(evidence), evidence, SURROUNDINGS)
 
 
 def test_report_survives_its_file(tmp_path: Path) -> None:
@@ -135,7 +125,7 @@ def test_the_documents_quote_the_screen(page: str) -> None:
 def test_an_accepted_model_shows_its_accuracy_and_the_slice_that_lost_most() -> None:
     slices = {NIGHT: table(300, 120, 118), DAY: table(700, 299, 299)}
     report = report_of(
-        Tally(whole(1000, 419, 417), slices=slices), rules=GateRules(minimum_float_accuracy=Fraction(1, 5))
+        tally_of(whole(1000, 419, 417), slices=slices), rules=GateRules(min_float_accuracy=Fraction(1, 5))
     )
     text = explain(report)
     assert text.startswith("ACCEPTED")
@@ -145,7 +135,7 @@ def test_an_accepted_model_shows_its_accuracy_and_the_slice_that_lost_most() -> 
 
 def test_an_accepted_model_that_lost_nothing_names_no_slice() -> None:
     slices = {NIGHT: table(300, 250, 250), DAY: table(700, 650, 650)}
-    text = explain(report_of(Tally(whole(1000, 900, 900), slices=slices)))
+    text = explain(report_of(tally_of(whole(1000, 900, 900), slices=slices)))
     assert text.startswith("ACCEPTED")
     assert "worst slice" not in text
 
@@ -157,7 +147,7 @@ def test_top_5_accuracy_is_called_so() -> None:
 
 
 def test_an_error_has_no_accuracy() -> None:
-    rules = GateRules(metric=Metric.MAE, maximum_error_factor=Fraction(2))
+    rules = GateRules(metric=Metric.MAE, max_error_factor=Fraction(2))
     text = explain(report_of(tally_of_errors(night_factor=1.125), rules=rules))
     assert text.startswith("ACCEPTED")
     assert "accuracy" not in text

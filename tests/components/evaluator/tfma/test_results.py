@@ -8,26 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.evaluator.case import Case
 from components.evaluator.counting.counts import count_batch
 from components.evaluator.counting.deviations import compare_numbers
 from components.evaluator.counting.slices import SliceBy, SliceSpec, count_slices, group_rows
 from components.evaluator.counting.tally import Tally
-from components.evaluator.gate.judgement import Setting, judge
+from components.evaluator.gate.judgement import judge
 from components.evaluator.gate.thresholds import GateRules
-from components.evaluator.report.builder import Subjects, build_report
-from components.evaluator.report.gate_report import BaselineRecord, CandidateRecord, RuntimeRecord
+from components.evaluator.report.builder import Surroundings, build_report
+from components.evaluator.report.gate_report import RuntimeRecord
 from components.evaluator.tfma.results import write_tfma_results
+from tests.components.evaluator.samples import evidence_of, tally_of
 
 pytestmark = pytest.mark.tfx
 
-SUBJECTS = Subjects(
-    split="eval",
-    decision_threshold=0.5,
-    baseline=BaselineRecord(sha256="b" * 64),
-    candidate=CandidateRecord(name="int8", sha256="c" * 64, size_bytes=1, recorded_sha256=None),
-    runtime=RuntimeRecord(name="ai-edge-litert", version="2", kernels="xnnpack", num_threads=1),
-    stack="tfx116",
+SURROUNDINGS = Surroundings(
+    "b" * 64, RuntimeRecord(name="ai-edge-litert", version="2", kernels="xnnpack", num_threads=1), "tfx116"
 )
 SLICES = (SliceSpec(SliceBy.LABEL), SliceSpec(SliceBy.FEATURE, "site"))
 RANDOM = np.random.default_rng(9)
@@ -45,10 +40,9 @@ OUTPUTS = {"baseline": scores(0.5, 1), "candidate": scores(0.7, 2)}
 
 
 def write(directory: Path, tally: Tally, rules: GateRules, slices: tuple[SliceSpec, ...] = SLICES) -> bool:
-    setting = Setting(tally.num_examples, "int8", slices)
-    verdict = judge(tally, rules, setting)
-    case = Case(Path("float"), Path("model.tflite"), "int8", "eval", tally.num_examples, rules, slices=slices)
-    write_tfma_results(directory, tally, build_report(verdict, tally, rules, setting, SUBJECTS), case)
+    evidence = evidence_of(tally, rules, slices=slices)
+    verdict = judge(evidence)
+    write_tfma_results(directory, tally, build_report(verdict, evidence, SURROUNDINGS), evidence.case)
     return verdict.accepted
 
 
@@ -57,7 +51,7 @@ def tallied() -> Tally:
 
     comparison = compare(LABELS, OUTPUTS["baseline"], OUTPUTS["candidate"])
     groupings = group_rows(SLICES, LABELS, (), 4, {}, {"site": SITES})
-    return Tally(comparison.counts(), slices=count_slices(groupings, comparison.outcomes, np.zeros(3000, np.bool_)))
+    return tally_of(comparison.counts(), slices=count_slices(groupings, comparison.outcomes, np.zeros(3000, np.bool_)))
 
 
 def figures(directory: Path, model: str) -> dict[tuple[Any, ...], dict[str, float]]:
@@ -121,7 +115,7 @@ def test_the_validation_says_what_the_gate_said(tmp_path: Path) -> None:
     (failed,) = refused.metric_validations_per_slice
     assert [failure.metric_key.name for failure in failed.failures] == ["accuracy_kept"]
     assert "required 97.00 %" in failed.failures[0].message
-    assert write(tmp_path / "accepted", tallied(), GateRules.from_text("0.5"))
+    assert write(tmp_path / "accepted", tallied(), GateRules.of({"min_ratio": "0.5"}))
     assert tfma.load_validation_result(str(tmp_path / "accepted")).validation_ok
 
 
@@ -140,18 +134,16 @@ def test_the_config_names_models_slices_and_metrics(tmp_path: Path) -> None:
 
 def test_errors_of_a_regression_are_there(tmp_path: Path) -> None:
     labels = RANDOM.normal(size=800)
-    tally = Tally(
-        errors=compare_numbers(labels, (labels + 0.5)[:, None], (labels - 0.25)[:, None], np.zeros(800, np.bool_))
-    )
-    write(tmp_path, tally, GateRules.from_text(metric="mae"), ())
+    tally = Tally(compare_numbers(labels, (labels + 0.5)[:, None], (labels - 0.25)[:, None], np.zeros(800, np.bool_)))
+    write(tmp_path, tally, GateRules.of({"metric": "mae"}), ())
     assert figures(tmp_path, "candidate")[()]["mean_absolute_error"] == pytest.approx(0.25)
     assert figures(tmp_path, "baseline")[()]["root_mean_squared_error"] == pytest.approx(0.5)
 
 
 def test_f1_is_beside_the_accuracy(tmp_path: Path) -> None:
     outputs = np.array([[0.9], [0.8], [0.1], [0.6]] * 200, np.float32)
-    tally = Tally(count_batch(np.array([1, 1, 0, 0] * 200), outputs, outputs))
-    write(tmp_path, tally, GateRules.from_text(metric="f1"), ())
+    tally = tally_of(count_batch(np.array([1, 1, 0, 0] * 200), outputs, outputs))
+    write(tmp_path, tally, GateRules.of({"metric": "f1"}), ())
     assert figures(tmp_path, "candidate")[()]["f1_score"] == pytest.approx(0.8)
 
 

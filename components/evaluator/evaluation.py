@@ -1,0 +1,116 @@
+"""Judges one case: opens the candidate, has it scored, applies the rules, and puts the report together.
+
+The pipeline's executor and the command on arrays share it; they differ in where the rows come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from edgeproof_edge.answers import judged_output
+
+from components.compat import stack_name
+from components.evaluator.case import Case, Champion
+from components.evaluator.counting.latency import measure_latencies
+from components.evaluator.counting.scoring import NUM_THREADS, Candidate, CandidateError, sha256_of_directory
+from components.evaluator.counting.tally import Tally
+from components.evaluator.gate.evidence import CandidateFacts, Evidence
+from components.evaluator.gate.judgement import judge
+from components.evaluator.report.builder import Surroundings, build_report
+from components.evaluator.report.diagnosis import Diagnosis, read_diagnosis
+from components.evaluator.report.gate_report import GateReport, RuntimeRecord
+
+#: What the converter writes beside the candidate.
+FLOAT_FILE = "float.tflite"
+CONVERSION_REPORT_FILE = "conversion_report.json"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The report, what was counted (None when nothing could be), and what the candidate's file is."""
+
+    report: GateReport
+    tally: Tally | None
+    candidate: CandidateFacts
+
+
+def judge_case(case: Case, score: Callable[[Candidate], Tally]) -> Judgement:
+    """Opens the candidate, has it scored, judges, reports. A candidate that cannot be judged is refused, with the
+    reason.
+
+    Args:
+        case: What is judged.
+        score: Counts both models' answers over all examples; raises CandidateError for what is the candidate's fault.
+
+    Raises:
+        EdgeproofError: The data or the float model cannot be used.
+    """
+    candidate, facts = _open_candidate(case)
+    is_unchanged = not case.checks_recorded_sha256 or facts.sha256 == case.recorded_sha256
+    tally: Tally | None = None
+    if candidate is not None and not facts.problem and is_unchanged:
+        try:
+            tally = score(candidate)
+        except CandidateError as error:
+            facts = replace(facts, problem=str(error))
+    if tally is not None:
+        facts = _timed(case, facts)
+    evidence = Evidence(case, facts, tally)
+    return Judgement(build_report(judge(evidence), evidence, _surroundings(case)), tally, facts)
+
+
+def _open_candidate(case: Case) -> tuple[Candidate | None, CandidateFacts]:
+    from edgeproof_edge.interpreter import delegation
+
+    file = case.tflite.parent / FLOAT_FILE
+    facts = CandidateFacts(float_size_bytes=file.stat().st_size if file.is_file() else None)
+    try:
+        candidate = Candidate.read(case.tflite)
+    except CandidateError as error:
+        return None, replace(facts, problem=str(error))
+    facts = replace(facts, sha256=candidate.sha256, size_bytes=candidate.size_bytes)
+    try:
+        model = candidate.load()
+    except CandidateError as error:
+        return candidate, replace(facts, problem=str(error))
+    names, delegated = [spec.name for spec in model.outputs], delegation(model)
+    return candidate, replace(
+        facts,
+        output=judged_output(names, case.output if case.output in names else "") or "",
+        delegated_fraction=None if delegated is None else delegated.delegated_fraction,
+    )
+
+
+def _timed(case: Case, facts: CandidateFacts) -> CandidateFacts:
+    """Measured only where a rule asks for it: it takes time, and differs from run to run."""
+    if case.rules.max_latency_ratio is None:
+        return facts
+    files = {case.candidate_name: case.tflite, FLOAT_FILE: case.tflite.parent / FLOAT_FILE}
+    latencies = {latency.name: latency for latency in measure_latencies(files)}
+    return replace(facts, latency=latencies.get(case.candidate_name), float_latency=latencies.get(FLOAT_FILE))
+
+
+def _surroundings(case: Case) -> Surroundings:
+    champion = case.champion
+    return Surroundings(
+        baseline_sha256=sha256_of_directory(case.saved_model),
+        champion_sha256=_sha256_of(champion) if isinstance(champion, Champion) else None,
+        runtime=_runtime_record(),
+        stack=stack_name(),
+        diagnosis=read_diagnosis(case.tflite.parent / CONVERSION_REPORT_FILE) or Diagnosis(),
+    )
+
+
+def _sha256_of(champion: Champion) -> str | None:
+    try:
+        return Candidate.read(champion.tflite).sha256
+    except CandidateError:
+        return None
+
+
+def _runtime_record() -> RuntimeRecord:
+    from edgeproof_edge.interpreter import Kernels, runtime_version
+
+    name, _, version = runtime_version().partition(" ")
+    return RuntimeRecord(name=name, version=version, kernels=Kernels.XNNPACK.value, num_threads=NUM_THREADS)

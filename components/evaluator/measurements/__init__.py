@@ -1,0 +1,1 @@
+"""How examples are measured: one class per kind."""
