@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgeproof_edge.errors import InputError, ModelFileError
 from edgeproof_edge.flatbuffer import BoundTensor, GraphInterface, read_interface
+from edgeproof_edge.flatbuffer.reading import HAS_SCHEMA
 from edgeproof_edge.litert import Interpreter, OpResolverType
 from edgeproof_edge.litert import runtime_version as runtime_version
 from edgeproof_edge.rows import (
@@ -127,7 +128,7 @@ class TFLiteModel:
         """
         content, place = _read(source)
         try:
-            interface = read_interface(content)
+            interface = read_interface(content) if HAS_SCHEMA else _interface_of_runtime(content)
             _check_interface(interface)
             return cls(content, interface, Kernels(kernels), num_threads, RowOrder(order), delegates)
         except ModelFileError as error:
@@ -389,6 +390,37 @@ def _open_interpreter(content: bytes, kernels: Kernels, num_threads: int, delega
     except (RuntimeError, ValueError) as error:
         raise RuntimeRefusal(_reason(error)) from error
     return interpreter
+
+
+def _interface_of_runtime(content: bytes) -> GraphInterface:
+    """What the runtime itself says of a file, where nothing here can read it: a device whose release was verified.
+
+    Rows go in one declared batch at a time: what else the graph may do is not known.
+    """
+    interpreter = _open_interpreter(content, Kernels.BUILTIN, num_threads=1)
+    signatures = interpreter.get_signature_list()
+    names: dict[str, dict[str, str]] = {"inputs": {}, "outputs": {}}
+    if len(signatures) == 1:
+        key = next(iter(signatures))
+        runner = interpreter.get_signature_runner(key)
+        for side, details in (("inputs", runner.get_input_details()), ("outputs", runner.get_output_details())):
+            names[side] = {detail["name"]: name for name, detail in details.items()}
+    return GraphInterface(
+        inputs=tuple(_bound_by_runtime(detail, names["inputs"]) for detail in interpreter.get_input_details()),
+        outputs=tuple(_bound_by_runtime(detail, names["outputs"]) for detail in interpreter.get_output_details()),
+        signature_key=None,
+        activation_bytes=MAX_ACTIVATION_BYTES,
+        has_variables=True,
+    )
+
+
+def _bound_by_runtime(detail: dict[str, Any], names: dict[str, str]) -> BoundTensor:
+    scale, zero_point = detail["quantization"]
+    sizes = tuple(int(size) for size in detail["shape_signature"])
+    spec = TensorSpec(
+        names.get(detail["name"], detail["name"]), sizes, np.dtype(detail["dtype"]).name, float(scale), int(zero_point)
+    )
+    return BoundTensor(spec, int(detail["index"]))
 
 
 def _delegation(interpreter: Interpreter, outputs: tuple[BoundTensor, ...]) -> Delegation | None:
