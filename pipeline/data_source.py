@@ -88,13 +88,14 @@ def is_raw(data: DataConfig, parse_module: str | None) -> bool:
     return data.schema_file is not None or parse_module is not None
 
 
-def example_gen(data: DataConfig, code_version: str, fingerprint: str = "", parse_module: str | None = None) -> Any:
+def example_gen(data: DataConfig, code_version: str, fingerprint: Any = "", parse_module: str | None = None) -> Any:
     """The ExampleGen component for the config's data section.
 
     Args:
         data: The data section.
         code_version: Hash of the code and libraries behind the executor, for the cache.
-        fingerprint: What :func:`data_fingerprint` says, for the cache; empty where the data is looked at by TFX alone.
+        fingerprint: What :func:`data_fingerprint` says when the node runs (a text, or a parameter that is filled in then), for the
+            cache; empty where the data is looked at by TFX alone.
         parse_module: The model module, where it has a parser of its own.
 
     Raises:
