@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ data:
   image: {height: 6, width: 6, channels: 1}
   shares: {train: 40, calibration: 30, eval: 30}
 model: {module: model.py}
-train: {epochs: 6, learning_rate: 0.01}
+train: {epochs: 40, batch_size: 32, learning_rate: 0.01}
 convert: {calibration: {min_samples: 60}}
 gate: {min_examples: 60}
 """
@@ -99,50 +98,45 @@ def rename_a_class(images: Path) -> dict[str, str]:
 
 
 def swap_two_classes(images: Path) -> dict[str, str]:
-    (images / "bright").rename(images / "x")
-    (images / "dark").rename(images / "bright")
+    (images / "white").rename(images / "x")
+    (images / "dark").rename(images / "white")
     (images / "x").rename(images / "dark")
-    return {"bright": "dark", "dark": "bright", "gray": "gray"}
+    return {"bright": "dark", "dark": "white", "gray": "gray"}
 
 
-def move_all_images(images: Path) -> dict[str, str]:
-    """Exchanges the images of two classes one by one, keeping every name and time."""
-    for path in sorted((images / "bright").iterdir()):
+def exchange_all_images(images: Path) -> dict[str, str]:
+    """Exchanges the images of two classes one by one, keeping every name, size and time."""
+    for path in sorted((images / "white").iterdir()):
         other = images / "dark" / path.name
-        shutil.copy2(path, images / "x")
+        shutil.copy2(path, images.parent / "x")
         shutil.copy2(other, path)
-        shutil.copy2(images / "x", other)
-    (images / "x").unlink()
-    return {"bright": "dark", "dark": "bright", "gray": "gray"}
+        shutil.copy2(images.parent / "x", other)
+    return {"bright": "white", "dark": "dark", "gray": "gray"}
 
 
-CHANGES = [rename_a_class, swap_two_classes, move_all_images]
-
-
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
-def test_a_device_reads_the_names_of_today(project: Project, change: Callable[[Path], dict[str, str]]) -> None:
+def test_a_device_reads_the_names_of_today(project: Project) -> None:
+    """Cats stay cats: each change keeps the number of files, their bytes and their times, all that TFX looks at."""
     first = run(project)
     assert {name: first.answers(name) for name in LEVELS} == {name: name for name in LEVELS}
-    again = run(project)
-    assert set(again.states.values()) <= {"cached", "complete"}
-    assert again.states["ImageExampleGen"] == "cached"
+    assert run(project).states["ImageExampleGen"] == "cached"
 
-    names = change(project.directory / "images")
-    changed = run(project)
+    for change in (rename_a_class, swap_two_classes, exchange_all_images):
+        names = change(project.directory / "images")
+        changed = run(project)
+        assert changed.states["ImageExampleGen"] == "complete", change.__name__
+        assert {name: changed.answers(name) for name in LEVELS} == names, change.__name__
 
-    assert changed.states["ImageExampleGen"] == "complete"
-    assert {name: changed.answers(name) for name in LEVELS} == names
-
-
-def test_a_release_says_that_pictures_are_turned(project: Project) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    for name in LEVELS:
-        content = io.BytesIO()
-        picture(name, 900).save(content, "PNG", exif=exif)
-        (project.directory / "images" / name / "turned.png").write_bytes(content.getvalue())
+    turn_some_pictures(project.directory / "images")
     checked = json.loads(project.edgeproof("check", str(project.config), "--json").stdout)
     assert any("EXIF orientation: 3 of" in finding for finding in checked["findings"])
-
     manifest: Any = json.loads((run(project).release / "manifest.json").read_text())
     assert (manifest["schema_version"], manifest["inputs"][0]["orientation"]) == (4, "upright")
+
+
+def turn_some_pictures(images: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, folder in (("bright", "white"), ("dark", "dark"), ("gray", "gray")):
+        content = io.BytesIO()
+        picture(name, 900).save(content, "PNG", exif=exif)
+        (images / folder / "turned.png").write_bytes(content.getvalue())
