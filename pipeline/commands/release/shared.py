@@ -54,9 +54,9 @@ class Target:
 
 def find_target(target: str, keys: Path | None = None) -> Target:
     """Reads TARGET: a config file by its ending, a repository otherwise."""
-    if target.endswith((".yaml", ".yml")):
-        from edgeproof_edge.addresses import is_address
+    from edgeproof_edge.addresses import is_address
 
+    if target.endswith((".yaml", ".yml")):
         from pipeline.config_file import load_config
 
         config = load_config(Path(target))
