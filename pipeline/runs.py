@@ -13,6 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from components.errors import DataError
+from components.evaluator.report.gate_report import read_report
 from pipeline.errors import ConfigError
 from pipeline.local_runner import is_running
 from pipeline.run_record import REASON_PROPERTY
@@ -329,11 +331,13 @@ def _fingerprint(examples: Any) -> str | None:
 
 def _ratio(evaluation: Any) -> float | None:
     """The gate's own figure where its report still lies there; otherwise from the figures that MLMD keeps."""
-    report = Path(evaluation.uri) / "gate_report.json" if evaluation is not None else None
-    if report is not None and report.is_file():
-        ratio = json.loads(report.read_text(encoding="utf-8")).get("ratio")
+    if evaluation is not None:
+        try:
+            ratio = read_report(Path(evaluation.uri)).ratio
+        except DataError:  # it was cleared away, or is of another version
+            ratio = None
         if ratio is not None:
-            return float(ratio["decimal"])
+            return float(ratio.decimal)
     if _property(evaluation, "metric") is not None:
         of_float, of_candidate = _error(evaluation, "float"), _error(evaluation, "candidate")
     else:

@@ -140,9 +140,10 @@ def test_runs_say_when_why_and_how_they_ended(workspace: Path) -> None:
 
 
 def test_the_ratio_is_the_gates_own_where_its_report_still_lies_there(workspace: Path) -> None:
-    (workspace / "Evaluator").mkdir()
-    report = workspace / "Evaluator" / "gate_report.json"
-    report.write_text(json.dumps({"ratio": {"decimal": "0.987654"}}), encoding="utf-8")
+    from components.evaluator.report.gate_report import write_report
+    from tests.components.evaluator.report.test_page import gate_report, ratio_record
+
+    write_report(gate_report(ratio=ratio_record("0.987654", "97/100")), workspace / "Evaluator")
     assert read_runs(workspace)[0].ratio == 0.987654
 
 
