@@ -45,7 +45,7 @@ def sign_test(losses: int, gains: int) -> float:
     if losses <= 0:
         return 1.0
     if pairs <= _EXACT_PAIRS:
-        return sum(math.comb(pairs, k) for k in range(losses, pairs + 1)) / 2**pairs
+        return float(Fraction(sum(math.comb(pairs, k) for k in range(losses, pairs + 1)), 2**pairs))
     logs = [_log_choose(pairs, k) - pairs * math.log(2) for k in range(losses, pairs + 1)]
     highest = max(logs)
     return min(1.0, math.exp(highest) * math.fsum(math.exp(log - highest) for log in logs))

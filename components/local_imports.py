@@ -83,6 +83,12 @@ def _imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield from ((node.level, f"{prefix}{alias.name}") for alias in node.names)
 
 
+def imported_packages(file: Path) -> set[str]:
+    """The first parts of the absolute names that a file imports; none where it does not parse."""
+    tree = _parsed(file)
+    return set() if tree is None else {name.partition(".")[0] for level, name in _imports(tree) if not level}
+
+
 def _is_dynamic(tree: ast.Module) -> bool:
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     imported = list(_imports(tree))
@@ -128,7 +134,7 @@ def _absolute(parts: tuple[str, ...], file: Path, entry: Path) -> list[Path] | N
     if spec is None:
         return files or None
     places = list(spec.submodule_search_locations or ()) or ([spec.origin] if spec.has_location and spec.origin else [])
-    bases = [Path(place).parent for place in places if parts[0] not in _OURS and not _is_library(Path(place))]
+    bases = [Path(place).parent for place in places if parts[0] not in _OURS and not is_library(Path(place))]
     installed = _in_folders(parts, bases)
     is_known = bool(files or installed or not bases or any(Path(place).is_dir() for place in places))
     return [*files, *installed] if is_known else None
@@ -186,7 +192,8 @@ def _package_root(file: Path) -> Path:
     return next(folder for folder in file.parents if folder == folder.parent or not (folder / _INIT).is_file())
 
 
-def _is_library(path: Path) -> bool:
+def is_library(path: Path) -> bool:
+    """Whether a file belongs to an installed package or to Python itself."""
     return bool(_INSTALLED & set(path.parts)) or path.is_relative_to(_STANDARD_LIBRARY)
 
 

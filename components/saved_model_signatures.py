@@ -73,22 +73,32 @@ def _specs(entries: Any) -> Tensors:
 
 @lru_cache(maxsize=1)
 def _message_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(name=f"{_PACKAGE}.proto", package=_PACKAGE, syntax="proto3")
-    for message, fields in _MESSAGES.items():
+    return message_class(_PACKAGE, _MESSAGES)
+
+
+def message_class(package: str, messages: Mapping[str, list[tuple[str, int, Any, bool]]]) -> Any:
+    """The class of the message ``SavedModel`` among those declared; fields that are not declared are skipped.
+
+    Args:
+        package: Name of the declarations.
+        messages: Message -> its fields: name, number, type (or the name of another message), repeated.
+    """
+    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
+    for message, fields in messages.items():
         declared = file.message_type.add(name=message)
         for name, number, kind, is_repeated in fields:
             label = _Field.LABEL_REPEATED if is_repeated else _Field.LABEL_OPTIONAL
             field = declared.field.add(name=name, number=number, label=label)
             if isinstance(kind, str):
-                field.type, field.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
+                field.type, field.type_name = _Field.TYPE_MESSAGE, f".{package}.{kind}"
             else:
                 field.type = kind
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    descriptor = pool.FindMessageTypeByName(f"{_PACKAGE}.SavedModel")
+    descriptor = pool.FindMessageTypeByName(f"{package}.SavedModel")
     # protobuf 3.20 (the older stack) has only the method, newer ones only the function.
     get_class = getattr(message_factory, "GetMessageClass", None) or message_factory.MessageFactory(pool).GetPrototype
     return get_class(descriptor)
 
 
-__all__ = ["STRING", "DecodeError", "read_signatures"]
+__all__ = ["STRING", "DecodeError", "message_class", "read_signatures"]

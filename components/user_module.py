@@ -6,16 +6,27 @@ files beside it, as a script may; they come last on the path, so that none of th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
+import importlib.util
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from components.errors import ModelError
+from components.local_imports import imported_packages, is_library
+from components.opened_files import watching
+
+#: Edgeproof's own packages come first on the path, so that a user's files of these names cannot be imported.
+_OWN_PACKAGES = frozenset(
+    {"components", "edgeproof_edge", "examples", "pipeline", "releases", "schemas", "telemetry", "triggers"}
+)
+#: Files that were opened in the folder of a source, in this process: a module is loaded once.
+_OPENED: dict[str, set[Path]] = {}
 
 
 def load_module(source: str) -> ModuleType:
@@ -25,7 +36,8 @@ def load_module(source: str) -> ModuleType:
         ModelError: There is no such module, or importing it raised.
     """
     try:
-        return _load_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+        with remembering_opened_files(source):
+            return _load_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
     except ModelError:
         raise
     except Exception as error:
@@ -35,6 +47,7 @@ def load_module(source: str) -> ModuleType:
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ModelError(f"model module {path} does not exist; model.module names a Python file or a dotted module.")
+    _check_names_beside(path)
     source = path.read_bytes()
     name = f"edgeproof_user_{path.stem}_{hashlib.sha256(source).hexdigest()[:12]}"
     if name in sys.modules:
@@ -51,6 +64,52 @@ def _load_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+@contextlib.contextmanager
+def remembering_opened_files(source: str) -> Iterator[None]:
+    """Adds what is opened in the folder of ``source`` meanwhile to :func:`files_opened_by`."""
+    file = source_file(source)
+    if not file.is_file() or is_library(file):
+        yield
+        return
+    with watching(file.resolve().parent) as opened:
+        yield
+    _OPENED.setdefault(source, set()).update(opened)
+
+
+def files_opened_by(source: str) -> tuple[Path, ...]:
+    """The files but Python's in the folder of a module that loading it, or building its model, has opened in this process, sorted."""
+    return tuple(sorted(_OPENED.get(source, ())))
+
+
+def source_file(source: str) -> Path:
+    """The file behind ``file.py``, ``file.py:function``, ``package.module`` or ``package.module.function``."""
+    file = source.partition(":")[0]
+    if file.endswith(".py"):
+        return Path(file)
+    for name in (source, source.rpartition(".")[0]):
+        spec = importlib.util.find_spec(name) if name else None
+        if spec is not None and spec.origin is not None:
+            return Path(spec.origin)
+    return Path(file)
+
+
+def _check_names_beside(path: Path) -> None:
+    """Refuses an import that would silently get Edgeproof's package instead of the user's file.
+
+    Raises:
+        ModelError: The file imports a name of ours, and a file or folder of that name lies beside it.
+    """
+    for name in sorted(imported_packages(path) & _OWN_PACKAGES):
+        hidden = next(
+            (beside for beside in (path.with_name(f"{name}.py"), path.with_name(name)) if beside.exists()), None
+        )
+        if hidden is not None:
+            raise ModelError(
+                f"{path} imports {name!r}, which is a package of Edgeproof; {hidden} beside it is hidden by it. Rename {hidden.name}, "
+                f"for example to my_{hidden.name}, and the import with it."
+            )
 
 
 def function_of(module: ModuleType, name: str) -> Callable[..., Any] | None:

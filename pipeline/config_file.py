@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from edgeproof_edge.addresses import is_address
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.config import PipelineConfig, validated
+from pipeline.config import WORKSPACES, PipelineConfig, validated
 from pipeline.config.keys import allowed_keys, path_keys
 from pipeline.config.model import SHORT_FORMS
 from pipeline.errors import ConfigError
@@ -24,16 +25,29 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> PipelineConfig:
     """Reads ``path`` and applies overrides such as ``train.epochs=3``.
 
     Raises:
-        ConfigError: The file cannot be read, an override is malformed, or keys are wrong; all wrong keys are listed.
+        ConfigError: The file cannot be read, an override is malformed, or keys are wrong (all wrong keys are listed); or the config's
+            workspace lies elsewhere.
     """
     values = _read_yaml(path)
     for override in overrides:
         _apply(values, override)
     try:
-        return validated(values, path.resolve().parent)
+        config = validated(values, path.resolve().parent)
     except ValidationError as error:
         lines = [f"  {_explain(detail)}" for detail in error.errors()]
         raise ConfigError(f"{path} has {len(lines)} wrong key{'s' * (len(lines) > 1)}:\n" + "\n".join(lines)) from error
+    _check_workspace(config, path)
+    return config
+
+
+def _check_workspace(config: PipelineConfig, path: Path) -> None:
+    """Refuses to go to a new workspace while there is one beside the config: it would publish into another repository, with other keys."""
+    beside = path.resolve().parent / WORKSPACES / config.name
+    if config.workspace is None and beside.is_dir() and not config.workspace_dir.is_dir():
+        raise ConfigError(
+            f"the runs, releases and keys of {path} are in {beside}, and the current directory is {Path.cwd()}, where a new one "
+            f"would be made. Go on there with --set workspace={beside}, or begin anew here with --set workspace={config.workspace_dir}."
+        )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -75,9 +89,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
 def _override_value(key: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: {text!r} is not a YAML value.") from error
-    is_path = isinstance(value, str) and "://" not in value and key in path_keys()
+    except yaml.YAMLError:
+        value = text  # such as */*/*, which YAML takes for an alias: the shell has its own quotes
+    is_path = isinstance(value, str) and not is_address(value) and key in path_keys()
     is_dotted_module = key in MODULE_KEYS and ".py" not in text
     return str(Path.cwd() / value) if is_path and not is_dotted_module else value
 
@@ -95,5 +109,7 @@ def _explain(detail: ErrorDetails) -> str:
 
 
 def _suggest(key: str, allowed: list[str]) -> str:
+    if not allowed:
+        return "nothing can be set below it"
     close = difflib.get_close_matches(key, allowed, n=1)
     return f"did you mean {close[0]}? allowed: {', '.join(allowed)}" if close else f"allowed: {', '.join(allowed)}"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from components.evaluator.counting.slices import SliceBy, SliceSpec, check_slices
-from components.examples import ExampleSpec, ImageSpec, TensorFeature
-from components.image_example_gen.folders import class_folder_pattern
+from components.example_validator.minimums import Minimum
+from components.examples import ExampleSpec
 from components.user_module import function_of, load_module
 from pipeline.config import PipelineConfig
-from pipeline.config.data import DataConfig, DataFormat, LabelType
 from pipeline.config.gate import GateConfig, SliceConfig
-from pipeline.data_source import matched_files, split_patterns
+from pipeline.data_source import class_names_of, example_spec
 from pipeline.errors import ConfigError
 
 
@@ -43,55 +42,22 @@ def describe_data(config: PipelineConfig) -> DataDescription:
         ModelError: The model module cannot be imported.
     """
     class_names = class_names_of(config.data)
-    return DataDescription(_example_spec(config.data, class_names, _parse_module(config)), class_names)
+    return DataDescription(example_spec(config.data, class_names, parse_module(config)), class_names)
 
 
-def class_names_of(data: DataConfig) -> tuple[str, ...]:
-    """Names by class number: the config's, an image folder's sorted folders, or the numbers themselves; none of real values."""
-    if data.label_type is LabelType.VALUE:
-        return ()
-    if data.class_names:
-        return data.class_names
-    if data.format is DataFormat.IMAGE_FOLDER:
-        return folder_class_names(data)
-    assert data.num_classes is not None, "the config refuses records without class_names or num_classes"
-    return tuple(str(number) for number in range(data.num_classes))
-
-
-def folder_class_names(data: DataConfig) -> tuple[str, ...]:
-    """The sorted names of the class folders that the patterns match.
-
-    Raises:
-        DataError: A pattern matches no file.
-    """
-    patterns = split_patterns(data)
-    return tuple(
-        sorted(
-            {
-                path.relative_to(data.path).parts[class_folder_pattern(patterns[split]).count("/")]
-                for split, paths in matched_files(data).items()
-                for path in paths
-            }
-        )
-    )
-
-
-def _parse_module(config: PipelineConfig) -> str | None:
+def parse_module(config: PipelineConfig) -> str | None:
+    """The model module, where it has a parser of its own."""
     source = config.model.module
     return source if source and function_of(load_module(source), "parse_example") else None
 
 
-def _example_spec(data: DataConfig, class_names: tuple[str, ...], parse_module: str | None) -> ExampleSpec:
-    is_folder = data.format is DataFormat.IMAGE_FOLDER  # its ExampleGen names the features
-    return ExampleSpec(
-        label="label" if is_folder else data.label,
-        label_dtype="float32" if data.label_type is LabelType.VALUE else "int64",
-        class_names=class_names,
-        image=ImageSpec(**data.image.model_dump()) if data.image else None,
-        image_feature="image" if is_folder else data.image_feature,
-        features=tuple(TensorFeature(name, feature.dtype, feature.shape) for name, feature in data.features.items()),
-        parse_module=parse_module,
-    )
+def minimums(config: PipelineConfig) -> dict[str, Minimum]:
+    """How many examples the converter and the gate need of a split, and the key that says so."""
+    gate = {"eval": Minimum(config.gate.min_examples, "gate.min_examples")}
+    if not config.convert.recipe.needs_calibration:
+        return gate
+    min_samples = config.convert.calibration.min_samples
+    return {"calibration": Minimum(min_samples, "convert.calibration.min_samples"), **gate}
 
 
 def gate_eval_config(gate: GateConfig) -> str | None:

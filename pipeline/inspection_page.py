@@ -98,8 +98,7 @@ def _facts(inspection: Inspection) -> list[str]:
 
 
 def _describe_islands(inspection: Inspection) -> str:
-    num_computing = sum(use.count for use in inspection.operators if use.name not in ("QUANTIZE", "DEQUANTIZE"))
-    if inspection.float_islands and inspection.num_float_operators == num_computing:
+    if inspection.float_islands and inspection.num_float_operators == inspection.num_computing_operators:
         return "the whole model computes in float"
     return _counted(inspection.float_islands, _describe_island)
 

@@ -20,6 +20,8 @@ from pipeline.run_record import BY_HAND, RunRecord, write_attempt, write_record
 
 progress = logging.getLogger(PROGRESS_LOGGER)
 
+#: What is told of a workspace that is made: whoever expected an old one sees that this is another.
+NEW_WORKSPACE = " (new: with releases and keys of its own)"
 #: Held by the run that uses a workspace, with its process number inside.
 LOCK_FILE = ".lock"
 
@@ -38,10 +40,11 @@ def run(config: PipelineConfig, log_level: str | None = None, reason: str = BY_H
     """
     started = time.monotonic()
     workspace = config.workspace_dir
+    is_new = not workspace.is_dir()
     _make(workspace)
     log_file = workspace / "logs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
     with _only_run(workspace), captured_output(log_file, log_level):
-        progress.info("edgeproof: pipeline %s in %s", config.name, workspace)
+        progress.info("edgeproof: pipeline %s in %s%s", config.name, workspace, NEW_WORKSPACE if is_new else "")
         from pipeline.execution import execute
         from pipeline.preflight import check
 

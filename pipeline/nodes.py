@@ -1,6 +1,7 @@
 """The nodes of the chain, one function each: what the config says, in the words of a component.
 
-A node that re-uses another's output takes the node. Code that a node runs is part of its cache key (``code_version``).
+A node that re-uses another's output takes the node. The code that a node runs is part of its cache key (``code_version``), and so are the
+libraries' versions, in TFX's own nodes too.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from dataclasses import replace
 
 from tensorflow_metadata.proto.v0.schema_pb2 import Schema
 from tfx.components import Trainer
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.proto import trainer_pb2
@@ -20,47 +20,50 @@ from tfx.types import Channel, standard_artifacts
 
 from components.code_version import code_version
 from components.evaluator.component import Evaluator
-from components.evaluator.counting.scoring import sha256_of_directory
 from components.evaluator.counting.slices import slices_to_json
 from components.evaluator.tfma.eval_config import metric_modules
 from components.example_validator.component import ExampleValidator
-from components.example_validator.minimums import Minimum
-from components.feature_schema import feature_names, feature_schema, write_schema
+from components.feature_schema import feature_names, feature_schema, schema_text
+from components.model_importer.component import ModelImporter
 from components.pusher.component import Pusher
 from components.release_importer.component import ReleaseImporter
-from components.repair.recipes import parse_fallbacks, parse_recipe
 from components.repair.settings import AutoSettings, Caps, GoalSettings
+from components.schema_gen.component import SchemaGen
 from components.tflite_converter.component import TFLiteConverter
-from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
+from components.trainer.module_files import module_files
+from components.trainer.spec import TRAINING_SPEC_KEY, EarlyStopping, QatSpec, TrainingSpec
 from pipeline.config import PipelineConfig
-from pipeline.config.convert import ConvertConfig
+from pipeline.config.convert import ConvertConfig, FloatOperators
 from pipeline.config.model import QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
-from pipeline.description import DataDescription, gate_eval_config, gate_slices
-from releases.location import published_state
-from releases.offer import channel_state
+from pipeline.description import DataDescription, gate_eval_config, gate_slices, minimums
+from pipeline.world import WorldState, state_parameter
 
+#: What the stock Trainer runs.
+RUN_FN_MODULE = "components.trainer.run_fn"
+#: Fine-tuning with quantization in the loop, and converting what came out of it to score it.
+_QAT_MODULES = ("components.trainer.qat",)
 #: Fine-tuning starts at a tenth of the float rate; see train.qat.learning_rate.
 QAT_RATE_DIVISOR = 10
 
 
-def examples(config: PipelineConfig) -> BaseNode:
+def examples(config: PipelineConfig, data: DataDescription) -> BaseNode:
     """Reads the data and divides it into train, calibration and eval."""
-    node: BaseNode = example_gen(config.data, code_version(example_gen_room(config.data)))
+    fingerprint = state_parameter(WorldState.DATA)
+    version = code_version(f"components.{example_gen_room(config.data)}.executor")
+    node: BaseNode = example_gen(config.data, version, fingerprint, data.examples.parse_module)
     return node
 
 
 def schema(config: PipelineConfig, data: DataDescription) -> BaseNode:
     """What the data must keep: the config's description of it, or the team's schema file."""
-    described = _described(config, data)
-    return ImportSchemaGen(schema_file=str(write_schema(described, config.workspace_dir / "schemas")))
+    return SchemaGen(schema_text(_described(config, data)), code_version(_executor(SchemaGen)))
 
 
 def statistics(config: PipelineConfig, data: DataDescription, examples: BaseNode, schema: BaseNode) -> BaseNode:
     """Statistics of the features that the config describes; of all, where a team's own schema describes them."""
     names = () if config.data.schema_file else feature_names(_described(config, data))
-    node: BaseNode = statistics_gen(examples.outputs["examples"], schema.outputs["schema"], names)
-    return node
+    return _with_code_version(statistics_gen(examples.outputs["examples"], schema.outputs["schema"], names))
 
 
 def validator(config: PipelineConfig, statistics: BaseNode, schema: BaseNode) -> BaseNode:
@@ -68,21 +71,21 @@ def validator(config: PipelineConfig, statistics: BaseNode, schema: BaseNode) ->
     return ExampleValidator(
         statistics.outputs["statistics"],
         schema.outputs["schema"],
-        minimums=_minimums(config),
+        minimums=minimums(config),
         cut_by_shares=config.data.patterns is None,
+        code_version=code_version(_executor(ExampleValidator)),
     )
 
 
 def float_model(config: PipelineConfig, data: DataDescription, examples: BaseNode) -> BaseNode:
-    """A stock Trainer with our ``run_fn``, or an Importer of the team's SavedModel."""
+    """A stock Trainer with our ``run_fn``, or an importer of the team's SavedModel."""
     if config.model.saved_model:
-        # The content is a property: an Importer otherwise re-uses whatever the same path held before.
-        content = sha256_of_directory(config.model.saved_model)
-        return Importer(
-            str(config.model.saved_model), standard_artifacts.Model, custom_properties={"content_sha256": content}
-        ).with_id("Model")
+        content = state_parameter(WorldState.SAVED_MODEL)
+        return ModelImporter(str(config.model.saved_model), content, code_version(_executor(ModelImporter))).with_id(
+            "Model"
+        )
     return Trainer(
-        run_fn="components.trainer.run_fn.run_fn",
+        run_fn=f"{RUN_FN_MODULE}.run_fn",
         examples=examples.outputs["examples"],
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         # Accuracy per epoch; the holdout is the Evaluator's alone.
@@ -95,34 +98,34 @@ def converter(config: PipelineConfig, data: DataDescription, examples: BaseNode,
     """The float model becomes model.tflite."""
     convert = config.convert
     return TFLiteConverter(
-        model=model.outputs[_model_key(config)],
+        model=model.outputs["model"],
         examples=examples.outputs["examples"],
-        recipe=convert.recipe.value,
+        recipe=convert.recipe,
         min_samples=convert.calibration.min_samples,
         num_samples=convert.calibration.num_samples,
         seed=convert.calibration.seed,
         input_type=convert.input_type,
         output_type=convert.output_type,
+        allow_float_operators=convert.float_operators is FloatOperators.ALLOWED,
         select_tf_operators=convert.select_tf_operators,
         auto_settings=_auto_settings(convert).to_json(),
         example_spec=replace(data.examples, slice_features=convert.calibration.stratify_by).to_json(),
-        code_version=code_version("tflite_converter", data.parse_sources),
+        code_version=code_version(_executor(TFLiteConverter), data.parse_sources),
     )
 
 
-def champion(config: PipelineConfig, converter: BaseNode, for_one_run: bool) -> BaseNode | None:
+def champion(config: PipelineConfig, converter: BaseNode) -> BaseNode | None:
     """The model that the gate compares with: what a channel offers now, or the last blessed one; there may be none yet."""
     if config.gate.champion_min_ratio is None:
         return None
     if config.gate.champion_channel is not None:
-        place = (config.release_location, config.keys_dir, config.gate.champion_channel)
         released: BaseNode = ReleaseImporter(
-            location=place[0],
-            keys=str(place[1]),
-            channel=place[2],
+            location=config.release_location,
+            keys=str(config.keys_dir),
+            channel=config.gate.champion_channel,
             model_name=config.name,
-            channel_state=channel_state(*place) if for_one_run else None,
-            code_version="-".join(code_version(room) for room in ("release_importer", "pusher")),
+            channel_state=state_parameter(WorldState.CHANNEL),
+            code_version=code_version(_executor(ReleaseImporter)),
         ).with_id("Champion")
         released.add_upstream_node(converter)  # looks as late as it can: a release may change while a model is trained
         return released
@@ -147,7 +150,7 @@ def evaluator(
     modules = metric_modules(eval_config) if eval_config else ()
     return Evaluator(
         examples=examples.outputs["examples"],
-        float_model=model.outputs[_model_key(config)],
+        float_model=model.outputs["model"],
         tflite_model=converter.outputs["tflite_model"],
         statistics=statistics.outputs["statistics"],
         example_spec=data.examples.to_json(),
@@ -160,7 +163,7 @@ def evaluator(
         golden_split=config.release.golden_split,
         champion=champion.outputs["model"] if champion else None,
         eval_config=eval_config,
-        code_version=code_version("evaluator", (*data.parse_sources, *modules)),
+        code_version=code_version(_executor(Evaluator), (*data.parse_sources, *modules)),
     )
 
 
@@ -180,32 +183,30 @@ def pusher(
         makes_repository=config.makes_repository,
         model_name=config.name,
         class_names=json.dumps(data.class_names),
-        published_state=published_state(config.release_location, config.name),
-        code_version=code_version("pusher", data.parse_sources),
+        published_state=state_parameter(WorldState.PUBLISHED),
+        code_version=code_version(_executor(Pusher), data.parse_sources),
     )
+
+
+def _executor(component: type[BaseComponent]) -> str:
+    return str(component.EXECUTOR_SPEC.executor_class.__module__)
+
+
+def _with_code_version(stock: BaseNode) -> BaseNode:
+    """A node of TFX, whose contract has no parameter for it: the compiler takes whatever the node's properties hold."""
+    stock.exec_properties["code_version"] = code_version()
+    return stock
 
 
 def _described(config: PipelineConfig, data: DataDescription) -> Schema:
     return feature_schema(data.examples, config.data.schema_file, num_classes=data.num_classes)
 
 
-def _minimums(config: PipelineConfig) -> dict[str, Minimum]:
-    gate = {"eval": Minimum(config.gate.min_examples, "gate.min_examples")}
-    if not parse_recipe(config.convert.recipe.value).needs_calibration:
-        return gate
-    min_samples = config.convert.calibration.min_samples
-    return {"calibration": Minimum(min_samples, "convert.calibration.min_samples"), **gate}
-
-
-def _model_key(config: PipelineConfig) -> str:
-    return "result" if config.model.saved_model else "model"
-
-
 def _auto_settings(convert: ConvertConfig) -> AutoSettings:
     return AutoSettings(
         GoalSettings(**convert.goal.model_dump()),
         Caps(convert.max_candidates, convert.max_seconds),
-        parse_fallbacks(convert.fallbacks),
+        convert.fallbacks,
     )
 
 
@@ -215,18 +216,21 @@ def _training_spec(config: PipelineConfig, data: DataDescription) -> TrainingSpe
     return TrainingSpec(
         examples=data.examples,
         num_classes=data.num_classes,
-        code_version="-".join(code_version(room, (source,)) for room in _trainer_rooms(config.train)),
+        code_version=code_version(
+            RUN_FN_MODULE, (source,), _QAT_MODULES if config.train.qat.mode is QatMode.OFF else ()
+        ),
         module=config.model.module,
         run_fn=config.model.run_fn,
+        module_files=module_files(source, config.model.files),
         hyperparameters=config.model.hyperparameters,
         qat=_qat(config.train),
-        **config.train.model_dump(exclude={"qat"}),
+        early_stopping=_early_stopping(config.train),
+        **config.train.model_dump(mode="json", exclude={"qat", "early_stopping"}),
     )
 
 
-def _trainer_rooms(train: TrainConfig) -> tuple[str, ...]:
-    """Fine-tuning with quantization in the loop converts what came out, to score it."""
-    return ("trainer",) if train.qat.mode is QatMode.OFF else ("trainer", "tflite_converter")
+def _early_stopping(train: TrainConfig) -> EarlyStopping | None:
+    return None if train.early_stopping is None else EarlyStopping(**train.early_stopping.model_dump())
 
 
 def _qat(train: TrainConfig) -> QatSpec | None:

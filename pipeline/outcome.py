@@ -6,6 +6,9 @@ import os
 import shlex
 from pathlib import Path
 
+from edgeproof_edge.addresses import is_address
+
+from components.artifacts import exists, join, local_copy, parent_of
 from components.errors import DataError
 from components.evaluator.report.advice import Invocation
 from components.evaluator.report.explanation import explain, note_line
@@ -13,7 +16,7 @@ from components.evaluator.report.gate_report import GateReport, read_report
 from components.evaluator.report.notes import notes_since
 from components.evaluator.report.page import PAGE_FILE
 from components.tflite_converter.description import describe_search
-from components.tflite_converter.report import ConversionReport
+from components.tflite_converter.report import ConversionReport, useless_outputs
 from pipeline.run_record import ReleaseRecord, RunRecord
 
 
@@ -47,7 +50,8 @@ def read_gate_report(record: RunRecord) -> GateReport:
     Raises:
         DataError: The workspace has been cleared since.
     """
-    return read_report(Path(record.gate_report))
+    with local_copy(record.gate_report) as file:
+        return read_report(file)
 
 
 def _node_table(record: RunRecord) -> str:
@@ -57,8 +61,8 @@ def _node_table(record: RunRecord) -> str:
 
 
 def _way_on(record: RunRecord) -> str:
-    page = Path(record.gate_report).with_name(PAGE_FILE)
-    lines = [f"page     {shortened(str(page))}"] if page.is_file() else []
+    page = join(parent_of(record.gate_report), PAGE_FILE)
+    lines = [f"page     {shortened(page)}"] if exists(page) else []
     lines += [f"report   {shortened(record.gate_report)}", f"log      {shortened(record.log)}"]
     if record.release is None:
         return "\n".join(["nothing was published", *lines])
@@ -81,7 +85,7 @@ def describe_release(release: ReleaseRecord) -> tuple[str, str]:
 
 def shortened(path: str) -> str:
     """The path as seen from here, where that is shorter to read and to type."""
-    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
+    return os.path.relpath(path) if not is_address(path) and Path(path).is_relative_to(Path.cwd()) else path
 
 
 def describe_conversion(report: ConversionReport, saved_model: Path, directory: Path) -> str:
@@ -96,11 +100,23 @@ def describe_conversion(report: ConversionReport, saved_model: Path, directory: 
         *_calibration_lines(report),
         *describe_search(report),
         *_score_lines(report),
+        *(f"USELESS  {sentence}" for sentence in useless_outputs(report)),
         *(f"warning: {warning}" for warning in report.warnings),
         f"wrote {directory}/model.tflite, float.tflite, conversion_report.json in {report.seconds.total:.1f} s",
-        f"next     edgeproof evaluate --saved-model {model} --tflite {tflite} --data HOLDOUT.npz --out {out}",
+        _next_step(report, model, tflite, out),
     ]
     return "\n".join(lines)
+
+
+def _next_step(report: ConversionReport, model: str, tflite: str, out: str) -> str:
+    """The command that judges the model, with the output that it judges where there are several."""
+    if useless_outputs(report):
+        return "next     look at what was tried above; this file is not worth judging"
+    outputs = [output.name for output in report.signature.outputs]
+    judged = "" if len(outputs) < 2 else f" --output {shlex.quote(outputs[0])}"
+    others = "" if len(outputs) < 2 else f"   # or {', '.join(outputs[1:])}"
+    command = f"edgeproof evaluate --saved-model {model} --tflite {tflite} --data HOLDOUT.npz --out {out}"
+    return f"next     {command}{judged}{others}"
 
 
 def _calibration_lines(report: ConversionReport) -> list[str]:

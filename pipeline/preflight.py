@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
 
-from components.errors import ModelError
+from edgeproof_edge.addresses import is_address
+
+from components.artifacts import check_writable
+from components.errors import DataError, ModelError
+from components.example_validator.minimums import shortage_message
 from components.examples import ExampleSpec
+from components.image_example_gen.splits import UNDIVIDED
+from components.repair.recipes import Recipe
 from components.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
+from components.trainer.rehearsal import rehearse
 from components.trainer.run_fn import resolve_run_fn
-from pipeline import data_source
+from components.trainer.spec import TrainingSpec
+from pipeline import data_checks
+from pipeline.beam_check import check_beam
 from pipeline.config import PipelineConfig
-from pipeline.config.convert import RecipeName
 from pipeline.config.model import QatMode
-from pipeline.description import DataDescription, describe_data, gate_eval_config, gate_slices
+from pipeline.data_checks import DataLook
+from pipeline.description import (
+    DataDescription,
+    describe_data,
+    gate_eval_config,
+    gate_slices,
+    minimums,
+    parse_module,
+)
 from pipeline.errors import ConfigError, RunError
 from releases.location import check_publishing
 from releases.offer import check_offered
 
 #: Free disk that a run needs at least: artifacts are copies of the data, and a full disk ends a run half-way.
 MIN_FREE_BYTES = 200 * 1024 * 1024
+#: Standard deviations by which the hash of the content may deal a split more than its share.
+_LUCK = 3
 
 
 def check(config: PipelineConfig) -> tuple[str, ...]:
@@ -34,20 +53,24 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
         InputError: The data's files, the model, the calibration section or the release repository cannot be used.
         RunError: The workspace or the release directory cannot be written.
     """
-    is_directory = "://" not in config.release_location
+    is_directory = not is_address(config.release_location)
     for directory in (config.workspace_dir, *([Path(config.release_location)] if is_directory else [])):
         _check_writable(directory)
-    data_source.preflight(config.data)
+    check_writable(config.artifact_root)
+    look = data_checks.preflight(config.data, None if config.data.kind.is_image_folder else parse_module(config))
     _check_train_split(config)
     _check_recipe(config)
+    _check_numbers(config, look)
     data = describe_data(config)
     extra = _check_eval_config(config, data)
     return (
-        f"data: {config.data.format.value} under {config.data.path}, {_labels(data)}",
-        _check_model(config, data),
+        f"data: {config.data.kind.name} under {config.data.path}, {_labels(data)}",
+        *look.sentences,
+        _check_model(config, data, look),
         *extra,
         check_publishing(config.release_location, config.keys_dir, config.release.channel, config.makes_repository),
         *_check_champion(config),
+        *check_beam(config.beam),
         f"workspace: {config.workspace_dir}",
     )
 
@@ -78,6 +101,21 @@ def _check_writable(directory: Path) -> None:
         )
 
 
+def _check_numbers(config: PipelineConfig, look: DataLook) -> None:
+    """Refuses splits that are too small for a later step, exactly where all rows were counted and with a margin elsewhere."""
+    counts = dict(look.summary.num_examples)
+    if UNDIVIDED in counts:  # the hash of the content decides, which only the run knows
+        shares = data_checks.expected_examples(config.data, counts[UNDIVIDED])
+        counts = {split: number + math.ceil(_LUCK * math.sqrt(number)) for split, number in shares.items()}
+        if config.data.group_by:
+            return  # groups are of any size
+    elif not look.is_complete and not config.data.kind.is_image_folder:
+        return
+    shortage = shortage_message(counts, minimums(config), cut_by_shares=config.data.patterns is None)
+    if shortage:
+        raise DataError(shortage)
+
+
 def _check_train_split(config: PipelineConfig) -> None:
     if config.model.saved_model is not None:
         return
@@ -88,7 +126,7 @@ def _check_train_split(config: PipelineConfig) -> None:
 
 
 def _check_recipe(config: PipelineConfig) -> None:
-    if config.convert.recipe is RecipeName.INT8_QAT and config.train.qat.mode is QatMode.OFF:
+    if config.convert.recipe is Recipe.INT8_QAT and config.train.qat.mode is QatMode.OFF:
         raise ConfigError(
             "convert.recipe is int8-qat, which needs train.qat.mode: on; turn it on, or choose recipe auto."
         )
@@ -110,7 +148,7 @@ def _check_eval_config(config: PipelineConfig, data: DataDescription) -> tuple[s
     return (f"gate.eval_config: {num_metrics} metric{'s' * (num_metrics != 1)} for TFMA; no rule reads them",)
 
 
-def _check_model(config: PipelineConfig, data: DataDescription) -> str:
+def _check_model(config: PipelineConfig, data: DataDescription, look: DataLook) -> str:
     if config.model.saved_model is not None:
         signature = read_signature(config.model.saved_model)
         _check_signature(signature, data.examples, config.model.saved_model)
@@ -120,13 +158,26 @@ def _check_model(config: PipelineConfig, data: DataDescription) -> str:
         resolve_run_fn(config.model.run_fn)
         return f"model: run_fn {config.model.run_fn}"
     assert config.model.module is not None
-    model = build_model(config.model.module, config.model.hyperparameters)
+    model = build_model(config.model.module, config.model.hyperparameters, look.summary)
     check_model(model, data.examples, data.num_classes, config.model.module)
+    if look.examples:
+        rehearse(model, _training_spec(config, data), look.examples)
     if config.train.qat.mode is QatMode.ON:
         from components.trainer.fake_quantization import check_quantizable
 
         check_quantizable(model, config.model.module)
     return f"model: {config.model.module}, {model.count_params():,} parameters"
+
+
+def _training_spec(config: PipelineConfig, data: DataDescription) -> TrainingSpec:
+    return TrainingSpec(
+        examples=data.examples,
+        num_classes=data.num_classes,
+        code_version="",
+        module=config.model.module,
+        hyperparameters=config.model.hyperparameters,
+        **config.train.model_dump(exclude={"qat"}),
+    )
 
 
 def _check_signature(signature: Signature, spec: ExampleSpec, directory: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the repository knows about a release: an entry of the role `archive`, which publishers read and devices never fetch."""
+"""What the repository knows about a release: an entry of the role ``archive``, which publishers read and devices never fetch."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Release:
     """One published release.
 
     Attributes:
-        model: the model that it is a release of.
+        model: The model that it is a release of.
         sequence: 1 for the first release of a model; never given twice.
-        version: `sequence` with six digits, a hyphen, the first 12 hex digits of `content_sha256`.
+        version: ``sequence`` with six digits, a hyphen, the first 12 hex digits of ``content_sha256``.
         created: UTC time, as in "2026-11-21T09:00:00Z".
-        content_sha256: hash over what a device runs; the same model again is the same release.
+        content_sha256: Hash over what a device runs; the same model again is the same release.
         bundle_sha256: SHA-256 of the bundle, which names its file.
-        size_bytes: size of the bundle.
-        recipe: how the model was quantized.
-        num_examples: examples of the holdout that judged it.
-        num_correct_float: right answers of the float model among them; None where labels are real values.
-        num_correct_candidate: right answers of this model among them; None likewise.
-        retired: set where it must not be offered again.
-        metric, float_value, candidate_value: see `VerdictSummary`; not written for right answers, so that publishers of
+        size_bytes: Size of the bundle.
+        recipe: How the model was quantized.
+        num_examples: Examples of the holdout that judged it.
+        num_correct_float: Right answers of the float model among them; None where labels are real values.
+        num_correct_candidate: Right answers of this model among them; None likewise.
+        retired: Set where it must not be offered again.
+        metric, float_value, candidate_value: See ``VerdictSummary``; not written for right answers, so that publishers of
             before go on reading those entries.
     """
 
@@ -94,7 +94,7 @@ class Release:
         """Reads a target of the archive.
 
         Raises:
-            ReleaseError: an entry that this version of Edgeproof did not write.
+            ReleaseError: An entry that this version of Edgeproof did not write.
         """
         try:
             fields: dict[str, Any] = dict(target.custom)
@@ -124,12 +124,12 @@ def sequence_of(version: str) -> int | None:
 
 def releases(archive: Targets) -> tuple[Release, ...]:
     """All releases in the archive, by model and number."""
-    found = (Release.from_target(target) for target in archive.targets.values())
-    return tuple(sorted(found, key=lambda release: (release.model, release.sequence)))
+    unordered = (Release.from_target(target) for target in archive.targets.values())
+    return tuple(sorted(unordered, key=lambda release: (release.model, release.sequence)))
 
 
 def last_sequence(archive: Targets, model: str) -> int:
-    """The highest number ever given to a release of `model`; 0 before the first."""
+    """The highest number ever given to a release of ``model``; 0 before the first."""
     given: Mapping[str, int] = archive.unrecognized_fields.get(_SEQUENCES, {})
     return given.get(model, 0)
 

@@ -7,27 +7,52 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from edgeproof_edge.bundle import Bundle
-from edgeproof_edge.manifest import TOP1, Manifest, TensorEntry, VerdictSummary
+from edgeproof_edge.bundle import GOLDEN_FILE, LABELS_FILE, MODEL_FILE, Bundle
+from edgeproof_edge.manifest import TOP1, FileEntry, Manifest, TensorEntry, VerdictSummary
 
 from releases.archive import Release
-from releases.bundle import MODEL_FILE, PROVENANCE_FILE
+from releases.bundle import PROVENANCE_FILE
+
+#: The media type of a file of a release, by its ending.
+_MEDIA_TYPES = {
+    ".tflite": "application/vnd.tflite",
+    ".json": "application/json",
+    ".txt": "text/plain",
+    ".npz": "application/x-npz",
+}
+#: Files that are data and no evidence, by CycloneDX's kinds of data.
+_DATA_FILES = {GOLDEN_FILE: "dataset", LABELS_FILE: "definition"}
 
 
-def bill_of_materials(release: Release, bundle: Bundle) -> str:
-    """Returns the ML-BOM of a release: the model with its card, its files, and the libraries that made it."""
+def bill_of_materials(release: Release, bundle: Bundle, license: str | None = None) -> str:
+    """Returns the ML-BOM of a release: the model with its card, its files, and the libraries that made it.
+
+    Args:
+        release: The release.
+        bundle: Its bundle.
+        license: SPDX expression of the model's licence; None leaves it out, for nobody said it.
+    """
+    licenses = [] if license is None else [{"expression": license}]
     content = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "serialNumber": f"urn:uuid:{uuid5(NAMESPACE_URL, f'urn:sha256:{release.bundle_sha256}')}",
         "version": 1,
-        "metadata": {"timestamp": release.created, "component": _model(release, bundle.manifest)},
-        "components": _files(bundle.manifest) + _libraries(bundle.files),
+        "metadata": {
+            "timestamp": release.created,
+            "component": _licensed(_model(release, bundle.manifest), licenses),
+        },
+        "components": [_licensed(file, licenses) for file in _files(bundle.manifest)] + _libraries(bundle.files),
     }
     return json.dumps(content, indent=2, sort_keys=True) + "\n"
+
+
+def _licensed(component: dict[str, Any], licenses: list[dict[str, Any]]) -> dict[str, Any]:
+    return {**component, "licenses": licenses} if licenses else component
 
 
 def _model(release: Release, manifest: Manifest) -> dict[str, Any]:
@@ -77,20 +102,33 @@ def _requirement(verdict: VerdictSummary) -> dict[str, str]:
 
 
 def _files(manifest: Manifest) -> list[dict[str, Any]]:
-    return [
-        {"type": "data" if file.name != MODEL_FILE else "file", "name": file.name, "hashes": [_hash(file.sha256)]}
-        for file in manifest.files
-    ]
+    return [_file(file) for file in manifest.files]
+
+
+def _file(file: FileEntry) -> dict[str, Any]:
+    component: dict[str, Any] = {"type": "file", "name": file.name, "hashes": [_hash(file.sha256)]}
+    media_type = _MEDIA_TYPES.get(PurePosixPath(file.name).suffix)
+    if media_type is not None:
+        component["mime-type"] = media_type
+    if file.name == MODEL_FILE:
+        component["type"] = "machine-learning-model"
+    elif file.name in _DATA_FILES:
+        component |= {"type": "data", "data": [{"type": _DATA_FILES[file.name], "name": file.name}]}
+    return component
 
 
 def _libraries(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
-    """The libraries that the provenance names."""
+    """The libraries that the provenance names, with the licences that they declared where the model was made."""
     if PROVENANCE_FILE not in files:
         return []
-    definition = json.loads(files[PROVENANCE_FILE])["predicate"]["buildDefinition"]
-    versions: Mapping[str, str] = definition["internalParameters"]["libraryVersions"]
+    parameters = json.loads(files[PROVENANCE_FILE])["predicate"]["buildDefinition"]["internalParameters"]
+    versions: Mapping[str, str] = parameters["libraryVersions"]
+    licenses: Mapping[str, str] = parameters.get("libraryLicenses", {})
     return [
-        {"type": "library", "name": name, "version": version, "purl": f"pkg:pypi/{name}@{version}"}
+        _licensed(
+            {"type": "library", "name": name, "version": version, "purl": f"pkg:pypi/{name}@{version}"},
+            [{"license": {"name": licenses[name]}}] if name in licenses else [],
+        )
         for name, version in sorted(versions.items())
     ]
 

@@ -1,10 +1,10 @@
-"""Keeps releases in a bucket: S3, Google Cloud Storage or Azure, through fsspec and its libraries (`edgeproof[buckets]`).
+"""Keeps releases in a bucket: S3, Google Cloud Storage or Azure, through fsspec and its libraries (``edgeproof[buckets]``).
 
 A bucket has no lock. What it has is create-if-absent (S3: If-None-Match, GCS: ifGenerationMatch=0), and that is what a
-release repository builds on: creating the next snapshot decides who came first. Rules, in order: 1. `create` asks the
+release repository builds on: creating the next snapshot decides who came first. Rules, in order: 1. ``create`` asks the
 bucket, never looks first. 2. A create that seems refused may have been ours, answered late: equal bytes are a success.
-3. `file://` is refused: fsspec's create there is not atomic. 4. `check` proves that a second create is refused; some
-servers that speak S3 ignore the condition and overwrite.
+3. Only schemes whose library makes a conditional create (``location.STORES``): fsspec's create is not atomic on ``file://``.
+4. ``check`` proves that a second create is refused; some servers that speak S3 ignore the condition and overwrite.
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ from uuid import uuid4
 
 from edgeproof_edge.errors import EdgeproofError, SurroundingsError
 
-from releases.errors import ReleaseError
-from releases.store import AlreadyStored, NotStored
+from releases.protocol import AlreadyStored, CommitProtocol, CompareAndSwap, NotStored
 
-#: Schemes whose fsspec library makes a conditional create.
-SCHEMES = ("s3", "gs", "gcs", "az", "abfs")
 #: Address of a server that speaks S3 but is not AWS.
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 
@@ -37,31 +34,25 @@ class BucketStore:
         """Opens the bucket; nothing is read yet.
 
         Raises:
-            ReleaseError: the address is of another kind.
-            SurroundingsError: the library for it is not installed.
+            SurroundingsError: The library for it is not installed.
         """
-        scheme = address.partition("://")[0]
-        if scheme not in SCHEMES:
-            raise ReleaseError(
-                f"{address} cannot hold releases: use a directory, or one of {', '.join(f'{one}://' for one in SCHEMES)}."
-            )
         self._address = address.rstrip("/")
-        self._files, self._root = _open(self._address, scheme)
+        self._files, self._root = _open(self._address)
 
     @property
     def location(self) -> str:
         return self._address
 
     @property
-    def is_exclusive(self) -> bool:
-        return False
+    def protocol(self) -> CommitProtocol:
+        return CompareAndSwap()
 
     def read(self, path: str) -> bytes:
         """Returns the bytes of one file.
 
         Raises:
-            NotStored: there is no such file.
-            SurroundingsError: the bucket does not answer, or refuses.
+            NotStored: There is no such file.
+            SurroundingsError: The bucket does not answer, or refuses.
         """
         with self._explaining(f"read {path} in"):
             try:
@@ -73,8 +64,8 @@ class BucketStore:
         """Writes a new file that nothing will ever overwrite; the same bytes again change nothing.
 
         Raises:
-            AlreadyStored: the file exists with other bytes.
-            SurroundingsError: the bucket does not answer, or refuses.
+            AlreadyStored: The file exists with other bytes.
+            SurroundingsError: The bucket does not answer, or refuses.
         """
         with self._explaining(f"write {path} in"):
             for _ in range(_MAX_RACES):
@@ -103,10 +94,10 @@ class BucketStore:
         with self._explaining(f"list {path} in"):
             self._files.invalidate_cache()
             try:
-                found = self._files.ls(self._at(path), detail=False, refresh=True)
+                paths = self._files.ls(self._at(path), detail=False, refresh=True)
             except FileNotFoundError:
                 return ()
-            return tuple(sorted(name.rstrip("/").rpartition("/")[2] for name in found))
+            return tuple(sorted(path.rstrip("/").rpartition("/")[2] for path in paths))
 
     def remove(self, path: str) -> None:
         """Removes one file; none of that name is fine."""
@@ -120,7 +111,7 @@ class BucketStore:
         """Proves that the bucket refuses a second create.
 
         Raises:
-            SurroundingsError: it does not, or cannot be written.
+            SurroundingsError: It does not, or cannot be written.
         """
         probe = f"metadata/probe-{uuid4().hex}"
         self.create(probe, b"first")
@@ -158,10 +149,10 @@ class BucketStore:
             ) from error
 
 
-def _open(address: str, scheme: str) -> tuple[Any, str]:
+def _open(address: str) -> tuple[Any, str]:
     options: dict[str, Any] = {"use_listings_cache": False}
     endpoint = os.environ.get(ENDPOINT_VARIABLE)
-    if scheme == "s3" and endpoint:
+    if address.startswith("s3://") and endpoint:
         options["endpoint_url"] = endpoint
     try:
         import fsspec

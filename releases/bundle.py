@@ -4,9 +4,10 @@
     manifest.json                    what a device must know before it runs them
     golden.npz                       inputs with the outputs they must give, for the self-test
     gate_report.json conversion_report.json provenance.intoto.json    why it was let through and where it comes from
+    provenance.dsse.json             the same provenance, signed by whoever publishes
 
-The parts are put together before the release has a number; packing them then is pure: equal content, number and time
-are equal bytes.
+The parts are put together before the release has a number; packing them then is pure: equal content, number, time and signature are
+equal bytes.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ from edgeproof_edge.manifest import (
     schema_version_for,
 )
 from edgeproof_edge.tensors import TensorSpec
+from securesystemslib.signer import Signer
 
 from releases.errors import ReleaseError
 from releases.observation import Observation
+from releases.provenance_envelope import ENVELOPE_FILE, sealed
 
 GATE_REPORT_FILE = "gate_report.json"
 CONVERSION_REPORT_FILE = "conversion_report.json"
@@ -44,10 +47,13 @@ _DRAFT_TIME = "1970-01-01T00:00:00Z"
 
 @dataclass(frozen=True)
 class InputMeaning:
-    """What a raw input tensor stands for; see `TensorEntry`."""
+    """What a raw input tensor stands for; see ``TensorEntry``."""
 
     layout: str | None = None
     value_range: tuple[float, float] | None = None
+    orientation: str | None = None
+    categories: tuple[str, ...] = ()
+    resize: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,13 +61,13 @@ class Description:
     """What the manifest says beside what is read from the files.
 
     Attributes:
-        labels: class names in the order of the output; empty where the model does not classify.
-        recipe: how the model was quantized, such as int8.
-        stack: name of the TFX stack that made it.
-        verdict: what let it pass.
-        inputs: what an input stands for, by name.
-        observation: what the model did on the holdout; None where no examples were at hand.
-        answer: the output that was judged and its threshold; None where nobody knows.
+        labels: Class names in the order of the output; empty where the model does not classify.
+        recipe: How the model was quantized, such as int8.
+        stack: Name of the TFX stack that made it.
+        verdict: What let it pass.
+        inputs: What an input stands for, by name.
+        observation: What the model did on the holdout; None where no examples were at hand.
+        answer: The output that was judged and its threshold; None where nobody knows.
     """
 
     labels: tuple[str, ...]
@@ -78,9 +84,9 @@ class Draft:
     """A release without its number.
 
     Attributes:
-        model: the model that this is a release of.
-        files: content by file name, without the manifest.
-        manifest: the manifest, as for a first release: whatever is wrong with it shows before anything is written.
+        model: The model that this is a release of.
+        files: Content by file name, without the manifest.
+        manifest: The manifest, as for a first release: whatever is wrong with it shows before anything is written.
     """
 
     model: str
@@ -97,13 +103,13 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
     """Puts a release together.
 
     Args:
-        model: name of the model.
-        files: content by file name; holds `model.tflite`, and not the manifest or the golden vectors, which are made here.
-        description: what the manifest says beside.
+        model: Name of the model.
+        files: Content by file name; holds ``model.tflite``, and not the manifest or the golden vectors, which are made here.
+        description: What the manifest says beside.
 
     Raises:
-        ReleaseError: a name is unusable.
-        ModelFileError: model.tflite is none.
+        ReleaseError: A name is unusable.
+        ModelFileError: Model.tflite is none.
     """
     if not NAME.fullmatch(model):
         raise ReleaseError(f"{model!r} cannot be the name of a model: use a-z, 0-9 and hyphens; set it in the config.")
@@ -119,6 +125,7 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
     inputs = [(spec, meanings.get(spec.name, InputMeaning())) for spec in inspection.inputs]
     if len(inputs) == len(meanings) == 1:  # a single array fits a single input whatever its name
         inputs = [(inspection.inputs[0], next(iter(meanings.values())))]
+    input_entries = tuple(TensorEntry(spec, **vars(meaning)) for spec, meaning in inputs)
     answer = _answer(description.answer, inspection.outputs)
     manifest = Manifest(
         model_name=model,
@@ -126,7 +133,7 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
         version=_DRAFT_VERSION,
         created=_DRAFT_TIME,
         files=tuple(FileEntry(name, sha256(data).hexdigest(), len(data)) for name, data in sorted(complete.items())),
-        inputs=tuple(TensorEntry(spec, meaning.layout, meaning.value_range) for spec, meaning in inputs),
+        inputs=input_entries,
         outputs=tuple(TensorEntry(spec) for spec in inspection.outputs),
         labels=description.labels,
         recipe=description.recipe,
@@ -140,7 +147,7 @@ def draft(model: str, files: Mapping[str, bytes], description: Description) -> D
         golden=golden_entry,
         reference=reference,
         answer=answer,
-        schema_version=schema_version_for(description.verdict, golden_entry, reference, answer),
+        schema_version=schema_version_for(description.verdict, golden_entry, reference, answer, input_entries),
     )
     return Draft(model, complete, manifest)
 
@@ -154,17 +161,29 @@ def _answer(answer: Answer | None, outputs: Sequence[TensorSpec]) -> Answer | No
     return needed if needed.decision_threshold is not None or len(outputs) > 1 else None
 
 
-def build(draft: Draft, sequence: int, version: str, created: str) -> bytes:
-    """Returns the bundle of a draft that got its number: equal arguments are equal bytes."""
-    manifest = replace(draft.manifest, sequence=sequence, version=version, created=created)
-    return pack({**draft.files, MANIFEST_FILE: manifest.to_json().encode()})
+def build(draft: Draft, sequence: int, version: str, created: str, signer: Signer | None = None) -> bytes:
+    """Returns the bundle of a draft that got its number: equal arguments are equal bytes, where equal signatures are.
+
+    Args:
+        draft: The content.
+        sequence: The number of the release.
+        version: Its version.
+        created: When it got them, UTC.
+        signer: Signs the provenance, where there is one; None leaves the envelope out.
+    """
+    files = dict(draft.files)
+    if signer is not None and PROVENANCE_FILE in files:
+        files[ENVELOPE_FILE] = sealed(files[PROVENANCE_FILE], signer)
+    entries = tuple(FileEntry(name, sha256(data).hexdigest(), len(data)) for name, data in sorted(files.items()))
+    manifest = replace(draft.manifest, files=entries, sequence=sequence, version=version, created=created)
+    return pack({**files, MANIFEST_FILE: manifest.to_json().encode()})
 
 
 def read_class_names(text: str) -> tuple[str, ...]:
     """Reads the JSON list of class names that crosses TFX.
 
     Raises:
-        ReleaseError: it is not a list of one-line strings.
+        ReleaseError: It is not a list of one-line strings.
     """
     try:
         names = json.loads(text)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from edgeproof_edge.bundle import BundleError, open_bundle
-from edgeproof_edge.channel import NAME, RESERVED_NAMES, Pointer, pointer_path
+from edgeproof_edge.channel import NAME, RESERVED_NAMES, ChannelError, Pointer, pointer_path
 from tuf.api.metadata import TargetFile, Targets
 
 from releases.archive import ARCHIVE, Release, last_sequence, releases, sequence_of
@@ -34,6 +34,24 @@ def pointer_in(role: Targets, channel: str, model: str) -> Pointer | None:
     return None if target is None else Pointer.from_custom(target.custom)
 
 
+def offered_models(role: Targets) -> dict[str, Pointer]:
+    """What a channel offers, by model."""
+    return {model_of(path): Pointer.from_custom(target.custom) for path, target in sorted(role.targets.items())}
+
+
+def model_of(path: str) -> str:
+    """The model that a pointer is of: the inverse of ``pointer_path``.
+
+    Raises:
+        ChannelError: It is the path of something else.
+    """
+    channel, _, rest = path.partition("/")
+    model = rest.partition("/")[0]
+    if path != pointer_path(channel, model):
+        raise ChannelError(f"{path!r} is no pointer of a channel. Update Edgeproof.")
+    return model
+
+
 def put_pointer(role: Targets, channel: str, model: str, pointer: Pointer) -> None:
     """Points a channel."""
     path = pointer_path(channel, model)
@@ -49,7 +67,7 @@ def moved(
     now: datetime,
     read: Callable[[str], Release | None],
 ) -> Pointer:
-    """The pointer after a move; `read` gives a release that may be offered, by version."""
+    """The pointer after a move; ``read`` gives a release that may be offered, by version."""
     if current is None:
         return Pointer(release.reference, rollout, 1, None, release.sequence, (), None, by, text_of(now))
     is_same = current.release.version == release.version
@@ -62,8 +80,8 @@ def moved(
     if rollout == 100:
         otherwise = None
     elif everyone is not None and everyone.version == release.version:  # taken back from some of the devices
-        back = next((found for version in reversed(previous) if (found := read(version))), None)
-        otherwise = back.reference if back else None
+        fallback = next((earlier for version in reversed(previous) if (earlier := read(version))), None)
+        otherwise = fallback.reference if fallback else None
     else:
         otherwise = everyone
     return Pointer(
@@ -81,30 +99,32 @@ def moved(
 
 def offerable(state: State, model: str) -> Callable[[str], Release | None]:
     """Gives the releases of a model that a channel may offer, by version."""
-    usable = {one.version: one for one in releases(state.role(ARCHIVE)) if one.model == model and not one.retired}
-    return usable.get
+    usable = (release for release in releases(state.role(ARCHIVE)) if release.model == model and not release.retired)
+    return {release.version: release for release in usable}.get
 
 
-def find(state: State, name: str, model: str | None) -> Release:
+def find_release(state: State, name: str, model: str | None) -> Release:
     """The release of a version, a number, or the one that a channel offers.
 
     Raises:
-        ReleaseError: there is none, it was pruned, or several models have one.
+        ReleaseError: There is none, it was pruned, or several models have one.
     """
     archive = state.role(ARCHIVE)
     if name in state.channels:
-        return find(state, _offered_by(state, name, model), model)
-    wanted = [
-        one for one in releases(archive) if model in (None, one.model) and name in (one.version, str(one.sequence))
+        return find_release(state, _offered_by(state, name, model), model)
+    matching = [
+        release
+        for release in releases(archive)
+        if model in (None, release.model) and name in (release.version, str(release.sequence))
     ]
-    if len(wanted) == 1:
-        return wanted[0]
-    if wanted:
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
         raise ReleaseError(
-            f"several models have a release {name}: {', '.join(one.model for one in wanted)}. Give --model."
+            f"several models have a release {name}: {', '.join(release.model for release in matching)}. Give --model."
         )
     number = sequence_of(name) or (int(name) if name.isdigit() else None)
-    models = sorted({one.model for one in releases(archive)}) if model is None else [model]
+    models = sorted({release.model for release in releases(archive)}) if model is None else [model]
     if number and any(number <= last_sequence(archive, each) for each in models):
         raise ReleaseError(
             f"release {name} was pruned, or never had that version: its bundle is gone for good. "
@@ -125,25 +145,25 @@ def only_model(state: State, channel: str, model: str | None) -> str:
     """The model that is meant where a channel offers one only."""
     if model is not None:
         return model
-    found = sorted(path.split("/")[1] for path in state.role(channel).targets)
-    if len(found) != 1:
+    models = sorted(offered_models(state.role(channel)))
+    if len(models) != 1:
         raise ReleaseError(
-            f"channel {channel} offers {'nothing yet' if not found else 'several models: ' + ', '.join(found)}. "
+            f"channel {channel} offers {'nothing yet' if not models else 'several models: ' + ', '.join(models)}. "
             "Promote a release to it, or give --model."
         )
-    return found[0]
+    return models[0]
 
 
-def way_back(state: State, channel: str, model: str) -> Release:
+def release_before(state: State, channel: str, model: str) -> Release:
     """The release that a rollback of a channel goes to."""
     pointer = pointer_in(state.role(channel), channel, model)
     read = offerable(state, model)
     if pointer is not None:
         settled = (pointer.otherwise.version,) if pointer.rollout < 100 and pointer.otherwise else ()
         for version in reversed((*pointer.previous, *settled)):
-            found = read(version)
-            if found is not None:
-                return found
+            earlier = read(version)
+            if earlier is not None:
+                return earlier
     raise ReleaseError(
         f"channel {channel} has no earlier release of {model} that is still there. Go to another with --to "
         "(`edgeproof release list` shows them); where there is none, publish a better one: devices keep what they have."
@@ -152,26 +172,25 @@ def way_back(state: State, channel: str, model: str) -> Release:
 
 def offered(state: State) -> dict[tuple[str, str], set[str]]:
     """(model, version) -> the channels that offer it, to some devices or to the others."""
-    found: dict[tuple[str, str], set[str]] = {}
+    offering: dict[tuple[str, str], set[str]] = {}
     for channel in state.channels:
-        for path, target in state.role(channel).targets.items():
-            pointer = Pointer.from_custom(target.custom)
+        for model, pointer in offered_models(state.role(channel)).items():
             for reference in (pointer.release, pointer.otherwise):
                 if reference is not None:
-                    found.setdefault((path.split("/")[1], reference.version), set()).add(channel)
-    return found
+                    offering.setdefault((model, reference.version), set()).add(channel)
+    return offering
 
 
-def prunable(state: State, keep: int) -> tuple[Release, ...]:
-    """Releases that are neither among the newest `keep` of their model nor offered by a channel."""
+def prunable_releases(state: State, keep: int) -> tuple[Release, ...]:
+    """Releases that are neither among the newest ``keep`` of their model nor offered by a channel."""
     kept = offered(state)
     by_model: dict[str, list[Release]] = {}
     for release in releases(state.role(ARCHIVE)):
         by_model.setdefault(release.model, []).append(release)
     return tuple(
         release
-        for found in by_model.values()
-        for release in found[:-keep]
+        for ordered in by_model.values()
+        for release in ordered[:-keep]
         if (release.model, release.version) not in kept
     )
 

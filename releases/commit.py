@@ -1,19 +1,21 @@
 """Signs what a change to a repository asks for and commits it, so that readers see the old state or the new one.
 
 Rules, in order: 1. Every key that a change needs is opened before the first byte is written. 2. Files first, timestamp.json
-last: its replacement is the one commit point. A file that a killed writer left is numbered past, never overwritten. 3. Creating
-the next snapshot is the compare-and-swap: where the store has no lock, the loser loads again and starts over. 4. A clock
-that cannot be right signs nothing.
+last: its replacement is the one commit point. A file that a killed writer left is numbered past, never overwritten. 3. The store's
+protocol orders writers: a lock, or the loser loads again and starts over. 4. A clock that cannot be right signs nothing. 5. What was signed
+with a key that was replaced meanwhile is signed anew by the next commit.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from hashlib import sha256
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from edgeproof_edge.errors import EdgeproofError, SurroundingsError
 from securesystemslib.signer import Signer
@@ -21,22 +23,24 @@ from tuf.api.metadata import MetaFile, Root, Signed, Snapshot, Targets, Timestam
 
 from releases.archive import ARCHIVE
 from releases.errors import ReleaseError
-from releases.keys import ONLINE, KeyRing, ReleaseKeyError
+from releases.keys import ONLINE, KeyRing
 from releases.metadata import (
     BUILT_ON,
     REFRESHES_PER_SNAPSHOT,
     SIGNED_AT,
     TIMESTAMP_FILE,
     State,
+    is_signed,
     lifetime,
     load,
-    newest_version,
-    role_file,
+    parse,
     text_of,
     time_of,
 )
+from releases.private_keys import ReleaseKeyError
+from releases.protocol import AlreadyStored, NotStored, OvertakenError, newest_version, role_file
 from releases.signing import Clock, create_next, key_name, sign, utc_now
-from releases.store import AlreadyStored, NotStored, Store
+from releases.store import Store
 
 #: Archive metadata kept behind the newest, for readers that are under way. All of it would grow quadratically.
 KEPT_ARCHIVES = 10
@@ -45,81 +49,89 @@ CLOCK_TOLERANCE = timedelta(minutes=10)
 
 _MAX_ATTEMPTS = 100
 _MAX_PAUSE_S = 1.0
+_POLL_S = 0.2
 
 _Result = TypeVar("_Result")
 Roles = dict[str, Targets]
-
-
-class _Conflict(Exception):
-    """Another writer was faster; load again."""
 
 
 class ClockError(SurroundingsError):
     """This machine's clock cannot be right."""
 
 
+@dataclass(frozen=True)
+class Change(Generic[_Result]):
+    """What a change asks for: the roles to sign anew, none for "nothing to do", and what it reports."""
+
+    roles: Roles
+    result: _Result
+
+
 class Committer:
-    """An open repository that can be changed as a whole."""
+    """Loads and commits the states of one repository, with one set of keys."""
 
     def __init__(self, store: Store, anchor: bytes, ring: KeyRing | None = None, clock: Clock = utc_now) -> None:
         """Opens a repository; nothing is read yet.
 
         Args:
-            store: where it is.
-            anchor: the root metadata to trust.
-            ring: keys; None for a reader.
-            clock: tells the time.
+            store: Where it is.
+            anchor: The root metadata to trust.
+            ring: Keys; None for a reader.
+            clock: Tells the time.
         """
         self.store = store
         self.anchor = anchor
+        self.now = clock
         self._ring = ring
-        self._clock = clock
+        self._is_alone = False
 
     @property
     def ring(self) -> KeyRing:
         """The keys.
 
         Raises:
-            ReleaseKeyError: opened without.
+            ReleaseKeyError: Opened without.
         """
         if self._ring is None:
             raise ReleaseKeyError("this needs keys. Give their directory with --keys.")
         return self._ring
 
-    def now(self) -> datetime:
-        """The time, as the repository's clock tells it."""
-        return self._clock()
-
     def load(self) -> State:
-        """Reads and verifies the present state; see `metadata.load` for what it raises."""
+        """Reads and verifies the present state; see ``metadata.load`` for what it raises."""
         return load(self.store, self.anchor)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other writers out, where the store can, for all that is written inside; may be entered again inside."""
+        if self._is_alone:
+            yield
+            return
+        with self.store.lock():
+            self._is_alone = True
+            try:
+                yield
+            finally:
+                self._is_alone = False
 
     def commit_change(
         self,
-        change: Callable[[State], tuple[Roles, _Result]],
-        always: Callable[[State], bool] | None = None,
+        change: Callable[[State], Change[_Result]],
+        renews: bool = False,
         signers: Mapping[str, Signer] | None = None,
     ) -> _Result:
         """Loads, changes, commits; starts over where another writer was faster.
 
         Args:
-            change: gives the roles to sign anew, none for "nothing to do", and the result.
-            always: whether to commit a new snapshot even without changed roles.
-            signers: keys to use instead of those that the state names, by role.
+            change: Decides what to sign anew; asked again for each state that is loaded.
+            renews: Whether the proof of freshness is signed anew, even where nothing changes.
+            signers: Keys to use instead of those that the state names, by role.
         """
-        with self.store.lock():
+        with self.alone():
             for attempt in range(_MAX_ATTEMPTS):
                 try:
-                    state = self.load()
-                    self._check_clock(state)
-                    roles, result = change(state)
-                    if roles or (always is not None and always(state)):
-                        self._commit(state, roles, signers or {})
-                    elif not state.is_stamped:  # a writer without a lock was killed before the commit point
-                        self._stamp(state, state.snapshot)
-                    return result
-                except (_Conflict, NotStored):
-                    if self.store.is_exclusive:
+                    return self._attempt(change, renews, signers or {})
+                except (OvertakenError, NotStored):
+                    if not self.store.protocol.starts_over:
                         raise
                     # Overtaken; or overtaken so often that the archive that was being read is gone.
                     time.sleep(random.random() * min(_MAX_PAUSE_S, 0.05 * (attempt + 1)))
@@ -127,69 +139,95 @@ class Committer:
             f"{_MAX_ATTEMPTS} times another publisher was faster in {self.store.location}. Run this again later."
         )
 
+    def _attempt(
+        self, change: Callable[[State], Change[_Result]], renews: bool, signers: Mapping[str, Signer]
+    ) -> _Result:
+        if self._ring is not None:
+            self._ring.reload()  # who waited for a rotation goes on with the key that it made
+        state = self.load()
+        self.check_clock(state)
+        wanted = change(state)
+        if wanted.roles or not state.is_sound or (renews and self.needs_new_snapshot(state)):
+            self._commit(state, wanted.roles, signers)
+        elif renews or not state.is_stamped:  # a writer without a lock was killed before the commit point
+            self._stamp(state, state.snapshot.version, self.signers(state, ["timestamp"])["timestamp"], renews)
+        return wanted.result
+
     def _commit(self, state: State, roles: Roles, given: Mapping[str, Signer]) -> None:
-        signers = self._signers(
+        signers = self.signers(
             state, [*roles, "snapshot", "timestamp"], {**given, **self._new_channel_signers(state, roles)}
         )
         meta = dict(state.snapshot.meta)
         for name, role in roles.items():
             meta[f"{name}.json"] = create_next(self.store, name, role, signers[name], self.now())
-        snapshot = Snapshot(version=state.snapshot.version, meta=meta)
-        snapshot.unrecognized_fields[BUILT_ON] = state.snapshot.version
-        if self.store.is_exclusive:
-            create_next(self.store, "snapshot", snapshot, signers["snapshot"], self.now())
-        else:
-            self._create_exactly_next_snapshot(snapshot, signers["snapshot"])
-        self._stamp(state, snapshot, signers["timestamp"])
+
+        def signed(version: int) -> bytes:
+            snapshot = Snapshot(version=version, meta=meta, unrecognized_fields={BUILT_ON: state.snapshot.version})
+            return sign("snapshot", snapshot, self.now(), signers["snapshot"])
+
+        version = self.store.protocol.create_snapshot(self.store, state.snapshot.version, signed)
+        self._stamp(state, version, signers["timestamp"])
         self._forget_old_archives(roles)
 
-    def _create_exactly_next_snapshot(self, snapshot: Snapshot, signer: Signer) -> None:
-        snapshot.version += 1
-        try:
-            self.store.create(role_file("snapshot", snapshot.version), self._sign("snapshot", snapshot, signer))
-        except AlreadyStored:
-            raise _Conflict from None
-
-    def _stamp(self, state: State, snapshot: Snapshot, signer: Signer | None = None, renew: bool = False) -> None:
-        """Replaces timestamp.json: the commit point. Without a lock, makes sure that the newest snapshot is named."""
-        signer = signer or self._signers(state, ["timestamp"])["timestamp"]
-        version = snapshot.version
+    def _stamp(self, state: State, version: int, signer: Signer, renews: bool = False) -> None:
+        """Replaces timestamp.json: the commit point. Makes sure that it names the snapshot that counts."""
         while True:
-            newest = version if self.store.is_exclusive else newest_version(self.store, "snapshot", version)
-            data = self.store.read(role_file("snapshot", newest))
+            newest = self.store.protocol.snapshot_to_stamp(self.store, version)
+            data = self._snapshot_to_stamp(state, newest)
             meta = MetaFile(newest, len(data), {"sha256": sha256(data).hexdigest()})
-            stamp = Timestamp(version=_stamp_version(state, newest, renew), snapshot_meta=meta)
+            stamp = Timestamp(version=_stamp_version(state, newest, renews), snapshot_meta=meta)
             if stamp.version % REFRESHES_PER_SNAPSHOT == REFRESHES_PER_SNAPSHOT - 1:
                 raise SurroundingsError("the timestamp was refreshed too often; run `edgeproof release refresh` again.")
-            self.store.replace(TIMESTAMP_FILE, self._sign("timestamp", stamp, signer))
-            if self.store.is_exclusive or newest_version(self.store, "snapshot", newest) == newest:
+            signed = sign("timestamp", stamp, self.now(), signer)
+            self._start_over_with_new_keys(state)
+            self.store.replace(TIMESTAMP_FILE, signed)
+            self._start_over_with_new_keys(state)
+            version = self.store.protocol.snapshot_to_stamp(self.store, newest)
+            if version == newest:
                 return
-            version = newest
 
-    def _sign(self, name: str, role: Signed, *signers: Signer) -> bytes:
-        return sign(name, role, self.now(), *signers)
+    def _snapshot_to_stamp(self, state: State, version: int) -> bytes:
+        """Reads a snapshot, which may be another writer's; one that was signed with a replaced key is not named."""
+        file = role_file("snapshot", version)
+        data = self.store.read(file)
+        if not is_signed(state.root, "snapshot", parse(data, Snapshot, file)):
+            raise OvertakenError
+        return data
 
-    def _signers(
+    def _start_over_with_new_keys(self, state: State) -> None:
+        """Keys may be replaced while somebody writes who is not kept out: what is signed with the old ones, devices refuse."""
+        if (
+            self.store.protocol.starts_over
+            and newest_version(self.store, "root", state.root.version) > state.root.version
+        ):
+            raise OvertakenError
+
+    def signers(
         self, state: State, names: Sequence[str], given: Mapping[str, Signer] | None = None
     ) -> dict[str, Signer]:
         """Opens the keys for roles, before anything is written."""
-        return {name: (given or {}).get(name) or self._signer(state, name) for name in names}
+        return {name: (given or {}).get(name) or self.signer(state, name) for name in names}
 
-    def _signer(self, state: State, name: str) -> Signer:
+    def signer(self, state: State, name: str) -> Signer:
+        """Opens the key for a role.
+
+        Raises:
+            ReleaseKeyError: It is not at hand.
+        """
         trusted = state.keyids(name)
-        for key in self.ring.names:
-            if self.ring.public(key).keyid in trusted:
-                return self.ring.signer(key)
+        signer = self.ring.signer_among(trusted)
+        if signer is not None:
+            return signer
         wanted = ONLINE if name in ("snapshot", "timestamp", ARCHIVE) else name
         raise ReleaseKeyError(
             f"{self.store.location} lets {name} be signed by {', '.join(keyid[:8] for keyid in trusted)} only, and no "
-            f"key in {self.ring.location} is that one (a key {wanted!r}, or the one of this channel). Nothing was "
-            "changed; give the right directory with --keys."
+            f"key in {self.ring.location} is that one (a key {wanted!r}, or the one of this channel). {_after_rotation(state)}"
         )
 
-    def _has_signer(self, state: State, name: str) -> bool:
+    def has_signer(self, state: State, name: str) -> bool:
+        """Whether the key for a role is at hand."""
         try:
-            self._signer(state, name)
+            self.signer(state, name)
         except EdgeproofError:  # its file lies elsewhere, as it should, or its vault does not answer
             return False
         return True
@@ -208,10 +246,10 @@ class Committer:
         """Writes the next root; devices see it at once.
 
         Raises:
-            ReleaseError: another one was written meanwhile.
+            ReleaseError: Another one was written meanwhile.
         """
         root.version += 1
-        with self.store.lock():
+        with self.alone():
             try:
                 self.store.create(role_file("root", root.version), sign("root", root, self.now(), *signers))
             except AlreadyStored as error:
@@ -219,17 +257,33 @@ class Committer:
                     f"somebody else wrote root {root.version} of {self.store.location} meanwhile. Run this again."
                 ) from error
 
-    def _is_aging(self, name: str, role: Signed) -> bool:
+    def sign_again(self) -> None:
+        """Signs anew what a writer signed, with a key that was replaced, who is not kept out and began before; waits for such writers."""
+        end = time.monotonic() + self.store.protocol.linger_s
+        while True:
+            self.commit_change(_no_change)
+            if time.monotonic() >= end:
+                return
+            time.sleep(_POLL_S)
+
+    def is_aging(self, name: str, role: Signed) -> bool:
+        """Whether a role is past half of its life."""
         return role.expires - self.now() < lifetime(name) / 2
 
-    def _needs_new_snapshot(self, state: State) -> bool:
+    def needs_new_snapshot(self, state: State) -> bool:
+        """Whether a renewal must sign the snapshot, too."""
         num_refreshes = state.timestamp.version % REFRESHES_PER_SNAPSHOT
-        return self._is_aging("snapshot", state.snapshot) or num_refreshes >= REFRESHES_PER_SNAPSHOT - 2
+        is_last = num_refreshes >= REFRESHES_PER_SNAPSHOT - 2
+        return not state.is_sound or is_last or self.is_aging("snapshot", state.snapshot)
 
-    def _check_clock(self, state: State) -> None:
-        """A clock in the past signs what is expired at once; one in the future signs what never expires."""
+    def check_clock(self, state: State) -> None:
+        """A clock in the past signs what is expired at once; one in the future signs what never expires.
+
+        Raises:
+            ClockError: This machine's clock cannot be right.
+        """
         now = self.now()
-        signed = state.timestamp.unrecognized_fields.get(SIGNED_AT)
+        signed = state.timestamp.unrecognized_fields.get(SIGNED_AT) if state.is_sound else None
         if isinstance(signed, str) and now < time_of(signed) - CLOCK_TOLERANCE:
             raise ClockError(
                 f"this machine's clock says {text_of(now)}, but {self.store.location} was signed at {signed} already. "
@@ -243,7 +297,20 @@ class Committer:
             )
 
 
-def _stamp_version(state: State, snapshot_version: int, renew: bool) -> int:
-    if renew and state.timestamp.snapshot_meta.version == snapshot_version:
+def _no_change(_state: State) -> Change[None]:
+    return Change({}, None)
+
+
+def _after_rotation(state: State) -> str:
+    if state.is_sound:
+        return "Nothing was changed; give the right directory with --keys."
+    return (
+        "That key was replaced while the old one still signed, and devices refuse what it signed last. Run `edgeproof release refresh` "
+        "with the new keys: it signs everything anew."
+    )
+
+
+def _stamp_version(state: State, snapshot_version: int, renews: bool) -> int:
+    if renews and state.timestamp.snapshot_meta.version == snapshot_version:
         return state.timestamp.version + 1
     return snapshot_version * REFRESHES_PER_SNAPSHOT

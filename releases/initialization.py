@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
-from tuf.api.metadata import Delegations, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Delegations, MetaFile, Root, Snapshot, Targets, Timestamp
 
 from releases.archive import ARCHIVE
 from releases.channels import check_channel_names
 from releases.errors import ReleaseError
 from releases.keys import BASE_KEYS, ONLINE, ROOT, TARGETS, KeyRing
-from releases.metadata import BUILT_ON, REFRESHES_PER_SNAPSHOT, TIMESTAMP_FILE, parse, role_file
+from releases.metadata import BUILT_ON, REFRESHES_PER_SNAPSHOT, TIMESTAMP_FILE, parse
+from releases.protocol import AlreadyStored, NotStored, role_file
 from releases.repository import Repository
 from releases.signing import Clock, create_next, delegate, key_name, sign, unwritten, utc_now
-from releases.store import AlreadyStored, NotStored, Store
+from releases.store import Store
 
 DEFAULT_CHANNELS = ("dev", "canary", "stable")
 
 
 #: Channels with a key of their own: the thief of a build machine's key cannot move them.
 DEFAULT_OWN_KEYS = ("stable",)
+
+_KEYS_OF_ROLES = {"root": ROOT, "targets": TARGETS, "snapshot": ONLINE, "timestamp": ONLINE}
 
 
 def initialize(
@@ -29,31 +33,43 @@ def initialize(
     own_keys: Sequence[str] = DEFAULT_OWN_KEYS,
     uris: Mapping[str, str] | None = None,
     clock: Clock = utc_now,
+    any_key_type: bool = False,
 ) -> Repository:
     """Makes a repository, completes one whose making was killed, or adds channels to one that exists.
 
     Args:
-        store: where.
-        ring: the keys; those that are missing are made as files, or taken from `uris`.
-        channels: names of the channels.
-        own_keys: channels that get a key of their own.
-        uris: signer URIs by name of the key.
-        clock: tells the time.
+        store: Where.
+        ring: The keys; those that are missing are made as files, or taken from ``uris``.
+        channels: Names of the channels.
+        own_keys: Channels that get a key of their own.
+        uris: Signer URIs by name of the key.
+        clock: Tells the time.
+        any_key_type: Whether devices verify other types of keys than ed25519.
 
     Raises:
-        ReleaseError: a name is unusable, or the store holds a repository of other keys.
-        SurroundingsError: the store cannot be written, or does not refuse a second create.
+        ReleaseError: A name is unusable, the store holds a repository of other keys, or devices could not verify a key.
+        SurroundingsError: The store cannot be written, or does not refuse a second create.
     """
     check_channel_names(channels)
     store.check()
+    if exists(store) and ring.anchor is None:
+        raise _no_anchor(store, ring)
     for name in (*BASE_KEYS, *(channel for channel in channels if channel in own_keys)):
-        ring.add(name, (uris or {}).get(name))
+        ring.add(name, (uris or {}).get(name), any_key_type)
     with store.lock():
         if not exists(store):
             _make(store, ring, channels, clock)
     repository = Repository.of(store, ring, clock)
     repository.add_channels(channels)
     return repository
+
+
+def _no_anchor(store: Store, ring: KeyRing) -> ReleaseError:
+    return ReleaseError(
+        f"there is a repository in {store.location} already, and {ring.anchor_file}, the root that its keys belong to, is missing. If "
+        f"these are its keys, copy {role_file('root', 1)} of the repository there; if not, give the right directory with --keys, or "
+        "another place for a new repository. Nothing was changed."
+    )
 
 
 def exists(store: Store) -> bool:
@@ -68,10 +84,20 @@ def exists(store: Store) -> bool:
 def _make(store: Store, ring: KeyRing, channels: Sequence[str], clock: Clock) -> None:
     """Writes the first version of every role; the timestamp last, so that a killed making is no repository."""
     now = clock()
+    _write_first_root(store, ring, now)
+    snapshot = unwritten(Snapshot(meta=_write_first_roles(store, ring, channels, now)))
+    snapshot.unrecognized_fields[BUILT_ON] = 0
+    named = create_next(store, "snapshot", snapshot, ring.signer(ONLINE), now)
+    stamp = Timestamp(version=named.version * REFRESHES_PER_SNAPSHOT, snapshot_meta=named)
+    store.replace(TIMESTAMP_FILE, sign("timestamp", stamp, now, ring.signer(ONLINE)))
+
+
+def _write_first_root(store: Store, ring: KeyRing, now: datetime) -> None:
+    """Writes the root that these keys trust already, where a killed making left one that fits them; else a new one."""
     anchor = ring.anchor
     if anchor is None or not _fits(parse(anchor, Root, "the trusted root").signed, ring):
         root = Root(consistent_snapshot=True)
-        for role, key in (("root", ROOT), ("targets", TARGETS), ("snapshot", ONLINE), ("timestamp", ONLINE)):
+        for role, key in _KEYS_OF_ROLES.items():
             root.add_key(ring.public(key), role)
         anchor = sign("root", root, now, ring.signer(ROOT))
         ring.trust(anchor)
@@ -82,21 +108,18 @@ def _make(store: Store, ring: KeyRing, channels: Sequence[str], clock: Clock) ->
             f"{store.location} holds the beginning of a repository with other keys than {ring.location}. "
             "Give those keys with --keys, or choose another place."
         ) from error
+
+
+def _write_first_roles(store: Store, ring: KeyRing, channels: Sequence[str], now: datetime) -> dict[str, MetaFile]:
     delegations = Delegations({}, {})
     for name in (*channels, ARCHIVE):
         delegate(delegations, name, key_name(name, ring), ring)
-    meta = {}
     roles: dict[str, tuple[Targets, str]] = {"targets": (unwritten(Targets(delegations=delegations)), TARGETS)}
     roles |= {name: (unwritten(Targets()), key_name(name, ring)) for name in (*channels, ARCHIVE)}
-    for name, (signed, key) in roles.items():
-        meta[f"{name}.json"] = create_next(store, name, signed, ring.signer(key), now)
-    snapshot = unwritten(Snapshot(meta=meta))
-    snapshot.unrecognized_fields[BUILT_ON] = 0
-    named = create_next(store, "snapshot", snapshot, ring.signer(ONLINE), now)
-    stamp = Timestamp(version=named.version * REFRESHES_PER_SNAPSHOT, snapshot_meta=named)
-    store.replace(TIMESTAMP_FILE, sign("timestamp", stamp, now, ring.signer(ONLINE)))
+    return {
+        f"{name}.json": create_next(store, name, role, ring.signer(key), now) for name, (role, key) in roles.items()
+    }
 
 
 def _fits(root: Root, ring: KeyRing) -> bool:
-    wanted = {"root": ROOT, "targets": TARGETS, "snapshot": ONLINE, "timestamp": ONLINE}
-    return all(root.roles[role].keyids == [ring.public(key).keyid] for role, key in wanted.items())
+    return all(root.roles[role].keyids == [ring.public(key).keyid] for role, key in _KEYS_OF_ROLES.items())

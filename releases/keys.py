@@ -6,8 +6,10 @@
 
 Rules, in order: 1. A private key never leaves its file, or its KMS, HSM or Vault: everything else has a URI. 2. A file
 that others can read is refused. 3. A private key that does not fit its public key is refused before anything is signed.
-4. ed25519 for files: devices verify it without compiled crypto. 5. A new key is noted as pending before the repository
-hears of it, so that a rotation that was killed goes on with the same key.
+4. ed25519: devices verify it without compiled crypto; other types only where the operator says that devices can. 5. A new key is noted as
+pending before the repository hears of it, so that a rotation that was killed goes on with the same key. 6. Who changes keys.json
+holds the directory's lock and reads it again first. 7. A key file gets its name after keys.json names it: what a killed command
+left is finished or removed by the next one, and nothing else is ever removed.
 """
 
 from __future__ import annotations
@@ -15,55 +17,101 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeproof_edge.errors import EdgeproofError, SurroundingsError
-from securesystemslib.exceptions import StorageError
-from securesystemslib.signer import (
-    SIGNER_FOR_URI_SCHEME,
-    AWSSigner,
-    AzureSigner,
-    CryptoSigner,
-    GCPSigner,
-    HSMSigner,
-    Key,
-    Signer,
-    SSlibKey,
-    VaultSigner,
-)
+from edgeproof_edge.errors import SurroundingsError
+from securesystemslib.signer import CryptoSigner, Key, Signer
 
-from releases.errors import ReleaseError
+from releases.files import create_file, locked, remove_staged, replace_file
+from releases.private_keys import (
+    FILE_SCHEME,
+    PASSPHRASE_VARIABLE,
+    ReleaseKeyError,
+    import_key,
+    open_pem,
+    open_remote,
+    passphrase_from_environment,
+    pem_of,
+    read_private,
+)
 
 #: Names of the keys that every repository has; a channel with a key of its own adds one by its name.
 ROOT, TARGETS, ONLINE = "root", "targets", "online"
 BASE_KEYS = (ROOT, TARGETS, ONLINE)
 
-PASSPHRASE_VARIABLE = "EDGEPROOF_KEY_PASSPHRASE"
 KEYS_FILE = "keys.json"
 ANCHOR_FILE = "root.json"
 
-_FILE_SCHEME = "file2"
+#: What a device verifies without compiled crypto.
+_EVERY_DEVICE_VERIFIES = "ed25519"
+#: What a device needs for the other types.
+_DEVICE_EXTRA = "edgeproof-edge[crypto]"
+_LOCK = ".lock"
 _KEYID_CHARACTERS = 8
+#: A key file that keys.json does not name yet.
+_UNNAMED = re.compile(r"\.(.+\.pem)")
 
 #: Asks a person for the passphrase of the key of that name.
 AskPassphrase = Callable[[str], str]
 
 
-class ReleaseKeyError(ReleaseError):
-    """A key is missing, unreadable, or not the one that the repository trusts."""
+@dataclass(frozen=True)
+class KeyEntry:
+    """A key: the URI of its private part, and its public part."""
+
+    uri: str
+    public: Key
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as keys.json has it."""
+        return {"uri": self.uri, "public": {"keyid": self.public.keyid, **self.public.to_dict()}}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> KeyEntry:
+        """Reads what ``to_json`` gave; anything else is a KeyError, TypeError, ValueError or AttributeError."""
+        fields = dict(content["public"])
+        return cls(str(content["uri"]), Key.from_dict(fields.pop("keyid"), fields))
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What keys.json holds: the keys by name, and those that are to replace them."""
+
+    keys: Mapping[str, KeyEntry]
+    pending: Mapping[str, KeyEntry]
+
+    def to_bytes(self) -> bytes:
+        """The content of keys.json."""
+        content = {
+            "schema_version": 1,
+            "keys": {name: entry.to_json() for name, entry in self.keys.items()},
+            "pending": {name: entry.to_json() for name, entry in self.pending.items()},
+        }
+        return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Entries:
+        """Reads what ``to_bytes`` gave; see ``KeyEntry.from_json`` for anything else."""
+        content = json.loads(data)
+        keys, pending = (
+            {name: KeyEntry.from_json(entry) for name, entry in content[part].items()} for part in ("keys", "pending")
+        )
+        return cls(keys, pending)
 
 
 class KeyRing:
-    """The keys at hand, in a directory. Not every publisher has all of them: the nightly job needs `online` only."""
+    """The keys at hand, in a directory. Not every publisher has all of them: the nightly job needs ``online`` only."""
 
-    def __init__(self, directory: Path, content: Mapping[str, Any], ask: AskPassphrase | None = None) -> None:
+    def __init__(self, directory: Path, entries: Entries, ask: AskPassphrase | None = None) -> None:
         self._directory = directory
-        self._keys: dict[str, dict[str, Any]] = dict(content["keys"])
-        self._pending: dict[str, dict[str, Any]] = dict(content["pending"])
+        self._entries = entries
         self._ask = ask
         self._signers: dict[str, Signer] = {}
+        self._is_locked = False
 
     @classmethod
     def open(cls, directory: Path, ask: AskPassphrase | None = None) -> KeyRing:
@@ -72,35 +120,19 @@ class KeyRing:
         Raises:
             ReleaseKeyError: There are none, or keys.json is damaged.
         """
-        try:
-            content = json.loads((directory / KEYS_FILE).read_bytes())
-            for entry in (*content["keys"].values(), *content["pending"].values()):
-                _public_key(entry), str(entry["uri"])
-            return cls(directory, content, ask)
-        except FileNotFoundError:
-            raise ReleaseKeyError(
-                f"there are no keys in {directory}. Give the directory of the repository's keys with --keys "
-                "(release.keys in the config), or make a repository with `edgeproof release init`."
-            ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ReleaseKeyError(f"{directory / KEYS_FILE} is damaged ({error}). Restore it from a backup.") from error
-        except OSError as error:
-            raise SurroundingsError(f"{directory / KEYS_FILE} cannot be read: {error.strerror}.") from error
+        return cls(directory, _read_entries(directory), ask)
 
     @classmethod
     def create(cls, directory: Path, ask: AskPassphrase | None = None) -> KeyRing:
         """Opens the keys in a directory, which is made with no keys in it where it does not exist."""
-        if (directory / KEYS_FILE).exists():
-            return cls.open(directory, ask)
-        ring = cls(directory, {"keys": {}, "pending": {}}, ask)
-        try:
+        ring = cls(directory, Entries({}, {}), ask)
+        with _explaining(directory, "made", "Give another with --keys."):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise SurroundingsError(
-                f"{directory} cannot be made: {error.strerror}. Give another with --keys."
-            ) from error
-        _replace(directory / ".gitignore", b"*.pem\n")  # a workspace may lie in a checkout
-        ring._save()
+        with ring.lock():
+            if not (directory / KEYS_FILE).exists():
+                _replace(directory / ".gitignore", b"*.pem\n.lock\n")  # a workspace may lie in a checkout
+                ring._save(ring._entries)
+        ring.reload()
         return ring
 
     @property
@@ -109,7 +141,7 @@ class KeyRing:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._keys)
+        return tuple(self._entries.keys)
 
     @property
     def anchor(self) -> bytes | None:
@@ -124,13 +156,13 @@ class KeyRing:
         """The root metadata to start from.
 
         Raises:
-            ReleaseKeyError: these keys belong to no repository yet, or root.json was not copied with them.
+            ReleaseKeyError: These keys belong to no repository yet, or root.json was not copied with them.
         """
         anchor = self.anchor
         if anchor is None:
             raise ReleaseKeyError(
-                f"{self._directory} has no {ANCHOR_FILE}, the root that these keys belong to. Copy it from where "
-                "`edgeproof release init` ran, or run that."
+                f"{self._directory} has no {ANCHOR_FILE}, the root that these keys belong to. Copy it there from where `edgeproof release "
+                "init` ran, or copy metadata/1.root.json of the repository there, if you know that nobody changed the repository."
             )
         return anchor
 
@@ -142,14 +174,50 @@ class KeyRing:
         """Notes the root metadata to start from."""
         _replace(self._directory / ANCHOR_FILE, root)
 
-    def has(self, name: str) -> bool:
-        return name in self._keys
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps others from changing these keys, and tidies up after killed commands; may be entered again inside."""
+        if self._is_locked:
+            yield
+            return
+        with ExitStack() as held:
+            with _explaining(self._directory / _LOCK, "locked", "Check that the directory can be written."):
+                held.enter_context(locked(self._directory / _LOCK))
+            self._is_locked = True
+            held.callback(setattr, self, "_is_locked", False)
+            if (self._directory / KEYS_FILE).exists():
+                self.reload()
+            self._tidy_up()
+            yield
 
-    def add(self, name: str, uri: str | None = None) -> Key:
-        """Adds a key where there is none of that name: an ed25519 file, or the key behind a signer URI."""
-        if name not in self._keys:
-            self._keys[name] = self._new_entry(name, uri)
-            self._save()
+    def reload(self) -> None:
+        """Reads keys.json again: another process may have replaced a key."""
+        self._entries = _read_entries(self._directory)
+
+    def has(self, name: str) -> bool:
+        return name in self._entries.keys
+
+    def add(self, name: str, uri: str | None = None, any_type: bool = False) -> Key:
+        """Adds a key where there is none of that name: an ed25519 file, or the key behind a signer URI.
+
+        Args:
+            name: Its name.
+            uri: Signer URI; None makes a file.
+            any_type: Whether devices verify other types than ed25519.
+
+        Raises:
+            ReleaseKeyError: There is no key behind the URI, or not every device could verify it.
+        """
+        if self.has(name):
+            return self.public(name)
+        with self.lock():
+            if not self.has(name):  # another command may have made it while this one waited
+                self._make(
+                    name,
+                    uri,
+                    any_type,
+                    lambda entry: Entries({**self._entries.keys, name: entry}, self._entries.pending),
+                )
         return self.public(name)
 
     def public(self, name: str) -> Key:
@@ -158,7 +226,7 @@ class KeyRing:
         Raises:
             ReleaseKeyError: There is no key of that name here.
         """
-        return _public_key(self._entry(self._keys, name))
+        return self._entry(name).public
 
     def signer(self, name: str) -> Signer:
         """Opens a private key, asking for its passphrase where it has one.
@@ -167,190 +235,151 @@ class KeyRing:
             ReleaseKeyError: There is no such key, its file is missing, readable by others, or not the right one.
             SurroundingsError: A KMS, HSM or Vault does not answer.
         """
-        return self._open(name, self._entry(self._keys, name))
+        return self._open(name, self._entry(name))
 
-    def prepare(self, name: str, uri: str | None = None) -> Signer:
-        """Opens the key that is to replace `name`; makes it, once, and remembers it until `adopt`."""
-        if name not in self._pending:
-            self._pending[name] = self._new_entry(name, uri)
-            self._save()
-        return self._open(f"new {name}", self._pending[name])
+    def signer_among(self, keyids: Iterable[str]) -> Signer | None:
+        """Opens the key that is one of those, rather the new one while a key is being replaced; None where none is here.
+
+        Raises:
+            ReleaseKeyError: It is named here, and cannot be opened.
+        """
+        for prefix, entries in (("new ", self._entries.pending), ("", self._entries.keys)):
+            for name, entry in entries.items():
+                if entry.public.keyid in keyids:
+                    return self._open(f"{prefix}{name}", entry)
+        return None
+
+    def prepare(self, name: str, uri: str | None = None, any_type: bool = False) -> Signer:
+        """Opens the key that is to replace ``name``; makes it, once, and remembers it until ``adopt``.
+
+        One that was prepared and lost is made anew, as is one that another URI is given for.
+        """
+        with self.lock():
+            pending = self._entries.pending.get(name)
+            if pending is None or self._is_lost(pending) or (uri is not None and import_key(uri)[0] != pending.uri):
+                self._make(
+                    name,
+                    uri,
+                    any_type,
+                    lambda entry: Entries(self._entries.keys, {**self._entries.pending, name: entry}),
+                )
+            return self._open(f"new {name}", self._entries.pending[name])
 
     def adopt(self, name: str) -> str:
         """Makes the pending key the key; returns the URI of the old one, which may now be destroyed."""
-        old = self._keys[name]["uri"]
-        self._keys[name] = self._pending.pop(name)
-        self._save()
-        self._signers.clear()
-        return str(old)
+        with self.lock():
+            keys, pending = dict(self._entries.keys), dict(self._entries.pending)
+            replaced = keys[name].uri
+            keys[name] = pending.pop(name)
+            self._save(Entries(keys, pending))
+        return replaced
 
-    def _entry(self, entries: Mapping[str, dict[str, Any]], name: str) -> dict[str, Any]:
-        if name not in entries:
+    def _entry(self, name: str) -> KeyEntry:
+        if name not in self._entries.keys:
             raise ReleaseKeyError(
-                f"this needs the key {name!r}, and {self._directory} has {', '.join(entries) or 'none'}. "
+                f"this needs the key {name!r}, and {self._directory} has {', '.join(self.names) or 'none'}. "
                 "Run it where that key is, or give its directory with --keys."
             )
-        return entries[name]
+        return self._entries.keys[name]
 
-    def _new_entry(self, name: str, uri: str | None) -> dict[str, Any]:
-        if uri is None:
-            uri, public = self._new_file(name)
-        else:
-            uri, public = _import(uri, self._directory)
-        return {"uri": uri, "public": {"keyid": public.keyid, **public.to_dict()}}
-
-    def _new_file(self, name: str) -> tuple[str, Key]:
+    def _make(self, name: str, uri: str | None, any_type: bool, noted: Callable[[KeyEntry], Entries]) -> None:
+        """Makes or imports a key and notes it; needs the lock."""
+        if uri is not None:
+            entry = KeyEntry(*import_key(uri))
+            if not any_type:
+                _refuse_what_devices_cannot_verify(name, entry)
+            self._save(noted(entry))
+            return
         signer = CryptoSigner.generate_ed25519()
         file = f"{name}-{signer.public_key.keyid[:_KEYID_CHARACTERS]}.pem"
-        passphrase = _passphrase_from_environment(name)
-        _create_private(self._directory / file, _pem(signer, passphrase))
-        return f"{_FILE_SCHEME}:{file}", signer.public_key
+        unnamed = self._directory / f".{file}"
+        with _explaining(unnamed, "written"):
+            create_file(unnamed, pem_of(signer, passphrase_from_environment(name)), 0o600)
+        self._save(noted(KeyEntry(f"{FILE_SCHEME}:{file}", signer.public_key)))
+        with _explaining(self._directory / file, "written"):
+            os.rename(unnamed, self._directory / file)
 
-    def _open(self, name: str, entry: Mapping[str, Any]) -> Signer:
-        public = _public_key(entry)
+    def _tidy_up(self) -> None:
+        """Names the key files that keys.json names already, and removes those that it never will; needs the lock."""
+        uris = {entry.uri for entry in (*self._entries.keys.values(), *self._entries.pending.values())}
+        with _explaining(self._directory, "tidied up"):
+            remove_staged(self._directory)
+            for file in self._directory.glob(".*.pem"):
+                named = _UNNAMED.fullmatch(file.name)
+                if named is not None and f"{FILE_SCHEME}:{named[1]}" in uris:
+                    os.rename(file, self._directory / named[1])
+                else:
+                    file.unlink(missing_ok=True)
+
+    def _is_lost(self, entry: KeyEntry) -> bool:
+        return entry.uri.startswith(f"{FILE_SCHEME}:") and not self._file_of(entry).exists()
+
+    def _file_of(self, entry: KeyEntry) -> Path:
+        """The file of a private key; one that a killed command did not come to name has a dot in front."""
+        file = self._directory / entry.uri.partition(":")[2]
+        unnamed = file.with_name(f".{file.name}")
+        return unnamed if unnamed.exists() and not file.exists() else file
+
+    def _open(self, name: str, entry: KeyEntry) -> Signer:
+        public = entry.public
         if public.keyid not in self._signers:
-            uri = str(entry["uri"])
-            is_file = uri.startswith(f"{_FILE_SCHEME}:")
-            self._signers[public.keyid] = self._open_file(name, uri, public) if is_file else _open_remote(uri, public)
+            is_file = entry.uri.startswith(f"{FILE_SCHEME}:")
+            self._signers[public.keyid] = self._open_file(name, entry) if is_file else open_remote(entry.uri, public)
         return self._signers[public.keyid]
 
-    def _open_file(self, name: str, uri: str, public: Key) -> Signer:
-        path = self._directory / uri.partition(":")[2]
-        pem = _read_private(path, name)
+    def _open_file(self, name: str, entry: KeyEntry) -> Signer:
+        path = self._file_of(entry)
+        if not path.exists() and name != ROOT:
+            raise ReleaseKeyError(
+                f"the key {name!r} is not at {path}. Put its file there, or replace it where it is lost: `edgeproof release keys rotate`. "
+                "Nothing was signed."
+            )
+        pem = read_private(path, name)
         passphrase = None
         if b"ENCRYPTED" in pem:
-            passphrase = _passphrase_from_environment(name) or (self._ask(name) if self._ask else "")
+            passphrase = passphrase_from_environment(name) or (self._ask(name) if self._ask else "")
             if not passphrase:
                 raise ReleaseKeyError(
                     f"the key {name!r} in {path} is encrypted. Set {PASSPHRASE_VARIABLE}, or run this at a terminal."
                 )
-        return _signer(pem, passphrase, public, name, path)
+        return open_pem(pem, passphrase, entry.public, name, path)
 
-    def _save(self) -> None:
-        content = {"schema_version": 1, "keys": self._keys, "pending": self._pending}
-        _replace(self._directory / KEYS_FILE, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-
-
-def _public_key(entry: Mapping[str, Any]) -> Key:
-    fields = dict(entry["public"])
-    return Key.from_dict(fields.pop("keyid"), fields)
+    def _save(self, entries: Entries) -> None:
+        _replace(self._directory / KEYS_FILE, entries.to_bytes())
+        self._entries = entries
 
 
-def _passphrase_from_environment(name: str) -> str:
-    own = re.sub(r"[^A-Z0-9]", "_", name.rpartition(" ")[2].upper())
-    return os.environ.get(f"{PASSPHRASE_VARIABLE}_{own}") or os.environ.get(PASSPHRASE_VARIABLE, "")
-
-
-def _pem(signer: CryptoSigner, passphrase: str) -> bytes:
-    if not passphrase:
-        return signer.private_bytes
-    from cryptography.hazmat.primitives import serialization
-
-    key = serialization.load_pem_private_key(signer.private_bytes, None)
-    encryption = serialization.BestAvailableEncryption(passphrase.encode())
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-
-
-def _signer(pem: bytes, passphrase: str | None, public: Key, name: str, path: Path) -> Signer:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-
+def _read_entries(directory: Path) -> Entries:
     try:
-        private: Any = serialization.load_pem_private_key(pem, passphrase.encode() if passphrase else None)
-        found = SSlibKey.from_crypto(private.public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        hint = "the passphrase is wrong, or it is no PEM private key" if passphrase else "it is no PEM private key"
-        raise ReleaseKeyError(f"the key {name!r} in {path} cannot be opened: {hint}.") from error
-    if found.keyval != public.to_dict()["keyval"]:
-        raise ReleaseKeyError(
-            f"{path} holds another private key than the one that {KEYS_FILE} names for {name!r} "
-            f"({public.keyid[:_KEYID_CHARACTERS]}). Put the right file there; nothing was signed."
-        )
-    assert isinstance(public, SSlibKey)
-    return CryptoSigner(private, public)
-
-
-def _open_remote(uri: str, public: Key) -> Signer:
-    try:
-        return Signer.from_priv_key_uri(uri, public)
-    except Exception as error:  # each cloud's library has its own errors
-        raise SurroundingsError(
-            f"the key {uri} cannot be opened: {error}. Check the address, the login and that the library for "
-            f"{uri.partition(':')[0]} is installed (securesystemslib's extras)."
-        ) from error
-
-
-def _import(uri: str, directory: Path) -> tuple[str, Key]:
-    """The signer URI to keep, and the public key behind `uri`."""
-    scheme, _, rest = uri.partition(":")
-    try:
-        if scheme in (_FILE_SCHEME, "file"):
-            path = Path(rest).expanduser().resolve()
-            return f"{_FILE_SCHEME}:{path}", _public_of_file(path)
-        if scheme == GCPSigner.SCHEME:
-            return GCPSigner.import_(rest)
-        if scheme == AWSSigner.SCHEME:
-            return AWSSigner.import_(rest)
-        if scheme == VaultSigner.SCHEME:
-            return VaultSigner.import_(rest.partition("/")[0])
-        if scheme == AzureSigner.SCHEME:  # azurekms://<vault>.vault.azure.net/keys/<key>
-            host, _, path_of_key = rest.lstrip("/").partition("/")
-            return AzureSigner.import_(host.partition(".")[0], path_of_key.split("/")[1])
-        if scheme == HSMSigner.SCHEME:
-            return HSMSigner.import_(int(rest) if rest else None)
-    except EdgeproofError:
-        raise
-    except Exception as error:  # each cloud's library has its own errors
-        raise SurroundingsError(f"the public key of {uri} cannot be read: {error}.") from error
-    raise ReleaseKeyError(
-        f"{uri!r} is no signer URI; give one of {', '.join(sorted(f'{known}:' for known in SIGNER_FOR_URI_SCHEME))}."
-    )
-
-
-def _public_of_file(path: Path) -> Key:
-    from cryptography.hazmat.primitives import serialization
-
-    pem = _read_private(path, path.name)
-    passphrase = _passphrase_from_environment("") if b"ENCRYPTED" in pem else ""
-    try:
-        private: Any = serialization.load_pem_private_key(pem, passphrase.encode() or None)
-    except (ValueError, TypeError) as error:
-        raise ReleaseKeyError(f"{path} cannot be opened as a PEM private key: {error}.") from error
-    return SSlibKey.from_crypto(private.public_key())
-
-
-def _read_private(path: Path, name: str) -> bytes:
-    try:
-        mode = path.stat().st_mode
-        if mode & 0o077:
-            raise ReleaseKeyError(
-                f"the key {name!r} in {path} can be read by others (mode {mode & 0o777:o}). chmod 600 it."
-            )
-        return path.read_bytes()
+        return Entries.from_bytes((directory / KEYS_FILE).read_bytes())
     except FileNotFoundError:
-        raise ReleaseKeyError(f"the key {name!r} is not at {path}. Put its file there; nothing was signed.") from None
-    except (OSError, StorageError) as error:
-        raise SurroundingsError(f"the key {name!r} in {path} cannot be read: {error}.") from error
-
-
-def _create_private(path: Path, data: bytes) -> None:
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        raise ReleaseKeyError(
+            f"there are no keys in {directory}. Give the directory of the repository's keys with --keys "
+            "(release.keys in the config), or make a repository with `edgeproof release init`."
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReleaseKeyError(f"{directory / KEYS_FILE} is damaged ({error}). Restore it from a backup.") from error
     except OSError as error:
-        raise SurroundingsError(f"the key {path} cannot be written: {error.strerror}.") from error
+        raise SurroundingsError(f"{directory / KEYS_FILE} cannot be read: {error.strerror}.") from error
+
+
+def _refuse_what_devices_cannot_verify(name: str, entry: KeyEntry) -> None:
+    if entry.public.keytype != _EVERY_DEVICE_VERIFIES:
+        raise ReleaseKeyError(
+            f"the key {name!r} ({entry.uri}) is of type {entry.public.keytype}; a device verifies {_EVERY_DEVICE_VERIFIES} only, unless "
+            f"it has the library `cryptography`: pip install '{_DEVICE_EXTRA}' there. Once every device has it, add --any-key-type; "
+            f"otherwise use an {_EVERY_DEVICE_VERIFIES} key. Nothing was signed."
+        )
 
 
 def _replace(path: Path, data: bytes) -> None:
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    with _explaining(path, "written"):
+        replace_file(path, data)
+
+
+@contextmanager
+def _explaining(path: Path, done: str, way_out: str = "Check the disk and the permissions.") -> Iterator[None]:
     try:
-        with staged.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(staged, path)
+        yield
     except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise SurroundingsError(f"{path} cannot be written: {error.strerror}.") from error
+        raise SurroundingsError(f"{path} cannot be {done}: {error.strerror}. {way_out}") from error

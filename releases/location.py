@@ -1,33 +1,48 @@
-"""Finds a repository by its address: a directory, or a bucket (`s3://`, `gs://`, `az://`)."""
+"""Finds a repository by its address: a directory, or what the scheme of an address stands for (``s3://``, ``gs://``, ``az://``)."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
+
+from edgeproof_edge.addresses import is_address
 
 from releases.errors import ReleaseError
 from releases.initialization import exists, initialize
 from releases.keys import KeyRing
 from releases.metadata import TIMESTAMP_FILE, MissingRepositoryError
+from releases.protocol import NotStored
 from releases.repository import Repository
-from releases.store import DirectoryStore, NotStored, Store
+from releases.store import DirectoryStore, Store
 
 _progress = logging.getLogger("edgeproof.progress")
 
 
-def is_address(location: str) -> bool:
-    """Whether a location is a bucket's address and not a directory."""
-    return "://" in location
+def _bucket(address: str) -> Store:
+    from releases.bucket import BucketStore
+
+    return BucketStore(address)
+
+
+#: What opens an address, by its scheme. Another kind of store is a file and a line here.
+STORES: Mapping[str, Callable[[str], Store]] = {
+    "s3": _bucket,
+    "gs": _bucket,
+    "gcs": _bucket,
+    "az": _bucket,
+    "abfs": _bucket,
+}
 
 
 def open_store(location: str) -> Store:
     """Opens the store at a location; a directory need not exist yet.
 
     Raises:
-        ReleaseError: the location is empty, or of a kind that cannot hold releases.
-        SurroundingsError: the library for buckets is not installed.
+        ReleaseError: The location is empty, or of a kind that cannot hold releases.
+        SurroundingsError: The library for buckets is not installed.
     """
     if not location:
         raise ReleaseError(
@@ -35,22 +50,25 @@ def open_store(location: str) -> Store:
         )
     if not is_address(location):
         return DirectoryStore(Path(location))
-    from releases.bucket import BucketStore
-
-    return BucketStore(location)
+    opened = STORES.get(location.partition("://")[0])
+    if opened is None:
+        raise ReleaseError(
+            f"{location} cannot hold releases: use a directory, or one of {', '.join(f'{scheme}://' for scheme in STORES)}."
+        )
+    return opened(location)
 
 
 def open_for_publishing(location: str, keys: Path, channel: str, makes_missing: bool) -> Repository:
     """Opens a repository to publish to.
 
     Args:
-        location: where it is.
-        keys: directory of its keys.
-        channel: the channel that will be pointed.
-        makes_missing: whether a repository that does not exist is made, with development keys in `keys`.
+        location: Where it is.
+        keys: Directory of its keys.
+        channel: The channel that will be pointed.
+        makes_missing: Whether a repository that does not exist is made, with development keys in ``keys``.
 
     Raises:
-        ReleaseError: there is no repository, and none is to be made; or the keys are not its own.
+        ReleaseError: There is no repository, and none is to be made; or the keys are not its own.
     """
     store = open_store(location)
     if exists(store):
@@ -70,7 +88,7 @@ def check_publishing(location: str, keys: Path, channel: str, makes_missing: boo
     """Checks that a run could publish, and says in one sentence where to.
 
     Raises:
-        EdgeproofError: as `open_for_publishing` and `Repository.publish` would.
+        EdgeproofError: As ``open_for_publishing`` and ``Repository.publish`` would.
     """
     store = open_store(location)
     if not exists(store) and makes_missing and not is_address(location):
@@ -86,7 +104,7 @@ def published_state(location: str, model: str) -> str:
     repository was wiped.
 
     Raises:
-        ReleaseError: the location cannot hold releases.
+        ReleaseError: The location cannot hold releases.
     """
     store = open_store(location)
     try:

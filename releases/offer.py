@@ -18,10 +18,11 @@ from edgeproof_edge.bundle import MODEL_FILE, unpack
 from edgeproof_edge.channel import ChannelError, Pointer, ReleaseReference
 from edgeproof_edge.errors import EdgeproofError
 
-from releases.channels import check_bundle, find, only_model, pointer_in
+from releases.channels import check_bundle, find_release, only_model, pointer_in
 from releases.errors import ReleaseError
 from releases.location import open_store
-from releases.metadata import MissingRepositoryError, State, UntrustedError, load, role_file
+from releases.metadata import MissingRepositoryError, State, UntrustedError, load
+from releases.protocol import role_file
 from releases.repository import Repository
 from releases.store import Store
 from releases.verification import trusted_root
@@ -38,7 +39,7 @@ class OfferedModel:
         channel: The channel.
         version: Version of the release.
         sha256: SHA-256 of model.tflite, lower-case hex.
-        data: model.tflite.
+        data: Model.tflite.
     """
 
     channel: str
@@ -107,12 +108,12 @@ def check_offered(location: str, keys: Path, channel: str, model: str) -> str:
     """Reads what a channel offers before a run does, and says so in one sentence.
 
     Raises:
-        EdgeproofError: As :func:`read_offered`.
+        EdgeproofError: As :func:``read_offered``.
     """
-    found = read_offered(location, keys, channel, model)
-    if isinstance(found, NothingOffered):
-        return f"champion: none, {found.reason.rstrip('.')}"
-    return f"champion: release {found.version} on channel {found.channel}"
+    champion = read_offered(location, keys, channel, model)
+    if isinstance(champion, NothingOffered):
+        return f"champion: none, {champion.reason.rstrip('.')}"
+    return f"champion: release {champion.version} on channel {champion.channel}"
 
 
 def _run_by_most(pointer: Pointer) -> ReleaseReference:
@@ -122,7 +123,7 @@ def _run_by_most(pointer: Pointer) -> ReleaseReference:
 
 
 def _read_model(store: Store, state: State, model: str, reference: ReleaseReference) -> bytes:
-    release = find(state, reference.version, model)
+    release = find_release(state, reference.version, model)
     if release.bundle_sha256 != reference.sha256:
         raise UntrustedError(
             f"release {reference.version} of {store.location} has one SHA-256 in its channel and another in the archive. "

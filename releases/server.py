@@ -23,7 +23,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 class RepositoryHandler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD for the files of `directory_served`."""
+    """Answers GET and HEAD for the files of ``directory_served``."""
 
     protocol_version = "HTTP/1.1"
     directory_served: Path
@@ -83,10 +83,10 @@ class RepositoryHandler(BaseHTTPRequestHandler):
 
 
 def make_server(root: Path, host: str, port: int) -> ThreadingHTTPServer:
-    """Returns a server of the repository in `root`; `serve_forever` runs it.
+    """Returns a server of the repository in ``root``; ``serve_forever`` runs it.
 
     Raises:
-        SurroundingsError: the port is taken, or may not be used.
+        SurroundingsError: The port is taken, or may not be used.
     """
     handler = type("Handler", (RepositoryHandler,), {"directory_served": root})
     try:

@@ -12,8 +12,9 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Sig
 
 from releases.archive import ARCHIVE
 from releases.keys import BASE_KEYS, ONLINE, KeyRing
-from releases.metadata import SERIALIZER, SIGNED_AT, lifetime, role_file, text_of
-from releases.store import AlreadyStored, Store
+from releases.metadata import SERIALIZER, SIGNED_AT, lifetime, text_of
+from releases.protocol import AlreadyStored, role_file
+from releases.store import Store
 
 _Role = TypeVar("_Role", bound=Signed)
 #: Tells the time.
@@ -26,7 +27,7 @@ def utc_now() -> datetime:
 
 
 def sign(name: str, role: Signed, now: datetime, *signers: Signer) -> bytes:
-    """Returns a role's signed bytes, valid from `now` for its lifetime."""
+    """Returns a role's signed bytes, valid from ``now`` for its lifetime."""
     role.expires = now + lifetime(name)
     if name in ("timestamp", "root"):
         role.unrecognized_fields[SIGNED_AT] = text_of(now)

@@ -1,8 +1,8 @@
 """Keeps releases in a directory, so that a reader never sees half a file and a crash never loses a whole one.
 
-Rules, in order: 1. `create` never overwrites: equal bytes again change nothing, other bytes are an error. 2. A file
-appears whole or not at all: bytes go to .staging, are synced, and only then get their name (link(2) for `create`,
-rename(2) for `replace`). 3. What a verb has returned from outlives a power cut: the file is synced first, then the
+Rules, in order: 1. ``create`` never overwrites: equal bytes again change nothing, other bytes are an error. 2. A file
+appears whole or not at all: bytes go to .staging, are synced, and only then get their name (link(2) for ``create``,
+rename(2) for ``replace``). 3. What a verb has returned from outlives a power cut: the file is synced first, then the
 directories above it. 4. One writer at a time: writing needs the lock, and the kernel frees the lock of a process that
 dies. 5. What a killed writer left in .staging is removed by the next lock holder.
 """
@@ -27,6 +27,8 @@ from typing import Protocol
 from edgeproof_edge.errors import SurroundingsError
 
 from releases.errors import ReleaseError
+from releases.files import staged, sync_directory
+from releases.protocol import AlreadyStored, CommitProtocol, Locked, NotStored
 
 _LOCK = ".lock"
 _LOCK_WITHOUT_FLOCK = ".lock-held"
@@ -41,22 +43,14 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _progress = logging.getLogger("edgeproof.progress")
 
 
-class NotStored(ReleaseError):
-    """There is no file of that name in the store."""
-
-
-class AlreadyStored(ReleaseError):
-    """A file of that name is in the store with other bytes; nothing was written."""
-
-
 @dataclass(frozen=True)
 class Abilities:
     """What the file system under a store honors.
 
     Attributes:
-        has_link: link(2) works and refuses to overwrite. Without it `create` looks first and renames; the lock makes
+        has_link: Link(2) works and refuses to overwrite. Without it ``create`` looks first and renames; the lock makes
             that safe.
-        has_flock: flock(2) keeps a second holder out. Without it the lock is a file made with O_EXCL, which outlives a
+        has_flock: Flock(2) keeps a second holder out. Without it the lock is a file made with O_EXCL, which outlives a
             killed holder.
     """
 
@@ -78,7 +72,7 @@ class Store(Protocol):
         """Writes a new file durably. Needs the lock. Raises AlreadyStored when the file exists with other bytes."""
 
     def replace(self, path: str, data: bytes) -> None:
-        """Puts `data` in the place of a file in one atomic, durable step. Needs the lock."""
+        """Puts ``data`` in the place of a file in one atomic, durable step. Needs the lock."""
 
     def list(self, path: str) -> tuple[str, ...]:
         """Returns the sorted names of the files and directories in a directory, none when it does not exist."""
@@ -87,11 +81,11 @@ class Store(Protocol):
         """Removes one file; none of that name is fine. Needs the lock."""
 
     @property
-    def is_exclusive(self) -> bool:
-        """Whether `lock` keeps other writers out. Where it cannot, only `create` tells who came first."""
+    def protocol(self) -> CommitProtocol:
+        """How writers are ordered; see ``releases.protocol``."""
 
     def check(self) -> None:
-        """Tries out that a second `create` is refused; raises SurroundingsError where it is not."""
+        """Tries out that a second ``create`` is refused; raises SurroundingsError where it is not."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Waits until this is the only writer."""
@@ -113,8 +107,8 @@ class DirectoryStore:
         """Returns the bytes of one file.
 
         Raises:
-            NotStored: there is no such file.
-            SurroundingsError: the file cannot be read.
+            NotStored: There is no such file.
+            SurroundingsError: The file cannot be read.
         """
         file = self._file(path)
         with self._explaining(f"read {path} in"):
@@ -127,16 +121,16 @@ class DirectoryStore:
         """Writes a new file that nothing will ever overwrite; the same bytes again change nothing.
 
         Raises:
-            AlreadyStored: the file exists with other bytes; it was left as it is.
-            SurroundingsError: the disk is full, the directory is not writable, and the like.
+            AlreadyStored: The file exists with other bytes; it was left as it is.
+            SurroundingsError: The disk is full, the directory is not writable, and the like.
         """
         file = self._file(path)
         abilities = self._abilities_under_lock()
         with self._explaining(f"write {path} in"):
             if not file.exists():
                 self._make_directory(file.parent)
-                with self._staged(data) as staged:
-                    self._name_once(staged, file, abilities)
+                with self._staged(data) as staged_file:
+                    self._name_once(staged_file, file, abilities)
             self._refuse_other_bytes(file, path, data)
             self._sync_up_from(file.parent)
 
@@ -144,14 +138,14 @@ class DirectoryStore:
         """Swaps a file's content in one step: readers get the old bytes or the new ones.
 
         Raises:
-            SurroundingsError: the disk is full, the directory is not writable, and the like.
+            SurroundingsError: The disk is full, the directory is not writable, and the like.
         """
         file = self._file(path)
         self._abilities_under_lock()
         with self._explaining(f"replace {path} in"):
             self._make_directory(file.parent)
-            with self._staged(data) as staged:
-                os.replace(staged, file)
+            with self._staged(data) as staged_file:
+                os.replace(staged_file, file)
             self._sync_up_from(file.parent)
 
     def list(self, path: str) -> tuple[str, ...]:
@@ -167,7 +161,7 @@ class DirectoryStore:
         """Removes one file; none of that name is fine.
 
         Raises:
-            SurroundingsError: the directory is not writable, and the like.
+            SurroundingsError: The directory is not writable, and the like.
         """
         file = self._file(path)
         self._abilities_under_lock()
@@ -175,14 +169,14 @@ class DirectoryStore:
             file.unlink(missing_ok=True)
 
     @property
-    def is_exclusive(self) -> bool:
-        return True
+    def protocol(self) -> CommitProtocol:
+        return Locked()
 
     def check(self) -> None:
         """Tries to write.
 
         Raises:
-            SurroundingsError: nothing can be written here.
+            SurroundingsError: Nothing can be written here.
         """
         self.probe()
 
@@ -191,8 +185,8 @@ class DirectoryStore:
         """Waits until this is the only writer, saying so, and removes what a killed writer left behind.
 
         Raises:
-            SurroundingsError: the directory cannot be written to, or a dead process left its lock (only without flock).
-            RuntimeError: this object already holds the lock.
+            SurroundingsError: The directory cannot be written to, or a dead process left its lock (only without flock).
+            RuntimeError: This object already holds the lock.
         """
         if self._is_locked:
             raise RuntimeError("this store object already holds its lock")
@@ -212,7 +206,7 @@ class DirectoryStore:
         exFAT and some FUSE mounts have no link; some network mounts take a second flock without a word.
 
         Raises:
-            SurroundingsError: nothing can be written here.
+            SurroundingsError: Nothing can be written here.
         """
         with self._explaining("write to"):
             self._make_directory(self._root)
@@ -236,25 +230,17 @@ class DirectoryStore:
 
     @contextmanager
     def _staged(self, data: bytes) -> Iterator[Path]:
-        """Yields a synced file with `data`, named by nothing that a reader looks at; removes that name afterwards."""
+        """Yields a synced file with ``data``, named by nothing that a reader looks at; removes that name afterwards."""
         self._make_directory(self._root / _STAGING)
-        staged = self._root / _STAGING / f"{os.getpid()}-{time.monotonic_ns()}"
-        try:
-            # 0o666 is cut by the umask: who may read a release is the user's choice, unlike mkstemp's 0o600.
-            with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            yield staged
-        finally:
-            staged.unlink(missing_ok=True)
+        with staged(self._root / _STAGING, data) as file:
+            yield file
 
-    def _name_once(self, staged: Path, file: Path, abilities: Abilities) -> None:
+    def _name_once(self, source: Path, file: Path, abilities: Abilities) -> None:
         if not abilities.has_link:
-            os.rename(staged, file)  # only the lock holder creates, and it has just seen that there is no such file
+            os.rename(source, file)  # only the lock holder creates, and it has just seen that there is no such file
             return
         with suppress(FileExistsError):  # put there by hand since the look; its bytes are compared next
-            os.link(staged, file)
+            os.link(source, file)
 
     def _refuse_other_bytes(self, file: Path, path: str, data: bytes) -> None:
         if file.read_bytes() != data:
@@ -272,10 +258,10 @@ class DirectoryStore:
             ) from None
 
     def _sync_up_from(self, directory: Path) -> None:
-        """Syncs every directory from `directory` to the one above the root: any of their entries may be new."""
+        """Syncs every directory from ``directory`` to the one above the root: any of their entries may be new."""
         above = (directory, *directory.parents)
         for each in above[: above.index(self._root) + 2]:
-            _sync_directory(each)
+            sync_directory(each)
 
     def _sweep(self) -> None:
         with self._explaining("clean up"):
@@ -378,32 +364,18 @@ def _link_refuses_to_overwrite(scratch: Path) -> bool:
 
 
 def _flock_keeps_out(scratch: Path) -> bool:
-    with (scratch / "lock").open("wb") as holder, (scratch / "lock").open("wb") as other:
+    with (scratch / "lock").open("wb") as holder, (scratch / "lock").open("wb") as latecomer:
         try:
             fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         try:
-            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(latecomer, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError:
             return False
         return False
-
-
-def _sync_directory(directory: Path) -> None:
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except PermissionError:
-        return  # the directory above the destination may let us pass but not look
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # CIFS and some FUSE mounts do not sync directories
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _age_s(path: Path) -> float:

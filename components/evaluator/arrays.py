@@ -1,9 +1,8 @@
-"""Judges two models on arrays in memory: the proof without a pipeline."""
+"""Judges two models on labeled rows: the proof without a pipeline. Inputs are read in slices, labels at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,27 @@ from components.evaluator.counting.tally import Tally
 from components.evaluator.evaluation import Judgement, judge_case
 from components.evaluator.gate.thresholds import GateRules
 from components.examples import Batch
-from components.npz import read_arrays
+from components.npz import read_array, read_headers
+from components.row_sources import (
+    DATA_FILE,
+    ArrayRows,
+    LabeledRows,
+    NpzRows,
+    RowReader,
+    first_rows,
+    is_record_pattern,
+    open_pictures,
+    open_records,
+    spread_positions,
+    spread_rows,
+)
 from components.saved_model import Signature, bind_inputs, saved_model_dir
 
 
 def evaluate_arrays(
     saved_model: Path,
     tflite: Path,
-    inputs: Mapping[str, NDArray[Any]],
+    inputs: Mapping[str, NDArray[Any]] | RowReader,
     labels: NDArray[Any],
     rules: GateRules,
     *,
@@ -48,7 +60,7 @@ def evaluate_arrays(
     Args:
         saved_model: Directory of the SavedModel, or of an artifact that holds it.
         tflite: The candidate's file; a damaged one is a refusal, a missing one too.
-        inputs: Raw tensors ``[n, ...]`` by input name, in real-world units.
+        inputs: Raw tensors ``[n, ...]`` by input name, in real-world units; or what reads them in slices.
         labels: Class indices ``[n]``, or real numbers for ``mae`` and ``rmse``.
         rules: The gate's thresholds.
         class_names: By label, for the report; empty where there are none.
@@ -80,21 +92,23 @@ def evaluate_arrays(
         output=output,
     )
 
+    reader = ArrayRows(inputs) if isinstance(inputs, Mapping) else inputs
+
     def score(candidate: Candidate) -> Tally:
         scorer = Scorer(
             case.saved_model, candidate, case.plan, champion=champion.tflite if isinstance(champion, Champion) else None
         )
-        total = Tally()
-        for start in range(0, len(labels), BATCH_SIZE):
-            rows = slice(start, start + BATCH_SIZE)
+        total, start = Tally(), 0
+        for part in reader.slices(scorer.rows_per_batch):
+            rows = slice(start, start + len(next(iter(part.values()))))
             features = {name: array[rows] for name, array in (slice_features or {}).items()}
-            total += scorer.score(Batch({n: array[rows] for n, array in inputs.items()}, labels[rows], features))
+            total += scorer.score(Batch(dict(part), labels[rows], features))
+            start = rows.stop
         return total
 
     def sample() -> Batch:
-        """Rows from all over the file: its first ones may be of one class."""
-        drawn = np.linspace(0, len(labels) - 1, min(BATCH_SIZE, len(labels))).astype(np.int64)
-        return Batch({name: array[drawn] for name, array in inputs.items()}, labels[drawn], {})
+        positions = spread_positions(len(labels), BATCH_SIZE)
+        return Batch(spread_rows(reader, len(labels), BATCH_SIZE), labels[positions], {})
 
     return judge_case(case, score, sample)
 
@@ -104,23 +118,31 @@ def _with_quarters(slices: tuple[SliceSpec, ...], labels: NDArray[Any]) -> tuple
     return with_label_buckets(slices, quantile_edges(numbers, NUM_LABEL_BUCKETS))
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """Rows of an npz file.
+def load_dataset(path: Path, signature: Signature, *, real_labels: bool = False) -> LabeledRows:
+    """Opens a labeled data set: an .npz file, a folder of pictures, or TFRecord files (a pattern such as ``'r/*.gz'``).
 
-    Attributes:
-        inputs: ``[n, ...]`` by input name, cast to the inputs' dtypes.
-        labels: Class indices ``[n]``, or real numbers ``[n]`` or ``[n, d]``.
-        features: The file's other arrays of that length, ``[n]``: what slices may be cut by.
+    Args:
+        path: What the user gave.
+        signature: The float model's signature.
+        real_labels: Whether labels are real numbers, not class indices.
+
+    Raises:
+        DataError: It is missing or empty, or holds no labels of that kind.
+        InputError: A shape or a dtype does not fit the signature.
     """
+    if path.is_dir():
+        if real_labels:
+            raise DataError(f"{path} is a folder of classes, and the metric compares real numbers. Give an .npz file.")
+        return open_pictures(path, signature.inputs)
+    if is_record_pattern(path):
+        opened = open_records(path, signature.inputs, real_labels=real_labels)
+        bind_inputs(first_rows(opened.inputs), signature.inputs)
+        return opened
+    return load_npz_dataset(path, signature, real_labels=real_labels)
 
-    inputs: dict[str, NDArray[Any]]
-    labels: NDArray[Any]
-    features: dict[str, NDArray[Any]]
 
-
-def load_npz_dataset(path: Path, signature: Signature, *, real_labels: bool = False) -> Dataset:
-    """Reads a labeled data set: arrays ``x`` and ``y``, or one array per input name and ``y``.
+def load_npz_dataset(path: Path, signature: Signature, *, real_labels: bool = False) -> LabeledRows:
+    """Opens a labeled .npz: arrays ``x`` and ``y``, or one array per input name and ``y``; inputs stay in the file.
 
     Args:
         path: A .npz file as ``numpy.savez`` writes it. Pickled arrays are not read: unpickling runs code.
@@ -131,25 +153,28 @@ def load_npz_dataset(path: Path, signature: Signature, *, real_labels: bool = Fa
         DataError: The file or an array is missing, empty, pickled, or lengths differ.
         InputError: A shape or a dtype does not fit the signature.
     """
-    arrays = read_arrays(path, "data file", DataError)
-    given = _arrays_of_inputs(arrays, [spec.name for spec in signature.inputs], path, real_labels)
-    labels = _real_labels(arrays["y"], path) if real_labels else _class_indices(arrays["y"], path)
-    lengths = {name: len(array) if array.ndim else 0 for name, array in given.items()}
+    headers = read_headers(path, DATA_FILE, DataError)
+    members = _members_of_inputs(headers, [spec.name for spec in signature.inputs], path, real_labels)
+    stored = read_array(path, "y", DATA_FILE, DataError)
+    labels = _real_labels(stored, path) if real_labels else _class_indices(stored, path)
+    lengths = {name: headers[member].num_rows for name, member in members.items()}
     if not len(labels) or set(lengths.values()) != {len(labels)}:
         raise DataError(
             f"{path} has {len(labels)} labels and inputs of length {lengths}; every row needs one label, and at least "
             "one row."
         )
-    features = {n: a for n, a in arrays.items() if n not in {"x", "y", *given} and a.shape == (len(labels),)}
-    return Dataset(bind_inputs(given, signature.inputs), labels, features)
+    shapes = {name: np.empty((0, *headers[m].shape[1:]), headers[m].dtype) for name, m in members.items()}
+    bind_inputs(shapes, signature.inputs)
+    others = [name for name in headers if name not in {"x", "y", *members}]
+    features = {n: read_array(path, n, DATA_FILE, DataError) for n in others if headers[n].shape == (len(labels),)}
+    return LabeledRows(NpzRows(path, members), labels, features)
 
 
-def _arrays_of_inputs(
-    arrays: Mapping[str, NDArray[Any]], names: list[str], path: Path, real_labels: bool
-) -> dict[str, NDArray[Any]]:
-    given = {name: arrays[name] for name in names if name in arrays}
+def _members_of_inputs(arrays: Mapping[str, Any], names: list[str], path: Path, real_labels: bool) -> dict[str, str]:
+    """The array of each input, by the input's name."""
+    given = {name: name for name in names if name in arrays}
     if not given and len(names) == 1 and "x" in arrays:
-        given = {names[0]: arrays["x"]}
+        given = {names[0]: "x"}
     missing = []
     if len(given) != len(names):
         missing.append(f"array 'x' or {names[0]!r}" if len(names) == 1 else f"one array per input {names}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD
 
-from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
+from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE, affordable_sample
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.scoring import ScoringPlan
 from components.evaluator.counting.slices import SliceSpec, check_label_slices, check_slices
@@ -109,11 +110,17 @@ class Case:
     @property
     def plan(self) -> ScoringPlan:
         """What the scoring counts."""
-        observed = self._share(NUM_OBSERVED_BY_KERNELS) if self.is_observed else 0.0
-        return ScoringPlan(self.measurement, self.slices, self._share(self.kernel_sample_size), self.output, observed)
+        observed = self._affordable_share(NUM_OBSERVED_BY_KERNELS) if self.is_observed else 0.0
+        kernels = self._affordable_share(self.kernel_sample_size)
+        return ScoringPlan(self.measurement, self.slices, kernels, self.output, observed)
 
-    def _share(self, number: int) -> float:
-        return min(number / self.expected_num_examples, 1.0) if self.expected_num_examples else 0.0
+    def _affordable_share(self, wanted: int) -> float:
+        """Part of the examples that a second kernel family scores, where so many are wanted."""
+        if not self.expected_num_examples:
+            return 0.0
+        with contextlib.suppress(OSError):  # a candidate that cannot be read is refused by its own rule
+            wanted = affordable_sample(wanted, self.tflite.read_bytes())
+        return min(wanted / self.expected_num_examples, 1.0)
 
     @property
     def is_of_pipeline(self) -> bool:

@@ -63,7 +63,7 @@ def judge_case(
     if tally is not None:
         facts = _timed(case, facts)
     evidence = Evidence(case, facts, tally)
-    verdict, surroundings = judge(evidence), _surroundings(case)
+    verdict, surroundings = judge(evidence), _surroundings(case, tally)
     if tally is not None and Blame.FLOAT_MODEL in verdict.blamed:
         surroundings = replace(surroundings, probe=probe_float_model(case, tally, sample()))
     return Judgement(build_report(verdict, evidence, surroundings), tally, facts)
@@ -100,12 +100,12 @@ def _timed(case: Case, facts: CandidateFacts) -> CandidateFacts:
     return replace(facts, latency=latencies.get(case.candidate_name), float_latency=latencies.get(FLOAT_FILE))
 
 
-def _surroundings(case: Case) -> Surroundings:
+def _surroundings(case: Case, tally: Tally | None) -> Surroundings:
     champion = case.champion
     return Surroundings(
         baseline_sha256=sha256_of_directory(case.saved_model),
         champion_sha256=_sha256_of(champion) if isinstance(champion, Champion) else None,
-        runtime=_runtime_record(),
+        runtime=_runtime_record(tally),
         stack=stack_name(),
         diagnosis=read_diagnosis(case.tflite.parent / CONVERSION_REPORT_FILE) or Diagnosis(),
     )
@@ -118,8 +118,9 @@ def _sha256_of(champion: Champion) -> str | None:
         return None
 
 
-def _runtime_record() -> RuntimeRecord:
+def _runtime_record(tally: Tally | None) -> RuntimeRecord:
     from edgeproof_edge.interpreter import Kernels, runtime_version
 
     name, _, version = runtime_version().partition(" ")
-    return RuntimeRecord(name=name, version=version, kernels=Kernels.XNNPACK.value, num_threads=NUM_THREADS)
+    rows = tally.rows if tally is not None else None
+    return RuntimeRecord(name=name, version=version, kernels=Kernels.XNNPACK.value, num_threads=NUM_THREADS, rows=rows)

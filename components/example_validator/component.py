@@ -14,12 +14,13 @@ from components.example_validator.minimums import Minimum, minimums_to_json
 
 
 class ExampleValidatorSpec(StockExampleValidatorSpec):
-    """The stock parameters, ``minimums`` and ``cut_by_shares``."""
+    """The stock parameters, ``minimums``, ``cut_by_shares`` and, for the TFX cache only, ``code_version``."""
 
     PARAMETERS = {
         **StockExampleValidatorSpec.PARAMETERS,
         "minimums": ExecutionParameter(type=str),
         "cut_by_shares": ExecutionParameter(type=int),
+        "code_version": ExecutionParameter(type=str),
     }
 
 
@@ -30,7 +31,12 @@ class ExampleValidator(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(
-        self, statistics: BaseChannel, schema: BaseChannel, minimums: Mapping[str, Minimum], cut_by_shares: bool
+        self,
+        statistics: BaseChannel,
+        schema: BaseChannel,
+        minimums: Mapping[str, Minimum],
+        cut_by_shares: bool,
+        code_version: str,
     ) -> None:
         """Constructs the component.
 
@@ -39,6 +45,7 @@ class ExampleValidator(base_component.BaseComponent):
             schema: What the data must keep.
             minimums: Split -> how many examples it must hold, and the config's key that says so.
             cut_by_shares: Whether ``data.shares`` divides the data, so that the refusal may suggest other shares.
+            code_version: Hash of the code and libraries behind the executor, for the cache.
         """
         super().__init__(
             spec=ExampleValidatorSpec(
@@ -47,6 +54,7 @@ class ExampleValidator(base_component.BaseComponent):
                 exclude_splits="[]",
                 minimums=minimums_to_json(minimums),
                 cut_by_shares=int(cut_by_shares),
+                code_version=code_version,
                 anomalies=Channel(type=standard_artifacts.ExampleAnomalies),
             )
         )

@@ -34,7 +34,9 @@ class ImageExampleGenSpec(types.ComponentSpec):
         "group_by": ExecutionParameter(type=str),
         "shares": ExecutionParameter(type=str),
         "image_limits": ExecutionParameter(type=str),
+        "ignore": ExecutionParameter(type=str),
         "code_version": ExecutionParameter(type=str),
+        "fingerprint": ExecutionParameter(type=str),
     }
     INPUTS: dict[str, Any] = {}
     OUTPUTS = {"examples": ChannelParameter(type=standard_artifacts.Examples)}
@@ -56,10 +58,12 @@ class ImageExampleGen(FileBasedExampleGen):
         input_base: str,
         input_config: example_gen_pb2.Input,
         code_version: str,
+        fingerprint: str = "",
         class_names: Sequence[str] = (),
         group_by: str = "",
         shares: Shares | None = None,
         image_limits: Mapping[str, int] | None = None,
+        ignore: Sequence[str] = (),
         range_config: range_config_pb2.RangeConfig | None = None,
     ) -> None:
         """Describes the ingest.
@@ -69,11 +73,13 @@ class ImageExampleGen(FileBasedExampleGen):
             input_config: One split named ``all`` to be divided by hash, or ``train``, ``eval`` and maybe
                 ``calibration`` that a person has already divided; patterns are relative to ``input_base``.
             code_version: Hash of the code and libraries behind the executor, for the cache.
+            fingerprint: Hash over the names and contents of the files, for the cache: TFX's own sees neither.
             class_names: Classes in label order; empty takes the sorted folder names.
             group_by: Regular expression with one group, searched in the relative path; images with the same match
                 stay in one split. Empty: each image's own pixels.
             shares: Hash buckets per split.
             image_limits: Height, width and channels -> the only value that images may have; what is absent is free.
+            ignore: Names of files and folders, with wildcards, that are no data.
             range_config: Which span to take; by default the newest.
         """
         spec = ImageExampleGenSpec(
@@ -84,7 +90,9 @@ class ImageExampleGen(FileBasedExampleGen):
             group_by=group_by,
             shares=(shares or Shares()).to_json(),
             image_limits=json.dumps(dict(image_limits or {}), sort_keys=True),
+            ignore=json.dumps(list(ignore)),
             code_version=code_version,
+            fingerprint=fingerprint,
             examples=types.Channel(type=standard_artifacts.Examples),
         )
         # The stock constructor builds the stock spec; its own base class takes ours.

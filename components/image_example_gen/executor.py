@@ -1,47 +1,44 @@
-"""Ingests a folder of images in two Beam passes, so that nothing is written before everything is known to be good.
+"""Ingests a folder of images in two passes, so that nothing is written before everything is known to be good.
 
-1. Scan: workers decode every image and note size, content key and group key in a small file per shard. 2. Plan: the
-splits are decided in one place, where every key is known. 3. Write: workers stream the bytes into TFRecord files.
-Beam carries shard numbers only, so a worker holds one image at a time, and the files' order depends on nothing but the
-paths. A bad image stops the run after the scan with every reason known; TFX then removes the outputs.
+1. Scan: workers decode every image and note size, content key and group key. 2. Plan: the splits are decided in one place,
+where every key is known. 3. Write: workers stream the bytes into TFRecord files. Workers get lists of paths, so one holds
+one image at a time, and the files' order depends on nothing but the paths. They are light processes on this machine, or
+Beam's where the runner is another; what is written is the same. A bad image stops the run after the scan with every reason
+known; TFX then removes the outputs.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
-import re
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import apache_beam as beam
-import tensorflow as tf
 from tfx import types
 from tfx.components.example_gen import write_split
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 from tfx.utils import proto_utils
 
+from components import files
+from components.beam_tasks import is_local_runner, run_on_beam
+from components.data_summary import DataSummary
 from components.errors import DataError
-from components.image_example_gen import folders, images
+from components.examples import NUM_TURNED_IMAGES, UPRIGHT, write_class_names
+from components.image_example_gen import folders, images, shards
 from components.image_example_gen.splits import ScannedImage, Shares, SplitPlan, plan_splits
+from components.light_workers import run_tasks
+from components.records import write_file_list
 
 _progress = logging.getLogger("edgeproof.progress")
 
 #: Images per scan shard and per TFRecord file: small enough to spread over workers, large enough to read in one go.
 IMAGES_PER_SHARD = 2_000
-#: Bad files that a scan shard remembers by name; the rest are counted.
-BAD_IMAGES_KEPT = 20
-#: Records are PNG and JPEG, which gzip cannot shrink: the fastest level costs nothing.
-_RECORD_OPTIONS = {"compression_type": "GZIP", "compression_level": 1}
 #: Shards from which on progress is shown: some 20,000 images, or ten seconds.
 MIN_REPORTED_SHARDS = 10
 _SCRATCH = ".ingest"
@@ -60,6 +57,7 @@ class IngestOptions:
     group_by: str
     shares: Shares
     image_limits: Mapping[str, int]
+    ignore: tuple[str, ...] = ()
 
     @classmethod
     def from_exec_properties(cls, exec_properties: Mapping[str, Any]) -> IngestOptions:
@@ -72,6 +70,7 @@ class IngestOptions:
             group_by=exec_properties["group_by"],
             shares=Shares.from_json(exec_properties["shares"]),
             image_limits=json.loads(exec_properties["image_limits"]),
+            ignore=tuple(json.loads(exec_properties["ignore"])),
         )
 
 
@@ -92,25 +91,34 @@ class Executor(BaseBeamExecutor):
         options = IngestOptions.from_exec_properties(exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         scratch = os.path.join(examples.uri, _SCRATCH)
-        fileio.makedirs(scratch)
+        files.make_folder(scratch)
         listing = list_source_images(options)
         plan = plan_splits(self._scan(listing, options, scratch), options.shares)
         num_examples = self._write(plan, options, examples, scratch)
-        fileio.rmtree(scratch)
+        files.remove_folder(scratch)
         describe_examples(examples, listing.class_names, plan, num_examples)
         report_ingest(plan, num_examples)
 
     def _scan(self, listing: folders.Listing, options: IngestOptions, scratch: str) -> list[ScannedImage]:
-        shards = [_path(scratch, "scan", number) for number, _ in enumerate(_slices(listing.images))]
-        for shard, sources in zip(shards, _slices(listing.images), strict=True):
-            _write_json(shard, [vars(source) for source in sources])
-        self._run(shards, "Scan", _ScanShard(options.input_base, options.group_by))
-        results = [_read_json(f"{shard}.result") for shard in shards]
-        bad = [images.BadImage(**fields) for result in results for fields in result["bad"]]
+        slices = list(_slices(listing.images))
+        tasks = [
+            {
+                "input_base": options.input_base,
+                "group_by": options.group_by,
+                "paths": [source.path for source in part],
+            }
+            for part in slices
+        ]
+        results = self._run(f"{shards.__name__}:scan", tasks, scratch, "read")
+        bad = [images.BadImage(*fields) for result in results for fields in result["bad"]]
         among = f"{len(listing.images):,} files under {options.input_base}"
         if bad:
             raise DataError(images.bad_images_message(bad, sum(result["num_bad"] for result in results), among))
-        scanned = [ScannedImage(**fields) for result in results for fields in result["images"]]
+        scanned = [
+            ScannedImage(source.path, source.input_split, source.label, **fields)
+            for part, result in zip(slices, results, strict=True)
+            for source, fields in zip(part, result["images"], strict=True)
+        ]
         sizes = ((image.path, images.ImageSize(image.height, image.width, image.channels)) for image in scanned)
         other_size = images.other_size_message(sizes, options.image_limits, among)
         if other_size:
@@ -118,24 +126,37 @@ class Executor(BaseBeamExecutor):
         return scanned
 
     def _write(self, plan: SplitPlan, options: IngestOptions, examples: types.Artifact, scratch: str) -> dict[str, int]:
-        tasks = list(_record_files(plan, examples))
-        shards = [_path(scratch, "write", number) for number, _ in enumerate(tasks)]
-        for shard, (_, record_file, members) in zip(shards, tasks, strict=True):
-            fileio.makedirs(os.path.dirname(record_file))
-            _write_json(shard, {"file": record_file, "images": [vars(image) for image in members]})
-        self._run(shards, "Write", _WriteShard(options.input_base))
+        record_files = list(_record_files(plan))
+        for split in plan.splits:
+            files.make_folder(os.path.join(examples.uri, f"Split-{split}"))
+        tasks = [
+            {
+                "input_base": options.input_base,
+                "file": os.path.join(examples.uri, name),
+                "images": [vars(image) for image in members],
+            }
+            for _, name, members in record_files
+        ]
+        results = self._run(f"{shards.__name__}:write", tasks, scratch, "written")
+        changed = next((result["changed"] for result in results if result["changed"]), None)
+        if changed:
+            raise DataError(f"{changed} under {options.input_base} changed while it was read. Run again.")
         num_examples = dict.fromkeys(plan.splits, 0)
-        for shard, (split, _, _) in zip(shards, tasks, strict=True):
-            result = _read_json(f"{shard}.result")
-            if result["changed"]:
-                raise DataError(f"{result['changed']} under {options.input_base} changed while it was read. Run again.")
+        for (split, _, _), result in zip(record_files, results, strict=True):
             num_examples[split] += result["num_written"]
+        num_records = {name: result["num_written"] for (_, name, _), result in zip(record_files, results, strict=True)}
+        write_file_list(examples.uri, num_records)
         return num_examples
 
-    def _run(self, shards: Sequence[str], name: str, work: beam.DoFn) -> None:
-        with self._make_beam_pipeline() as pipeline:
-            numbered = [(number, len(shards), shard) for number, shard in enumerate(shards, 1)]
-            _ = pipeline | "Shards" >> beam.Create(numbered) | "Spread" >> beam.Reshuffle() | name >> beam.ParDo(work)
+    def _run(self, function: str, tasks: Sequence[Any], scratch: str, done: str) -> list[Any]:
+        def report(number: int, num_tasks: int) -> None:
+            """Progress of a local run; a few shards are over before a person would ask."""
+            if num_tasks >= MIN_REPORTED_SHARDS:
+                _progress.info("%d of %d parts %s", number, num_tasks, done, extra={"step": (number, num_tasks)})
+
+        if is_local_runner(self._beam_pipeline_args or ()):
+            return run_tasks(function, tasks, report=report)
+        return run_on_beam(self._make_beam_pipeline, function, tasks, scratch)
 
 
 def list_source_images(options: IngestOptions) -> folders.Listing:
@@ -145,12 +166,16 @@ def list_source_images(options: IngestOptions) -> folders.Listing:
         DataError: As :func:`components.image_example_gen.folders.list_images`.
     """
     base = options.input_base
+
+    def listed(pattern: str) -> list[str]:
+        return [path for path in _glob(base, pattern) if not folders.is_ignored(path, options.ignore)]
+
     class_patterns = {split: folders.class_folder_pattern(pattern) for split, pattern in options.patterns.items()}
     return folders.list_images(
-        {split: _glob(base, pattern) for split, pattern in options.patterns.items()},
+        {split: listed(pattern) for split, pattern in options.patterns.items()},
         options.patterns,
         {
-            split: [path for path in _glob(base, pattern) if fileio.isdir(os.path.join(base, path))]
+            split: [path for path in listed(pattern) if files.is_folder(os.path.join(base, path))]
             for split, pattern in class_patterns.items()
         },
         options.class_names,
@@ -167,9 +192,22 @@ def describe_examples(
     for split, number in num_examples.items():
         examples.set_int_custom_property(f"num_examples_{split}", number)
     examples.set_int_custom_property("num_dropped_duplicates", plan.num_dropped_duplicates)
+    num_turned = sum(image.orientation != UPRIGHT for members in plan.splits.values() for image in members)
+    examples.set_int_custom_property(NUM_TURNED_IMAGES, num_turned)
     examples.set_int_custom_property("num_label_conflicts", len(plan.label_conflicts))
     examples.set_string_custom_property("class_names", json.dumps(list(class_names)))
-    _write_json(os.path.join(examples.uri, "class_names.json"), list(class_names))
+    write_class_names(examples.uri, class_names)
+    summary_of(class_names, plan).write(examples.uri)
+
+
+def summary_of(class_names: Sequence[str], plan: SplitPlan) -> DataSummary:
+    """Examples per split and class."""
+    labels = {split: Counter(image.label for image in members) for split, members in plan.splits.items()}
+    return DataSummary(
+        num_examples={split: len(members) for split, members in plan.splits.items()},
+        class_names=tuple(class_names),
+        num_per_class={s: tuple(counts[n] for n in range(len(class_names))) for s, counts in labels.items()},
+    )
 
 
 def report_ingest(plan: SplitPlan, num_examples: Mapping[str, int]) -> None:
@@ -206,126 +244,19 @@ def odd_size_message(scanned: Iterable[ScannedImage]) -> str:
     return f"images of {len(counts)} sizes (height x width x channels): {', '.join(told)}."
 
 
-def _report_shard(done: str, number: int, num_shards: int) -> None:
-    """Progress of a local run; a few shards are over before a person would ask."""
-    if num_shards >= MIN_REPORTED_SHARDS:
-        _progress.info("%d of %d parts %s", number, num_shards, done, extra={"step": (number, num_shards)})
-
-
-class _ScanShard(beam.DoFn):
-    """Decodes the images of one shard and writes their facts beside it."""
-
-    def __init__(self, input_base: str, group_by: str) -> None:
-        self._input_base = input_base
-        self._group_by = group_by
-
-    def process(self, numbered: tuple[int, int, str]) -> Iterator[None]:
-        number, num_shards, shard = numbered
-        group_by = re.compile(self._group_by) if self._group_by else None
-        good: list[dict[str, Any]] = []
-        bad: list[images.BadImage] = []
-        for source in _read_json(shard):
-            scanned = self._scan(folders.SourceImage(**source), group_by)
-            if isinstance(scanned, ScannedImage):
-                good.append(vars(scanned))
-            else:
-                bad.append(scanned)
-        kept = [vars(image) for image in bad[:BAD_IMAGES_KEPT]]
-        _write_json(f"{shard}.result", {"images": good, "bad": kept, "num_bad": len(bad)})
-        _report_shard("read", number, num_shards)
-        yield from ()
-
-    def _scan(self, source: folders.SourceImage, group_by: re.Pattern[str] | None) -> ScannedImage | images.BadImage:
-        match = group_by.search(source.path) if group_by else None
-        if group_by and not (match and match.group(1)):
-            return images.BadImage(source.path, f"data.group_by {self._group_by!r} finds no group in this path")
-        file = os.path.join(self._input_base, source.path)
-        try:
-            encoded = _read_bytes(file)
-        except (OSError, tf.errors.OpError) as problem:
-            reason = "is a folder" if fileio.isdir(file) else f"cannot be read: {problem}"
-            return images.BadImage(source.path, reason)
-        facts = images.examine_image(encoded)
-        if isinstance(facts, str):
-            return images.BadImage(source.path, facts)
-        group_key = _sha256(match.group(1).encode("utf-8", "surrogateescape")) if match else facts.content_key
-        return ScannedImage(**vars(source), **vars(facts), group_key=group_key, file_sha256=_sha256(encoded))
-
-
-class _WriteShard(beam.DoFn):
-    """Streams the images of one TFRecord file; the file appears under its name only when it is whole."""
-
-    def __init__(self, input_base: str) -> None:
-        self._input_base = input_base
-
-    def process(self, numbered: tuple[int, int, str]) -> Iterator[None]:
-        number, num_shards, shard = numbered
-        task = _read_json(shard)
-        partial = f"{shard}.{uuid.uuid4().hex}.partial"
-        num_written, changed = 0, None
-        with tf.io.TFRecordWriter(partial, tf.io.TFRecordOptions(**_RECORD_OPTIONS)) as records:
-            for image in (ScannedImage(**fields) for fields in task["images"]):
-                encoded = _read_bytes(os.path.join(self._input_base, image.path))
-                if _sha256(encoded) != image.file_sha256:
-                    changed = image.path
-                    break
-                records.write(image_example(encoded, image).SerializeToString(deterministic=True))
-                num_written += 1
-        fileio.rename(partial, task["file"], overwrite=True)
-        _write_json(f"{shard}.result", {"num_written": num_written, "changed": changed})
-        _report_shard("written", number, num_shards)
-        yield from ()
-
-
-def image_example(encoded: bytes, image: ScannedImage) -> tf.train.Example:
-    """The tf.Example of one image; ``encoded`` goes in as it is."""
-    numbers = {"label": image.label, "height": image.height, "width": image.width, "channels": image.channels}
-    texts = {
-        "image": encoded,
-        "path": image.path.encode("utf-8", "surrogateescape"),
-        "group": image.group_key.encode(),
-    }
-    features = {name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value])) for name, value in numbers.items()}
-    features |= {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for name, value in texts.items()}
-    return tf.train.Example(features=tf.train.Features(feature=features))
-
-
-def _record_files(plan: SplitPlan, examples: types.Artifact) -> Iterator[tuple[str, str, Sequence[ScannedImage]]]:
-    """(split, TFRecord file, its images), named as the stock ExampleGen names them."""
+def _record_files(plan: SplitPlan) -> Iterator[tuple[str, str, Sequence[ScannedImage]]]:
+    """(split, TFRecord file below the artifact, its images), named as the stock ExampleGen names them."""
     for split, members in plan.splits.items():
         slices = list(_slices(members))
         for number, part in enumerate(slices):
             name = f"{write_split.DEFAULT_TF_RECORD_FILE_NAME}-{number:05d}-of-{len(slices):05d}.gz"
-            yield split, os.path.join(examples.uri, f"Split-{split}", name), part
+            yield split, f"Split-{split}/{name}", part
 
 
 def _slices(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (items[start : start + IMAGES_PER_SHARD] for start in range(0, len(items), IMAGES_PER_SHARD))
 
 
-def _glob(base: str, pattern: str) -> Iterable[str]:
+def _glob(base: str, pattern: str) -> list[str]:
     prefix = os.path.join(base, "")
-    return [path.removeprefix(prefix) for path in fileio.glob(os.path.join(base, pattern))]
-
-
-def _path(scratch: str, kind: str, number: int) -> str:
-    return os.path.join(scratch, f"{kind}-{number:05d}")
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _read_bytes(path: str) -> bytes:
-    with fileio.open(path, "rb") as file:
-        content: bytes = file.read()
-    return content
-
-
-def _read_json(path: str) -> Any:
-    return json.loads(_read_bytes(path))
-
-
-def _write_json(path: str, content: Any) -> None:
-    with fileio.open(path, "wb") as file:
-        file.write(json.dumps(content, sort_keys=True).encode())
+    return [path.removeprefix(prefix) for path in files.glob(os.path.join(base, pattern))]

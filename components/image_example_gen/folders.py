@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from components.errors import DataError
@@ -36,6 +37,11 @@ class Listing:
 def is_hidden(path: str) -> bool:
     """Whether a relative path is what a desktop leaves behind (.DS_Store, Thumbs.db, __MACOSX/), no user's image."""
     return any(part.startswith(".") or part.lower() in _HIDDEN_NAMES for part in path.split("/"))
+
+
+def is_ignored(path: str, ignore: Sequence[str]) -> bool:
+    """Whether a part of a relative path, or the whole, matches one of the patterns in ``data.ignore``."""
+    return any(fnmatchcase(name, pattern) for pattern in ignore for name in (path, *path.split("/")))
 
 
 def class_folder_pattern(pattern: str) -> str:

@@ -57,6 +57,8 @@ class ScannedImage:
     content_key: str
     group_key: str
     file_sha256: str
+    orientation: int = 1
+    is_stored_as_it_is: bool = True
 
 
 @dataclass(frozen=True)

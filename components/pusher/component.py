@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
 from components.pusher import executor
@@ -38,9 +39,9 @@ class PusherSpec(component_spec.ComponentSpec):
 class Pusher(base_component.BaseComponent):
     """Publishes the judged model.tflite, with its evidence, as the next release, and points a channel at it.
 
-    A refusal is a finished run: `pushed_model` then has the properties pushed=0 and `reason`. A release sets pushed=1,
-    `pushed_destination`, `pushed_version`, `sequence`, `channel`, `release_sha256` (what a device runs) and
-    `bundle_sha256`; its files lie at the root of the artifact.
+    A refusal is a finished run: ``pushed_model`` then has the properties pushed=0 and ``reason``. A release sets pushed=1,
+    ``pushed_destination``, ``pushed_version``, ``sequence``, ``channel``, ``release_sha256`` (what a device runs) and
+    ``bundle_sha256``; its files lie at the root of the artifact.
     """
 
     SPEC_CLASS = PusherSpec
@@ -56,7 +57,7 @@ class Pusher(base_component.BaseComponent):
         model_name: str,
         class_names: str,
         code_version: str,
-        published_state: str,
+        published_state: str | RuntimeParameter,
         examples: BaseChannel | None = None,
         example_spec: str = "",
         channel: str = "dev",
@@ -68,19 +69,19 @@ class Pusher(base_component.BaseComponent):
             model: Model channel of the converter (model.tflite, conversion_report.json).
             model_blessing: ModelBlessing channel of the Evaluator.
             evaluation: ModelEvaluation channel of the Evaluator (gate_report.json, golden vectors and reference histograms).
-            destination: directory or address of the repository.
-            keys: directory of the repository's keys; the channel's and `online` are needed.
-            model_name: name of the model.
-            class_names: JSON list of class names in the order of the model's outputs; `[]` where there are none.
-            code_version: hash of our sources and library versions, so that the TFX cache sees changed code.
-            published_state: `location.published_state(...)`, so that the TFX cache sees a wiped destination.
+            destination: Directory or address of the repository.
+            keys: Directory of the repository's keys; the channel's and ``online`` are needed.
+            model_name: Name of the model.
+            class_names: JSON list of class names in the order of the model's outputs; ``[]`` where there are none.
+            code_version: Hash of our sources and library versions, so that the TFX cache sees changed code.
+            published_state: ``releases.location.published_state(...)`` when the node runs, so that the TFX cache sees a wiped destination.
             examples: Examples channel, for the provenance; None leaves them out.
-            example_spec: `ExampleSpec.to_json()`, for what inputs mean; empty where nobody knows.
-            channel: the channel to point at the release.
-            makes_repository: whether a missing repository is made, with development keys.
+            example_spec: ``ExampleSpec.to_json()``, for what inputs mean; empty where nobody knows.
+            channel: The channel to point at the release.
+            makes_repository: Whether a missing repository is made, with development keys.
 
         Raises:
-            ReleaseError: the destination cannot hold releases, or class_names is not a JSON list of strings.
+            ReleaseError: The destination cannot hold releases, or class_names is not a JSON list of strings.
         """
         open_store(destination)
         read_class_names(class_names)

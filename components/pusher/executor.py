@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeproof_edge.bundle import unpack
+from edgeproof_edge.manifest import UPRIGHT
+from pydantic import ValidationError
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.examples import ExampleSpec
-from components.pusher.clearance import Blessing, GateRecord, clear
-from components.pusher.provenance import Build, Material, git_commit, statement
+from components.artifacts import exists, join, local_copy, read_bytes_if_there, write_bytes
+from components.data_summary import DataSummary
+from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names
+from components.pusher.clearance import Blessing, GateRecord, clear, first_problem
+from components.pusher.provenance import REASON_VARIABLE, Build, Material, git_commit, installed_licenses, statement
+from components.tflite_converter.report import CalibrationFacts, ConversionReport
 from releases.archive import Release
 from releases.bundle import (
     CONVERSION_REPORT_FILE,
@@ -30,21 +35,19 @@ from releases.bundle import (
     labels_text,
     read_class_names,
 )
+from releases.errors import ReleaseError
 from releases.location import open_for_publishing
-from releases.observation import read_observation
+from releases.observation import Observation, read_observation
 from releases.repository import Repository
 
 _BLESSED_FILE = "BLESSED"  # the name TFX's own Evaluator gives it
 _PUBLISHER = "pipeline"  # in the audit; a person who promotes is named
 
-#: What the provenance says of the calibration examples, by its name in the conversion report.
-_CALIBRATION_FACTS = {"num_examples": "num_range", "seed": "seed"}
-
 _progress = logging.getLogger("edgeproof.progress")
 
 
 class Executor(base_executor.BaseExecutor):
-    """Runs the Pusher node; see `component.Pusher`."""
+    """Runs the Pusher node; see ``component.Pusher``."""
 
     def Do(
         self,
@@ -55,8 +58,8 @@ class Executor(base_executor.BaseExecutor):
         """Publishes the model, or notes why not.
 
         Raises:
-            ReleaseError: the judged bytes were changed, or the repository cannot take this release.
-            SurroundingsError: the destination is full or not writable.
+            ReleaseError: The judged bytes were changed, or the repository cannot take this release.
+            SurroundingsError: The destination is full or not writable.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         model = artifact_utils.get_single_instance(input_dict["model"])
@@ -78,17 +81,16 @@ class Executor(base_executor.BaseExecutor):
             bool(exec_properties["makes_repository"]),
         )
         release = repository.publish(release_draft, exec_properties["channel"], _PUBLISHER)
-        _write_files(Path(pushed.uri), repository.read_bundle(release))
+        _write_files(pushed.uri, repository.read_bundle(release))
         _note_release(pushed, repository, release, exec_properties["channel"])
 
 
 def _read(uri: str, name: str) -> bytes | None:
-    path = Path(uri) / name
-    return path.read_bytes() if path.is_file() else None
+    return read_bytes_if_there(join(uri, name))
 
 
 def _read_blessing(artifact: types.Artifact) -> Blessing:
-    is_blessed = artifact.get_int_custom_property("blessed") == 1 and (Path(artifact.uri) / _BLESSED_FILE).is_file()
+    is_blessed = artifact.get_int_custom_property("blessed") == 1 and exists(join(artifact.uri, _BLESSED_FILE))
     model_id = artifact.get_custom_property("current_model_id")  # Kubeflow writes a name here, which says nothing to us
     return Blessing(is_blessed, model_id if isinstance(model_id, int) else None)
 
@@ -102,13 +104,15 @@ def _draft(
 ) -> Draft:
     """Puts the release together from the artifacts."""
     class_names = read_class_names(exec_properties["class_names"])
+    for examples in input_dict.get("examples") or []:
+        check_class_names(examples.uri, class_names)
     conversion_report = _read(input_dict["model"][0].uri, CONVERSION_REPORT_FILE)
     files = {MODEL_FILE: model, GATE_REPORT_FILE: gate_report}
     if conversion_report is not None:
         files[CONVERSION_REPORT_FILE] = conversion_report
     if class_names:
         files[LABELS_FILE] = labels_text(class_names)
-    build = _build(record, gate_report, conversion_report, input_dict, exec_properties)
+    build = _build(record, _parsed(conversion_report), input_dict, exec_properties)
     files[PROVENANCE_FILE] = statement(files, (GATE_REPORT_FILE, CONVERSION_REPORT_FILE), build)
     spec = ExampleSpec.from_json(exec_properties["example_spec"]) if exec_properties["example_spec"] else None
     description = Description(
@@ -116,46 +120,71 @@ def _draft(
         recipe=record.recipe,
         stack=record.stack,
         verdict=record.verdict,
-        inputs=_meanings(spec),
-        observation=read_observation(Path(input_dict["evaluation"][0].uri)),
+        inputs=_meanings(spec, input_dict.get("examples") or []),
+        observation=_observation(input_dict["evaluation"][0].uri),
         answer=record.answer,
     )
     return draft(exec_properties["model_name"], files, description)
 
 
-def _meanings(spec: ExampleSpec | None) -> dict[str, InputMeaning]:
-    """Images are NHWC pixels 0..255, as a camera gives them; other inputs mean what their owner knows."""
-    if spec is None or spec.image is None or spec.parse_module:
+def _observation(evaluation: str) -> Observation | None:
+    with local_copy(evaluation) as directory:
+        return read_observation(directory)
+
+
+def _meanings(spec: ExampleSpec | None, examples: list[types.Artifact]) -> dict[str, InputMeaning]:
+    """Images are NHWC pixels 0..255, as a camera gives them; texts have their categories; other inputs mean what their owner knows."""
+    if spec is None or spec.parse_module:
         return {}
-    return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0))}
+    if spec.image is not None:
+        has_turned = any(artifact.get_int_custom_property(NUM_TURNED_IMAGES) for artifact in examples)
+        orientation = UPRIGHT if has_turned else None
+        return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), orientation, resize=spec.image.resize)}
+    summaries = [summary for artifact in examples if (summary := DataSummary.read(artifact.uri)) is not None]
+    features = {name: feature for summary in summaries for name, feature in summary.features.items()}
+    return {
+        name: InputMeaning(categories=feature.vocabulary) for name, feature in features.items() if feature.vocabulary
+    }
 
 
 def _build(
     record: GateRecord,
-    gate_report: bytes,
-    conversion_report: bytes | None,
+    conversion: ConversionReport | None,
     input_dict: Mapping[str, list[types.Artifact]],
     exec_properties: Mapping[str, Any],
 ) -> Build:
-    conversion = json.loads(conversion_report) if conversion_report else {}
-    judged = json.loads(gate_report)
     materials = [_examples_material(artifact) for artifact in input_dict.get("examples") or []]
-    calibration = conversion.get("calibration") or {}
-    if calibration.get("sha256"):
-        facts = {name: calibration[key] for name, key in _CALIBRATION_FACTS.items() if key in calibration}
-        materials.append(Material("calibration examples", {"sha256": calibration["sha256"]}, facts))
-    baseline = judged.get("baseline") or {}
-    if baseline.get("sha256"):
-        materials.append(Material("float SavedModel", {"sha256": baseline["sha256"]}, {}))
+    if conversion is not None and conversion.calibration is not None:
+        materials.append(_calibration_material(conversion.calibration))
+    materials.append(Material("float SavedModel", {"sha256": record.baseline_sha256}, {}))
+    library_versions = conversion.library_versions if conversion else {}
     return Build(
         model=exec_properties["model_name"],
         recipe=record.recipe,
         materials=tuple(materials),
         code_version=exec_properties["code_version"],
-        library_versions=conversion.get("library_versions") or {},
+        library_versions=library_versions,
         git_commit=git_commit(Path.cwd()),
         artifact_ids={name: artifacts[0].id for name, artifacts in sorted(input_dict.items()) if artifacts},
+        library_licenses=installed_licenses(library_versions),
+        reason=os.environ.get(REASON_VARIABLE, ""),
     )
+
+
+def _calibration_material(calibration: CalibrationFacts) -> Material:
+    facts = {"num_examples": calibration.num_range, "seed": calibration.seed}
+    return Material("calibration examples", {"sha256": calibration.sha256}, facts)
+
+
+def _parsed(conversion_report: bytes | None) -> ConversionReport | None:
+    if conversion_report is None:
+        return None
+    try:
+        return ConversionReport.model_validate_json(conversion_report)
+    except ValidationError as error:
+        raise ReleaseError(
+            f"{CONVERSION_REPORT_FILE} cannot be understood: {first_problem(error)}. Nothing was published; run the converter again."
+        ) from None
 
 
 def _examples_material(artifact: types.Artifact) -> Material:
@@ -170,11 +199,10 @@ def _examples_material(artifact: types.Artifact) -> Material:
     return Material("examples", {}, facts)
 
 
-def _write_files(directory: Path, bundle: bytes) -> None:
+def _write_files(uri: str, bundle: bytes) -> None:
     """Lays the release's files out beside the record, for people and for components that come after."""
-    directory.mkdir(parents=True, exist_ok=True)
     for name, data in unpack(bundle).items():
-        (directory / name).write_bytes(data)
+        write_bytes(join(uri, name), data)
 
 
 def _note_refusal(pushed: types.Artifact, reason: str) -> None:

@@ -8,10 +8,11 @@ https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md, https://s
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ BUILD_TYPE = "urn:edgeproof:pipeline:1"
 #: Prefix of an artifact's number in the pipeline's ML Metadata.
 ARTIFACT_URI = "urn:edgeproof:artifact"
 BUILDER_ID = "urn:edgeproof:pusher"
+#: Why the run was started, as whoever started it says; a property of the Pusher would take it out of the cache for each reason.
+REASON_VARIABLE = "EDGEPROOF_RUN_REASON"
+
+#: Some distributions declare the whole text of their licence where its name belongs.
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,9 @@ class Material:
     """Something that went into the model.
 
     Attributes:
-        name: what it is, such as "examples".
-        digest: hashes of it, by name; empty where none is known, and then facts has its `artifact_id`.
-        facts: what else is known: span, version, number in ML Metadata.
+        name: What it is, such as "examples".
+        digest: Hashes of it, by name; empty where none is known, and then facts has its ``artifact_id``.
+        facts: What else is known: span, version, number in ML Metadata.
     """
 
     name: str
@@ -41,7 +47,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Commit:
-    """The commit that was checked out; `is_changed` where files differed from it."""
+    """The commit that was checked out; ``is_changed`` where files differed from it."""
 
     sha: str
     is_changed: bool
@@ -52,13 +58,15 @@ class Build:
     """How the model was made.
 
     Attributes:
-        model: name of the model.
-        recipe: how it was quantized.
-        materials: what it was made from.
-        code_version: hash of the sources and libraries that ran.
-        library_versions: versions by name.
-        git_commit: commit of the directory that the pipeline ran in; None outside of one.
-        artifact_ids: numbers in ML Metadata, by what they are.
+        model: Name of the model.
+        recipe: How it was quantized.
+        materials: What it was made from.
+        code_version: Hash of the sources and libraries that ran.
+        library_versions: Versions by name.
+        library_licenses: Licences by name, as the installed distributions declare them.
+        git_commit: Commit of the directory that the pipeline ran in; None outside of one.
+        artifact_ids: Numbers in ML Metadata, by what they are.
+        reason: Why the run was started; empty where nobody said.
     """
 
     model: str
@@ -68,15 +76,17 @@ class Build:
     library_versions: Mapping[str, str]
     git_commit: Commit | None
     artifact_ids: Mapping[str, int]
+    library_licenses: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
 
 def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Build) -> bytes:
     """Returns provenance.intoto.json.
 
     Args:
-        files: the release's files, by name.
-        byproducts: names of those that are evidence; the others are the subject.
-        build: how the model was made.
+        files: The release's files, by name.
+        byproducts: Names of those that are evidence; the others are the subject.
+        build: How the model was made.
     """
     materials = [_material(material) for material in build.materials]
     if build.git_commit:
@@ -93,7 +103,9 @@ def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Bu
                 "internalParameters": {
                     "codeVersion": build.code_version,
                     "libraryVersions": dict(build.library_versions),
+                    "libraryLicenses": dict(build.library_licenses),
                     "artifactIds": dict(build.artifact_ids),
+                    **({"reason": build.reason} if build.reason else {}),
                 },
                 "resolvedDependencies": materials,
             },
@@ -106,8 +118,28 @@ def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Bu
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
+def installed_licenses(names: Iterable[str]) -> dict[str, str]:
+    """The licence of each distribution of that name that is installed and declares one: an SPDX expression, or what its owner calls it."""
+    declared = {name: _declared_license(name) for name in names}
+    return {name: license for name, license in declared.items() if license}
+
+
+def _declared_license(name: str) -> str | None:
+    try:
+        declared = importlib.metadata.metadata(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    if "License-Expression" in declared:
+        return str(declared["License-Expression"])
+    classifiers = [text for text in declared.get_all("Classifier") or [] if text.startswith("License :: ")]
+    if classifiers:
+        return str(classifiers[0]).rpartition(" :: ")[2]
+    text = " ".join(str(declared["License"]).split()) if "License" in declared else ""
+    return text if 0 < len(text) < _LONGEST_NAME else None
+
+
 def git_commit(directory: Path) -> Commit | None:
-    """The commit checked out in `directory`; None where git knows none."""
+    """The commit checked out in ``directory``; None where git knows none."""
     try:
         commit = _git(directory, "rev-parse", "HEAD")
         is_changed = bool(_git(directory, "status", "--porcelain", "--untracked-files=no"))

@@ -1,1 +1,1 @@
-"""ExampleGen for data that is records already: TFRecord, CSV and Parquet through TFX's own readers."""
+"""ExampleGen for data that is records already: any format of the table whose files hold rows."""

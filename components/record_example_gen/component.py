@@ -1,87 +1,104 @@
-"""The contract of RecordExampleGen: the stock FileBasedExampleGen's, with our readers and the hash of their code."""
+"""The contract of RecordExampleGen: files of records in, a standard Examples artifact out.
+
+It is a FileBasedExampleGen with the stock driver, because that is the only kind of ExampleGen for which Kubeflow
+resolves ``{SPAN}`` and ``{VERSION}``; spec and executor are its own.
+"""
 
 from __future__ import annotations
 
-from enum import Enum
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tfx import types
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.components.example_gen.driver import FileBasedDriver
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import example_gen_pb2, range_config_pb2
-from tfx.types import standard_artifacts, standard_component_specs
-from tfx.types.component_spec import ExecutionParameter
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from components.record_example_gen.executor import CsvExecutor, ParquetExecutor, TFRecordExecutor
-
-
-class RecordFormat(str, Enum):
-    """Formats whose files hold records."""
-
-    TFRECORD = "tfrecord"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
-_EXECUTORS = {
-    RecordFormat.TFRECORD: TFRecordExecutor,
-    RecordFormat.CSV: CsvExecutor,
-    RecordFormat.PARQUET: ParquetExecutor,
-}
+from components.examples import ExampleSpec
+from components.image_example_gen.splits import Shares
+from components.record_example_gen.executor import Executor
 
 
 class RecordExampleGenSpec(types.ComponentSpec):
-    """The stock parameters, ``code_version`` and ``real_label``."""
+    """Parameters and outputs of RecordExampleGen; the first three have the names that the stock driver reads."""
 
     PARAMETERS = {
-        **standard_component_specs.FileBasedExampleGenSpec.PARAMETERS,
+        "input_base": ExecutionParameter(type=str),
+        "input_config": ExecutionParameter(type=example_gen_pb2.Input),
+        "range_config": ExecutionParameter(type=range_config_pb2.RangeConfig, optional=True),
+        "record_format": ExecutionParameter(type=str),
+        "example_spec": ExecutionParameter(type=str),
+        "is_raw": ExecutionParameter(type=int),
+        "group_by": ExecutionParameter(type=str),
+        "shares": ExecutionParameter(type=str),
+        "image_limits": ExecutionParameter(type=str),
+        "ignore": ExecutionParameter(type=str),
         "code_version": ExecutionParameter(type=str),
-        "real_label": ExecutionParameter(type=str),
+        "fingerprint": ExecutionParameter(type=str),
     }
-    INPUTS = standard_component_specs.FileBasedExampleGenSpec.INPUTS
-    OUTPUTS = standard_component_specs.FileBasedExampleGenSpec.OUTPUTS
+    INPUTS: dict[str, Any] = {}
+    OUTPUTS = {"examples": ChannelParameter(type=standard_artifacts.Examples)}
 
 
 class RecordExampleGen(FileBasedExampleGen):
-    """Ingests TFRecord, CSV or Parquet files as tf.Examples, through TFX's readers and its stock driver."""
+    """Ingests files of a format in :mod:`components.formats.table` as tf.Examples."""
 
     SPEC_CLASS = RecordExampleGenSpec
-    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(TFRecordExecutor)
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
     DRIVER_CLASS = FileBasedDriver
 
     def __init__(
         self,
-        record_format: RecordFormat,
+        record_format: str,
         input_base: str,
         input_config: example_gen_pb2.Input,
-        output_config: example_gen_pb2.Output,
+        example_spec: ExampleSpec,
         code_version: str,
+        fingerprint: str = "",
+        is_raw: bool = False,
+        group_by: str = "",
+        shares: Shares | None = None,
+        image_limits: Mapping[str, int] | None = None,
+        ignore: Sequence[str] = (),
         range_config: range_config_pb2.RangeConfig | None = None,
-        real_label: str = "",
     ) -> None:
         """Describes the ingest.
 
         Args:
-            record_format: What the files are.
+            record_format: What the files are: a name in the table of formats.
             input_base: The folder of the files.
-            input_config: One split to be divided by ``output_config``, or one per output split.
-            output_config: Hash buckets per split, or nothing where ``input_config`` holds the splits.
+            input_config: One split named ``all`` to be divided by hash, or ``train``, ``calibration`` and ``eval`` that a person has
+                already divided; patterns are relative to ``input_base``.
+            example_spec: What is inside an example.
             code_version: Hash of the code and libraries behind the executor, for the cache.
+            fingerprint: Hash over the names and contents of the files, for the cache: TFX's own sees neither.
+            is_raw: Whether a team's own schema or parser says what the features are, so that they stay as they are stored.
+            group_by: Name of a feature; examples with the same value stay in one split. Empty: each example's own content.
+            shares: Hash buckets per split.
+            image_limits: Height, width and channels -> the only value that images may have; None where examples hold no image that
+                the config describes.
+            ignore: Names of files and folders, with wildcards, that are no data.
             range_config: Which span to take; by default the newest.
-            real_label: Name of a label that is a real value: whole numbers in the files become floats. Empty for classes.
         """
         spec = RecordExampleGenSpec(
-            input_base=input_base,
+            input_base=os.fspath(input_base),
             input_config=input_config,
-            output_config=output_config,
             range_config=range_config,
-            output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
-            output_file_format=example_gen_pb2.FORMAT_TFRECORDS_GZIP,
+            record_format=record_format,
+            example_spec=example_spec.to_json(),
+            is_raw=int(is_raw),
+            group_by=group_by,
+            shares=(shares or Shares()).to_json(),
+            image_limits=json.dumps(None if image_limits is None else dict(image_limits), sort_keys=True),
+            ignore=json.dumps(list(ignore)),
             code_version=code_version,
-            real_label=real_label,
+            fingerprint=fingerprint,
             examples=types.Channel(type=standard_artifacts.Examples),
         )
         # The stock constructor builds the stock spec; its own base class takes ours.
-        super(FileBasedExampleGen, self).__init__(
-            spec=spec, custom_executor_spec=executor_spec.BeamExecutorSpec(_EXECUTORS[record_format])
-        )
+        super(FileBasedExampleGen, self).__init__(spec=spec)

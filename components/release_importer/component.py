@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import channel_utils, component_spec, standard_artifacts
@@ -14,7 +13,7 @@ from releases.location import open_store
 
 
 class ReleaseImporterSpec(component_spec.ComponentSpec):
-    """`channel_state` and `code_version` are there for the TFX cache only."""
+    """``channel_state`` and ``code_version`` are there for the TFX cache only."""
 
     PARAMETERS = {
         "location": component_spec.ExecutionParameter(type=str),
@@ -33,8 +32,8 @@ class ReleaseImporterSpec(component_spec.ComponentSpec):
 class ReleaseImporter(base_component.BaseComponent):
     """Reads the release that most devices of a channel run, verified as they verify it.
 
-    The output holds model.tflite and has the custom properties `release_version`, `channel` and `sha256`; where nothing is offered yet it
-    holds no file and has the property `reason`.
+    The output holds model.tflite and has the custom properties ``release_version``, ``channel`` and ``sha256``; where nothing is offered
+    yet it holds no file and has the property ``reason``.
     """
 
     SPEC_CLASS = ReleaseImporterSpec
@@ -47,21 +46,20 @@ class ReleaseImporter(base_component.BaseComponent):
         channel: str,
         model_name: str,
         code_version: str,
-        channel_state: str | None = None,
+        channel_state: str | RuntimeParameter,
     ) -> None:
         """Builds the node.
 
         Args:
-            location: directory or address of the repository.
-            keys: directory of its keys, for the root to trust; it need not exist.
-            channel: name of the channel.
-            model_name: name of the model.
-            code_version: hash of our sources and library versions, so that the TFX cache sees changed code.
-            channel_state: `offering.channel_state(...)`, where the pipeline is built for each run: an unmoved channel is then served
-                from the cache. None runs the node in every run, as a pipeline needs that is compiled once.
+            location: Directory or address of the repository.
+            keys: Directory of its keys, for the root to trust; it need not exist.
+            channel: Name of the channel.
+            model_name: Name of the model.
+            code_version: Hash of our sources and library versions, so that the TFX cache sees changed code.
+            channel_state: ``releases.offer.channel_state(...)`` when the node runs: an unmoved channel is served from the cache.
 
         Raises:
-            ReleaseError: the location cannot hold releases.
+            ReleaseError: The location cannot hold releases.
         """
         open_store(location)
         super().__init__(
@@ -71,8 +69,7 @@ class ReleaseImporter(base_component.BaseComponent):
                 channel=channel,
                 model_name=model_name,
                 code_version=code_version,
-                # The runner puts its run's id there, whenever the pipeline was compiled.
-                channel_state=channel_state or RuntimeParameter(name=PIPELINE_RUN_ID_PARAMETER_NAME, ptype=str),
+                channel_state=channel_state,
                 model=channel_utils.as_channel([standard_artifacts.Model()]),
             )
         )

@@ -11,6 +11,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.artifacts import join, write_bytes
 from releases.errors import ReleaseError
 from releases.offer import NothingOffered, read_offered
 
@@ -18,7 +19,7 @@ _progress = logging.getLogger("edgeproof.progress")
 
 
 class Executor(base_executor.BaseExecutor):
-    """Runs the ReleaseImporter node; see `component.ReleaseImporter`."""
+    """Runs the ReleaseImporter node; see ``component.ReleaseImporter``."""
 
     def Do(
         self,
@@ -29,26 +30,25 @@ class Executor(base_executor.BaseExecutor):
         """Writes the released model, or notes that there is none.
 
         Raises:
-            ReleaseError: the repository or the release cannot be read or trusted.
-            SurroundingsError: the place cannot be read.
+            ReleaseError: The repository or the release cannot be read or trusted.
+            SurroundingsError: The place cannot be read.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         model = artifact_utils.get_single_instance(output_dict["model"])
         location, channel = exec_properties["location"], exec_properties["channel"]
         try:
-            found = read_offered(location, Path(exec_properties["keys"]), channel, exec_properties["model_name"])
+            offer = read_offered(location, Path(exec_properties["keys"]), channel, exec_properties["model_name"])
         except ReleaseError as error:
             raise ReleaseError(
                 f"gate.champion_channel asks for the release on channel {channel}, which cannot be read: {error} "
                 "To compare with the last blessed model instead, add --set gate.champion_channel=null."
             ) from error
-        Path(model.uri).mkdir(parents=True, exist_ok=True)
-        if isinstance(found, NothingOffered):
-            model.set_string_custom_property("reason", found.reason)
-            _progress.info("champion: none, %s", found.reason)
+        if isinstance(offer, NothingOffered):
+            model.set_string_custom_property("reason", offer.reason)
+            _progress.info("champion: none, %s", offer.reason)
             return
-        (Path(model.uri) / MODEL_FILE).write_bytes(found.data)
-        model.set_string_custom_property("release_version", found.version)
-        model.set_string_custom_property("channel", found.channel)
-        model.set_string_custom_property("sha256", found.sha256)
-        _progress.info("champion: release %s on channel %s", found.version, found.channel)
+        write_bytes(join(model.uri, MODEL_FILE), offer.data)
+        model.set_string_custom_property("release_version", offer.version)
+        model.set_string_custom_property("channel", offer.channel)
+        model.set_string_custom_property("sha256", offer.sha256)
+        _progress.info("champion: release %s on channel %s", offer.version, offer.channel)

@@ -1,19 +1,21 @@
 """Runs a float model and shows what every one of its tensors holds, batch by batch.
 
 The device's door to LiteRT (edgeproof_edge.interpreter) shows inputs and outputs only; this is the other one.
-Built-in kernels compute, because XNNPACK keeps no tensor between two of its operators. Rows go through in batches where
-the graph takes them and computes the same as one by one, otherwise by the declared batch; memory stays bounded.
+Built-in kernels compute, because XNNPACK keeps no tensor between two of its operators. Rows go through as
+``edgeproof_edge.rows`` says: many at once where the graph computes the same as one by one, otherwise by the declared batch,
+with what the graph remembers reset before each or, of a stream, carried on. Memory stays bounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from edgeproof_edge.errors import ModelFileError
-from edgeproof_edge.flatbuffer import GraphInterface, read_interface
+from edgeproof_edge.flatbuffer import read_interface
+from edgeproof_edge.rows import Feeding, RowOrder, State, are_independent, feeding_of, probe_rows, rows_within
 from numpy.typing import NDArray
 
 from components.errors import CalibrationError
@@ -25,8 +27,6 @@ MAX_BATCH_SIZE = 64
 """Larger batches are no faster: their tensors do not fit the processor's caches."""
 MAX_BATCH_BYTES = 2 * 2**20
 """All tensors of one batch together: they stay in the cache until they have been measured, which saves a third of the time."""
-_SAME_VALUE_TOLERANCE = 1e-3
-"""Two batch sizes may add up in another order; a graph that mixes rows differs by more than this share of the largest."""
 
 
 class ActivationReader:
@@ -57,7 +57,9 @@ class ActivationReader:
         self._model = model
         self._interface = read_interface(model)
         self._declared = max(1, *(bound.spec.shape[0] if bound.spec.shape else 1 for bound in self._interface.inputs))
-        self._wanted = batch_size or _batch_size(self._interface, self._declared)
+        self._bytes_per_row = self._interface.activation_bytes // self._declared
+        self._wanted = batch_size or rows_within(MAX_BATCH_BYTES, self._bytes_per_row, MAX_BATCH_SIZE, self._declared)
+        self._feeding = feeding_of(self._interface.state, RowOrder.AUTO)
         self._interpreter = self._open()
         self._allocated = self._declared
 
@@ -71,18 +73,44 @@ class ActivationReader:
         Raises:
             CalibrationError: The model cannot run some of the rows.
         """
-        fed = {
-            bound.tensor_index: np.ascontiguousarray(rows[bound.spec.name], np.dtype(bound.spec.dtype))
+        yield from self.run_steps(rows, self.steps(rows))
+
+    def steps(self, rows: Mapping[str, Array]) -> list[range]:
+        """The rows of each step: many at once where that changes no value. Needs a few invokes to find that out."""
+        num_rows = _num_rows(rows)
+        size = self._usable_batch_size(rows, min(self._wanted, num_rows))
+        return [range(start, min(start + size, num_rows)) for start in range(0, num_rows, size)]
+
+    def run_steps(self, rows: Mapping[str, Array], steps: Sequence[range]) -> Iterator[range]:
+        """Runs some of the steps of :meth:`steps`, in order; a reader of its own may run others at the same time."""
+        if self._feeding is Feeding.STREAM:
+            self._restart()
+        for step in steps:
+            if self._feeding is Feeding.RESET or self._interface.has_variable_tensors:
+                self._reset()
+            self._run(self._fed(rows, self._positions(step, _num_rows(rows))), step.start)
+            yield step
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether rows must go through in their order."""
+        return self._feeding is Feeding.STREAM
+
+    @property
+    def step_bytes(self) -> int:
+        """Memory that the activations of a step take, about."""
+        return max(self._wanted * self._bytes_per_row, self._interface.activation_bytes)
+
+    def _positions(self, step: range, num_rows: int) -> NDArray[np.intp]:
+        size = len(step) if self._declared == 1 else -(-len(step) // self._declared) * self._declared
+        return np.arange(step.start, step.start + size) % num_rows
+
+    def _fed(self, rows: Mapping[str, Array], positions: NDArray[np.intp]) -> dict[int, Array]:
+        """These rows by tensor, in the model's own types."""
+        return {
+            bound.tensor_index: np.ascontiguousarray(rows[bound.spec.name][positions], np.dtype(bound.spec.dtype))
             for bound in self._interface.inputs
         }
-        num_rows = len(next(iter(fed.values())))
-        batch_size = self._usable_batch_size(fed, min(self._wanted, num_rows))
-        takes_any = batch_size > self._declared or (self._declared == 1 and batch_size == 1)
-        for start in range(0, num_rows, batch_size):
-            stop = min(start + batch_size, num_rows)
-            positions = np.arange(start, stop if takes_any else start + batch_size) % num_rows
-            self._run({tensor: array[positions] for tensor, array in fed.items()}, start)
-            yield range(start, stop)
 
     def read(self, tensor: int) -> Array:
         """The tensor's values of the last batch; valid until the next one, so it must not be kept."""
@@ -102,21 +130,41 @@ class ActivationReader:
             raise ModelFileError(f"LiteRT refuses the float model: {' '.join(str(error).split())}.") from error
         return interpreter
 
-    def _usable_batch_size(self, fed: Mapping[int, Array], wanted: int) -> int:
+    def _usable_batch_size(self, rows: Mapping[str, Array], wanted: int) -> int:
         """The wanted size where the graph computes the same with it as with the declared one, else the declared one."""
-        if wanted <= self._declared:
+        if wanted <= self._declared or self._feeding is not None or self._interface.has_variables:
             return self._declared
-        first = {tensor: array[np.arange(self._declared) % len(array)] for tensor, array in fed.items()}
-        self._run(first, 0)
-        expected = {tensor: self.read(tensor).copy() for tensor in self.graph.outputs}
+        probe = probe_rows({bound.spec.name: rows[bound.spec.name] for bound in self._interface.inputs}, self._declared)
+        if probe is None:
+            return self._declared
+        together = are_independent(self._run_probe(probe, self._declared), self._run_probe_together, probe)
+        if not together:
+            self._restart()
+        return wanted if together else self._declared
+
+    def _run_probe(self, probe: Mapping[str, Array], step: int) -> dict[str, Array]:
+        """Outputs by tensor of the probe's rows, a few at a time."""
+        parts: list[dict[str, Array]] = []
+        for start in range(0, _num_rows(probe), step):
+            self._run(self._fed(probe, np.arange(start, start + step)), 0)
+            parts.append({str(tensor): np.array(self.read(tensor), ndmin=1) for tensor in self.graph.outputs})
+        return {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in parts[0]}
+
+    def _run_probe_together(self, probe: Mapping[str, Array]) -> dict[str, Array]:
         try:
-            self._run({tensor: array[:wanted] for tensor, array in fed.items()}, 0)
-            same = all(_starts_with(self.read(tensor), values, wanted) for tensor, values in expected.items())
-        except CalibrationError:
-            same = False
-        if not same:
-            self._interpreter, self._allocated = self._open(), self._declared
-        return wanted if same else self._declared
+            return self._run_probe(probe, _num_rows(probe))
+        except CalibrationError as error:
+            raise ValueError(str(error)) from error
+
+    def _reset(self) -> None:
+        """Resets what operators keep, or all that the graph remembers where rows are no stream."""
+        if self._interface.state is State.VARIABLES and self._feeding is Feeding.RESET:
+            self._restart()
+        else:
+            self._interpreter.reset_all_variables()
+
+    def _restart(self) -> None:
+        self._interpreter, self._allocated = self._open(), self._declared
 
     def _run(self, fed: Mapping[int, Array], first_row: int) -> None:
         size = len(next(iter(fed.values())))
@@ -137,18 +185,5 @@ class ActivationReader:
             ) from error
 
 
-def _batch_size(interface: GraphInterface, declared: int) -> int:
-    bytes_per_row = max(1, interface.activation_bytes // declared)
-    size = max(1, min(MAX_BATCH_SIZE, MAX_BATCH_BYTES // bytes_per_row))
-    return max(declared, size // declared * declared)
-
-
-def _starts_with(found: Array, expected: Array, num_rows: int) -> bool:
-    """Whether a batch's output has one row per input row and begins with the rows of the smaller batch."""
-    if found.ndim == 0 or found.ndim != expected.ndim or len(found) != num_rows:
-        return False
-    head = found[: len(expected)]
-    if head.shape != expected.shape or head.dtype.kind != "f":
-        return head.shape == expected.shape and bool(np.array_equal(head, expected))
-    tolerance = _SAME_VALUE_TOLERANCE * float(np.abs(expected).max(initial=0.0))
-    return bool(np.allclose(head, expected, rtol=0.0, atol=tolerance, equal_nan=True))
+def _num_rows(rows: Mapping[str, Array]) -> int:
+    return len(next(iter(rows.values())))

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from edgeproof_edge.errors import EdgeproofError
-from edgeproof_edge.interpreter import TFLiteModel
 from numpy.typing import NDArray
 
 from components.repair.goal import Goal
 from components.repair.graph import FloatGraph
 from components.repair.range_statistics import Statistics, TensorStatistics
+from components.repair.running import predict
 
 Array = NDArray[Any]
 Range = tuple[float, float]
@@ -163,7 +163,7 @@ def _activations(graph: FloatGraph) -> list[int]:
 def _probe(model: bytes, rows: Mapping[str, Array], goal: Goal) -> float:
     """Divergence of a probed model; one that cannot run tells nothing and ranks last."""
     try:
-        return goal.divergence(TFLiteModel.load(model).predict(rows))
+        return goal.divergence(predict(model, rows))
     except EdgeproofError:
         return 0.0
 

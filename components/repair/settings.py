@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from components.errors import ConversionError
 from components.repair.recipes import Recipe, parse_fallbacks
@@ -15,12 +15,11 @@ DEFAULT_MAX_ACCURACY_LOSS = 0.005
 #: Root mean square of the difference / spread of the float output. Errors add in squares: 0.05 adds 12 % to the error of
 #: a float model that explains 99 % of the variance (its own error is 0.1 of the spread), 1 % at 90 %.
 DEFAULT_MAX_RELATIVE_ERROR = 0.05
-#: Longest ladder of the models measured, float islands included: about 20.
-DEFAULT_MAX_CANDIDATES = 24
-#: A candidate of a small model takes 0.1 s, of a MobileNetV2 at 224 pixels a few seconds.
-DEFAULT_MAX_SECONDS = 120.0
+#: Longest ladder of the models measured, float islands included: about 30.
+DEFAULT_MAX_CANDIDATES = 40
 
-OUTPUT_KINDS = ("classes", "ids", "values")
+OutputKindName = Literal["classes", "ids", "values"]
+OUTPUT_KINDS: tuple[OutputKindName, ...] = get_args(OutputKindName)
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,15 @@ class GoalSettings:
 
 @dataclass(frozen=True)
 class Caps:
-    """Bounds of a search."""
+    """Bounds of a search.
+
+    Attributes:
+        max_candidates: Models made at most.
+        max_seconds: Seconds of processor time; None for a budget that grows with the model.
+    """
 
     max_candidates: int = DEFAULT_MAX_CANDIDATES
-    max_seconds: float = DEFAULT_MAX_SECONDS
+    max_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,5 +91,5 @@ class AutoSettings:
             "max_seconds": self.caps.max_seconds,
         }
         for name, value in numbers.items():
-            if not value > 0:
+            if value is not None and not value > 0:
                 raise ConversionError(f"convert.{name} is {value}; it must be greater than 0.")

@@ -18,7 +18,8 @@ Needs NumPy only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +33,7 @@ from numpy.typing import NDArray
 from components.buckets import bucket_names, bucket_positions, quantile_edges
 from components.errors import CalibrationError
 from components.npz import read_arrays
+from components.row_sources import LabeledRows, is_record_pattern, open_pictures, open_records
 from components.saved_model import bind_inputs
 
 #: Examples a pool must hold. TensorFlow's guide asks for "around 100-500"; fewer hide whole domains, and the pool is
@@ -49,6 +51,9 @@ MAX_POOL_BYTES = 256 * 2**20
 #: Strata of real-valued labels: tenths of 500 examples are as large as the strata of ten classes.
 NUM_LABEL_STRATA = 10
 
+#: Examples of a folder or of records that are read at once.
+_ROWS_READ_AT_ONCE = 32
+
 LABELS_ARRAY = "y"
 ALL_ROWS = "all"
 
@@ -60,6 +65,7 @@ class CalibrationPool:
     Attributes:
         inputs: Arrays ``[n, ...]`` by input name.
         labels: ``[n]`` labels that stratify the draw, or None.
+        truth: True values of an output that is no class ``[n, ...]``, or None: they tell float's own error.
         source: Where the examples came from, as messages name it.
         num_seen: Examples at the source, where more were read than kept; None when all were kept.
         notes: Things the report should say about how the pool was read.
@@ -72,6 +78,7 @@ class CalibrationPool:
     num_seen: int | None = None
     notes: tuple[str, ...] = ()
     groups: dict[str, NDArray[Any]] = field(default_factory=dict)
+    truth: NDArray[Any] | None = None
 
     @property
     def num_rows(self) -> int:
@@ -111,6 +118,44 @@ class CalibrationSet:
     num_distinct: int
     sha256: str
     warnings: tuple[str, ...] = field(default=())
+
+
+def load_pool(
+    path: Path,
+    inputs: Sequence[TensorSpec],
+    stratify_by: Sequence[str] = (),
+    min_rows: int = DEFAULT_MIN_SAMPLES,
+) -> CalibrationPool:
+    """Reads a pool from an .npz file, a folder of pictures ``<class>/<file>``, or TFRecord files (``'records/*.gz'``).
+
+    Args:
+        path: What the user gave.
+        inputs: The model's inputs.
+        stratify_by: Further arrays of an .npz file that stratify the draw; the others are stratified by label.
+        min_rows: Rows to keep even if they are larger than the byte limit.
+
+    Raises:
+        EdgeproofError: It is missing, holds nothing, or does not fit ``inputs``.
+    """
+    if not path.is_dir() and not is_record_pattern(path):
+        return load_npz_pool(path, inputs, stratify_by)
+    if stratify_by:
+        raise CalibrationError(
+            f"{path} has no array {stratify_by[0]!r} to stratify by; only an .npz file has such arrays."
+        )
+    opened = open_pictures(path, inputs) if path.is_dir() else open_records(path, inputs, real_labels=False)
+    return fit_pool(bounded_pool(_labeled_slices(opened, inputs), str(path), min_rows), inputs)
+
+
+def _labeled_slices(
+    opened: LabeledRows, inputs: Sequence[TensorSpec]
+) -> Iterator[tuple[Mapping[str, NDArray[Any]], NDArray[Any], Mapping[str, NDArray[Any]]]]:
+    start = 0
+    for part in opened.inputs.slices(_ROWS_READ_AT_ONCE):
+        rows = bind_inputs(part, inputs)
+        stop = start + len(next(iter(rows.values())))
+        yield rows, opened.labels[start:stop], {}
+        start = stop
 
 
 def load_npz_pool(path: Path, inputs: Sequence[TensorSpec], stratify_by: Sequence[str] = ()) -> CalibrationPool:
@@ -182,8 +227,9 @@ def fit_pool(pool: CalibrationPool, inputs: Sequence[TensorSpec]) -> Calibration
     )
     _check_lengths(pool, arrays)
     _check_finite(pool.source, arrays)
-    labels, label_notes = _class_labels(pool.labels)
-    return replace(pool, inputs=arrays, labels=labels, notes=(*pool.notes, *casts, *label_notes))
+    labels = _class_labels(pool.labels)
+    truth = pool.truth if labels is not None or pool.labels is None else _true_values(pool.labels)
+    return replace(pool, inputs=arrays, labels=labels, truth=truth, notes=(*pool.notes, *casts))
 
 
 def _check_lengths(pool: CalibrationPool, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -212,17 +258,20 @@ def _check_finite(source: str, arrays: Mapping[str, NDArray[Any]]) -> None:
             )
 
 
-def _class_labels(labels: NDArray[Any] | None) -> tuple[NDArray[Any] | None, tuple[str, ...]]:
+def _class_labels(labels: NDArray[Any] | None) -> NDArray[Any] | None:
     if labels is None:
-        return None, ()
+        return None
     flat = labels.reshape(-1) if labels.size == len(labels) else labels
     if flat.ndim == 1 and (
         flat.dtype.kind in "iubUS" or (flat.dtype.kind == "f" and np.array_equal(flat, np.rint(flat)))
     ):
-        return (flat.astype(np.int64) if flat.dtype.kind in "bf" else flat), ()
-    return None, (
-        f"labels of shape {list(labels.shape)}, {labels.dtype}, are no class ids: rows were drawn without strata",
-    )
+        return flat.astype(np.int64) if flat.dtype.kind in "bf" else flat
+    return None
+
+
+def _true_values(labels: NDArray[Any]) -> NDArray[Any] | None:
+    """Labels that are no class ids, where they are finite numbers."""
+    return labels if labels.dtype.kind in "iufb" and np.isfinite(labels).all() else None
 
 
 def stratified_by_value(pool: CalibrationPool, label: str) -> CalibrationPool:
@@ -237,7 +286,8 @@ def stratified_by_value(pool: CalibrationPool, label: str) -> CalibrationPool:
     edges = quantile_edges(pool.labels, NUM_LABEL_STRATA)
     names = np.array([*bucket_names(edges), "(missing)"])
     buckets = names[bucket_positions(pool.labels, edges)]
-    return replace(pool, labels=None, groups={**pool.groups, label: buckets})
+    truth = _true_values(pool.labels)
+    return replace(pool, labels=None, truth=truth, groups={**pool.groups, label: buckets})
 
 
 def check_pool_size(pool: CalibrationPool, min_samples: int) -> None:
@@ -293,6 +343,40 @@ def draw(pool: CalibrationPool, num_samples: int, seed: int) -> CalibrationSet:
     )
 
 
+def draw_stream(pool: CalibrationPool, num_samples: int, seed: int) -> CalibrationSet:
+    """Cuts a pool whose rows follow one another in time: the first part sets ranges, the rest selects, each in its order.
+
+    A row of a stream means nothing without those before it, so nothing is drawn at random and nothing is set aside twice.
+
+    Args:
+        pool: A fitted pool in the order in which it was recorded.
+        num_samples: Most rows that set ranges.
+        seed: Of the draw that is not made; it is reported.
+
+    Raises:
+        CalibrationError: ``num_samples`` is below 1.
+    """
+    if num_samples < 1:
+        raise CalibrationError(
+            f"num_samples is {num_samples}; ranges cannot be set without examples. Ask for at least 1."
+        )
+    cut = math.ceil(pool.num_rows * RANGE_SHARE)
+    chosen = range(min(cut, num_samples))
+    digests = row_digests(pool.take(chosen))
+    return CalibrationSet(
+        range_rows=tuple(chosen),
+        selection_rows=tuple(range(cut, pool.num_rows)),
+        strata=(Stratum(ALL_ROWS, pool.num_rows, len(chosen)),),
+        seed=seed,
+        num_requested=num_samples,
+        num_distinct=pool.num_rows,
+        sha256=hashlib.sha256(b"".join(digests)).hexdigest(),
+        warnings=(
+            "the model keeps variables from row to row: the pool's rows were taken for a stream, in their order",
+        ),
+    )
+
+
 def row_digests(inputs: Mapping[str, NDArray[Any]]) -> list[bytes]:
     """SHA-256 of each row's content over all inputs, in the order of their names."""
     names = sorted(inputs)
@@ -330,7 +414,7 @@ def _text(value: Any) -> str:
 
 def _cut(strata: Mapping[str, list[bytes]]) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
     """Cuts each stratum in the order of its digests; a stratum of one row sets ranges."""
-    at = {label: -int(-len(rows) * RANGE_SHARE // 1) for label, rows in strata.items()}
+    at = {label: math.ceil(len(rows) * RANGE_SHARE) for label, rows in strata.items()}
     return ({k: rows[: at[k]] for k, rows in strata.items()}, {k: rows[at[k] :] for k, rows in strata.items()})
 
 

@@ -7,7 +7,7 @@ from tfx.types import BaseChannel, channel_utils, component_spec, standard_artif
 
 from components.errors import CalibrationError
 from components.examples import ExampleSpec
-from components.repair.recipes import Recipe, parse_recipe, resolve_io_types
+from components.repair.recipes import IoType, Recipe, resolve_io_types
 from components.repair.settings import AutoSettings
 from components.tflite_converter import executor
 from components.tflite_converter.calibration import DEFAULT_MIN_SAMPLES, DEFAULT_NUM_SAMPLES, DEFAULT_SEED
@@ -54,12 +54,12 @@ class TFLiteConverter(base_component.BaseComponent):
         examples: BaseChannel,
         example_spec: str,
         code_version: str,
-        recipe: str = Recipe.AUTO.value,
+        recipe: Recipe = Recipe.AUTO,
         min_samples: int = DEFAULT_MIN_SAMPLES,
         num_samples: int = DEFAULT_NUM_SAMPLES,
         seed: int = DEFAULT_SEED,
-        input_type: str | None = None,
-        output_type: str | None = None,
+        input_type: IoType | None = None,
+        output_type: IoType | None = None,
         allow_float_operators: bool = True,
         select_tf_operators: bool = False,
         calibration_split: str = "calibration",
@@ -72,7 +72,7 @@ class TFLiteConverter(base_component.BaseComponent):
             examples: Examples channel; only its calibration split is read.
             example_spec: `ExampleSpec.to_json()`: how an example becomes the model's raw inputs.
             code_version: hash of our sources and library versions, so that the TFX cache sees changed code.
-            recipe: a `Recipe`, by name.
+            recipe: how weights and activations are stored.
             min_samples: examples the calibration split must hold.
             num_samples: most examples that set ranges.
             seed: of the draw.
@@ -84,11 +84,10 @@ class TFLiteConverter(base_component.BaseComponent):
             auto_settings: `AutoSettings.to_json()`: goal, bounds and fallbacks of recipe auto; None for the defaults.
 
         Raises:
-            ConversionError: the recipe is unknown, or cannot have that input or output type, or the settings of recipe
-                auto make no sense.
+            ConversionError: the recipe cannot have that input or output type, or the settings of recipe auto make no sense.
             CalibrationError: a number of samples is below 1.
         """
-        resolve_io_types(parse_recipe(recipe), input_type, output_type)
+        resolve_io_types(recipe, input_type, output_type)
         for name, value in (("min_samples", min_samples), ("num_samples", num_samples)):
             if value < 1:
                 raise CalibrationError(f"convert.calibration.{name} is {value}; it must be at least 1.")
@@ -98,12 +97,12 @@ class TFLiteConverter(base_component.BaseComponent):
             spec=TFLiteConverterSpec(
                 model=model,
                 examples=examples,
-                recipe=recipe,
+                recipe=recipe.value,
                 min_samples=min_samples,
                 num_samples=num_samples,
                 seed=seed,
-                input_type=input_type or "",
-                output_type=output_type or "",
+                input_type="" if input_type is None else input_type.value,
+                output_type="" if output_type is None else output_type.value,
                 allow_float_operators=int(allow_float_operators),
                 select_tf_operators=int(select_tf_operators),
                 auto_settings=settings.to_json(),

@@ -26,9 +26,11 @@ from components.compat import keep_dense_per_tensor
 from components.errors import CalibrationError, ConversionError
 from components.repair.graph import FloatGraph
 from components.repair.range_statistics import Statistics, measure
-from components.repair.recipes import IoType, Recipe
+from components.repair.recipes import IoType, Maker, Recipe
+from components.tflite_converter.fixed_batch import NOTE, needs_fixed_batch, with_fixed_batch
 from components.tflite_converter.job import (
     CALIBRATION_FILE,
+    FIXED_BATCH_FOLDER,
     FLOAT_FILE,
     HEAD_FILE,
     JOB_FILE,
@@ -74,16 +76,20 @@ def run(directory: Path) -> JobResult:
 
     job = ConversionJob.from_json((directory / JOB_FILE).read_text(encoding="utf-8"))
     started = time.perf_counter()
-    float_model = convert_to_float(job)
+    if job.recipe.storage.maker is Maker.TRAINING and not job.saved_model:
+        (directory / MODEL_FILE).write_bytes(quantize_by_training(job))
+        return JobResult(model_seconds=time.perf_counter() - started)
+    job, float_model, notes = convert_to_float_somehow(job, directory)
     (directory / FLOAT_FILE).write_bytes(float_model)
     float_done = time.perf_counter()
     data = RepresentativeData(_read_rows(directory / CALIBRATION_FILE, job.inputs), job.batch_size)
-    if job.recipe is Recipe.AUTO:
+    if job.recipe.storage.maker is Maker.SEARCH:
         made = repair(job, directory, quantizable(float_model, data), data.inputs)
     else:
         made = make_model(job, float_model, data)
     (directory / MODEL_FILE).write_bytes(made.model)
-    return JobResult(made.num_calibration_rows, float_done - started, time.perf_counter() - float_done)
+    model_seconds = time.perf_counter() - float_done
+    return JobResult(made.num_calibration_rows, float_done - started, model_seconds, notes)
 
 
 @dataclass(frozen=True)
@@ -96,20 +102,21 @@ class MadeModel:
 
 def make_model(job: ConversionJob, float_model: bytes, data: RepresentativeData) -> MadeModel:
     """Makes the model of the job's recipe, which is not auto."""
-    if job.recipe is Recipe.FLOAT32:
+    maker = job.recipe.storage.maker
+    if maker is Maker.FLOAT:
         return MadeModel(float_model)
-    if job.recipe in (Recipe.INT8, Recipe.INT16X8):
+    if maker is Maker.RANGES:
         return quantize_by_ranges(job, quantizable(float_model, data), data.inputs)
-    if job.recipe is Recipe.INT8_QAT:
-        return MadeModel(_quantize_by_training(job))
+    if maker is Maker.TRAINING:
+        return MadeModel(quantize_by_training(job))
     return MadeModel(convert_by_recipe(job))
 
 
 def repair(job: ConversionJob, directory: Path, float_model: bytes, rows: Mapping[str, NDArray[Any]]) -> MadeModel:
     """Makes the model that recipe auto chooses, and leaves what it found beside it."""
-    from components.repair.candidates import SearchRequest
-    from components.repair.ladder import search
     from components.repair.record import search_facts
+    from components.repair.search.candidates import SearchRequest
+    from components.repair.search.ladder import search
 
     result = search(
         SearchRequest(
@@ -135,14 +142,8 @@ def _last_resorts(
     job: ConversionJob, float_model: bytes, rows: Mapping[str, NDArray[Any]]
 ) -> dict[Recipe, Callable[[], bytes]]:
     """What auto tries when no repair meets the goal: the model trained for int8 first, then what the config allows."""
-    trained = {Recipe.INT8_QAT: lambda: _quantize_by_training(job)} if job.qat_saved_model else {}
+    trained = {Recipe.INT8_QAT: lambda: quantize_by_training(job)} if job.qat_saved_model else {}
     return {**trained, **{recipe: _fallback(job, recipe, float_model, rows) for recipe in job.auto.fallbacks}}
-
-
-def _quantize_by_training(job: ConversionJob) -> bytes:
-    from components.tflite_converter.qat_conversion import quantize_by_training
-
-    return quantize_by_training(replace(job, saved_model=job.qat_saved_model, signature=job.qat_signature))
 
 
 def _fallback(
@@ -150,9 +151,25 @@ def _fallback(
 ) -> Callable[[], bytes]:
     """What makes the model of another recipe, with the inputs and outputs in float32."""
     other = replace(job, recipe=recipe, input_type=IoType.FLOAT32, output_type=IoType.FLOAT32)
-    if recipe is Recipe.INT16X8:
+    if recipe.storage.maker is Maker.RANGES:
         return lambda: quantize_by_ranges(other, float_model, rows).model
     return lambda: convert_by_recipe(other)
+
+
+def convert_to_float_somehow(job: ConversionJob, directory: Path) -> tuple[ConversionJob, bytes, tuple[str, ...]]:
+    """SavedModel -> float32 .tflite, with the batch fixed at 1 where TFLite wants it so.
+
+    Returns:
+        The job to go on with (its SavedModel may be a changed copy), the float model, and what was changed.
+    """
+    try:
+        return job, convert_to_float(job), ()
+    except Exception as error:
+        copy = directory / FIXED_BATCH_FOLDER
+        if not needs_fixed_batch(error) or not with_fixed_batch(Path(job.saved_model), copy):
+            raise
+    fixed = replace(job, saved_model=str(copy))
+    return fixed, convert_to_float(fixed), (NOTE,)
 
 
 def convert_to_float(job: ConversionJob) -> bytes:
@@ -166,19 +183,37 @@ def convert_by_recipe(job: ConversionJob) -> bytes:
 
     converter = _converter(job)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if job.recipe is Recipe.FLOAT16:
+    if job.recipe.storage.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
+    return bytes(converter.convert())
+
+
+def quantize_by_training(job: ConversionJob) -> bytes:
+    """SavedModel with fake-quantization nodes -> int8 .tflite.
+
+    Two traps, both measured: without ``Optimize.DEFAULT`` the nodes become pairs of QUANTIZE and DEQUANTIZE around float
+    operators, and with ``TFLITE_BUILTINS_INT8`` the converter asks for calibration data that the model does not need.
+    """
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(job.qat_saved_model, signature_keys=[job.qat_signature])
+    keep_dense_per_tensor(converter)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = tf.as_dtype(job.input_type.value)
+    converter.inference_output_type = tf.as_dtype(job.output_type.value)
     return bytes(converter.convert())
 
 
 def quantizable(float_model: bytes, data: RepresentativeData) -> bytes:
     """The float model as the quantizer needs it.
 
-    Where a tensor lies out of reach (inside an LSTM operator, or in the body of a loop), TensorFlow's own calibration
-    writes its range into the file; all others are ours to set.
+    Where a tensor lies out of reach inside an LSTM operator, TensorFlow's own calibration writes its range into the file;
+    all others are ours to set. In the body of a loop (a GRU) TensorFlow's calibration dies of a segmentation fault: the body
+    stays float, and what is around it is quantized.
     """
     graph = FloatGraph.parse(float_model)
-    return calibrate_flatbuffer(float_model, data()) if graph.has_hidden_tensors and data.inputs else float_model
+    is_calibrated_by_tensorflow = graph.has_hidden_tensors and graph.num_subgraphs == 1 and data.inputs
+    return calibrate_flatbuffer(float_model, data()) if is_calibrated_by_tensorflow else float_model
 
 
 def quantize_by_ranges(job: ConversionJob, float_model: bytes, rows: Mapping[str, NDArray[Any]]) -> MadeModel:

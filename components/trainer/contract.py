@@ -1,24 +1,38 @@
 """The model contract: what a model module must give, checked before any hour is spent on training.
 
-``build_model(hyperparameters) -> tf_keras.Model`` is required: Functional or Sequential, raw tensors in (an image as 0..255, its scaling
-a layer of the graph), class probabilities or logits out; where labels are real values, one number in their own unit.
-``parse_example``, ``augment``, ``loss`` and ``optimizer`` are optional.
+``build_model(hyperparameters) -> tf_keras.Model`` is required, or ``build_model(hyperparameters, data)`` where it wants to know the train
+split's statistics (:class:`components.data_summary.DataSummary`): Functional or Sequential, raw tensors in (an image as 0..255, its
+scaling a layer of the graph), class probabilities or logits out; where labels are real values, one number in their own unit.
+Optional are
+
+- ``parse_example``;
+- ``augment(inputs, labels) -> (inputs, labels)`` on batches of the train split: ``inputs`` is a dict of float32 (or as declared) tensors
+  ``[batch, ...]`` by the name of the feature in the data (``"image"`` of an image folder, whatever the Keras input is called);
+- ``loss`` (a Keras loss; labels are class numbers ``[batch]``, or real values) and ``optimizer(hyperparameters)``;
+- ``callbacks(hyperparameters) -> list`` of ``tf_keras.callbacks.Callback``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from components.data_summary import DataSummary
 from components.errors import ModelError
 from components.examples import ExampleSpec
-from components.user_module import call_user_function, function_of, load_module
+from components.user_module import call_user_function, function_of, load_module, remembering_opened_files
 
 _PROBABILITY_ACTIVATIONS = {"softmax", "sigmoid"}
 
 
-def build_model(source: str, hyperparameters: Mapping[str, Any]) -> Any:
+def build_model(source: str, hyperparameters: Mapping[str, Any], data: DataSummary | None = None) -> Any:
     """Imports the module and builds its model.
+
+    Args:
+        source: The module.
+        hyperparameters: The first argument of its ``build_model``.
+        data: The second, where it takes one; None where no ExampleGen of ours made the examples.
 
     Raises:
         ModelError: No such module or function, it raised, or what it returned is not a tf_keras model.
@@ -28,7 +42,9 @@ def build_model(source: str, hyperparameters: Mapping[str, Any]) -> Any:
     build = function_of(load_module(source), "build_model")
     if build is None:
         raise ModelError(f"model module {source} has no function build_model(hyperparameters).")
-    model = call_user_function(build, dict(hyperparameters), what=f"{source}: build_model")
+    arguments = (dict(hyperparameters), data) if _takes_data(build) else (dict(hyperparameters),)
+    with remembering_opened_files(source):
+        model = call_user_function(build, *arguments, what=f"{source}: build_model")
     if isinstance(model, keras.Model):
         return model
     if type(model).__module__.startswith("keras."):
@@ -37,6 +53,15 @@ def build_model(source: str, hyperparameters: Mapping[str, Any]) -> Any:
             "Build it with `import tf_keras as keras`; the layers have the same names."
         )
     raise ModelError(f"{source}: build_model must return a tf_keras.Model; found {type(model).__name__}.")
+
+
+def _takes_data(build: Callable[..., Any]) -> bool:
+    """Whether a second argument can be given by position."""
+    try:
+        inspect.signature(build).bind({}, None)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def check_model(model: Any, spec: ExampleSpec, num_classes: int, source: str) -> None:

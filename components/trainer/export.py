@@ -28,7 +28,9 @@ def export(model: Any, directory: Path, spec: ExampleSpec, names_of: Any = None)
     named = model if names_of is None else names_of
     parse = batch_parser(spec)
 
-    @tf.function(input_signature=[{name: _tensor_spec(name, tensor) for name, tensor in _named_inputs(named).items()}])
+    @tf.function(
+        input_signature=[{name: _tensor_spec(name, tensor, spec) for name, tensor in _named_inputs(named).items()}]
+    )
     def edge(inputs: dict[str, Any]) -> dict[str, Any]:
         return _named_outputs(named, model(model_inputs(inputs, named), training=False))
 
@@ -46,10 +48,15 @@ def _named_inputs(model: Any) -> dict[str, Any]:
     return dict(zip(model.input_names, model.inputs, strict=True))
 
 
-def _tensor_spec(name: str, tensor: Any) -> Any:
+def _tensor_spec(name: str, tensor: Any, spec: ExampleSpec) -> Any:
+    """The input's shape; an image whose size the model leaves open gets the one that ``data.image`` gives every image."""
     import tensorflow as tf
 
-    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=name)
+    shape = list(tensor.shape[1:])
+    if spec.image is not None and spec.parse_module is None and len(shape) == 3:
+        known = (spec.image.height, spec.image.width, spec.image.channels)
+        shape = [size if given is None else given for given, size in zip(shape, known, strict=True)]
+    return tf.TensorSpec([None, *shape], tensor.dtype, name=name)
 
 
 def _named_outputs(model: Any, outputs: Any) -> dict[str, Any]:

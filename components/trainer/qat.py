@@ -28,12 +28,13 @@ from components.repair.record import change_facts, rounded
 from components.saved_model import EDGE_SIGNATURE, QAT_FOLDER
 from components.tflite_converter.qat_conversion import convert_qat
 from components.trainer.contract import default_loss, gives_probabilities
+from components.trainer.epoch_log import epoch_reporter
 from components.trainer.equalization import Equalization, equalized
 from components.trainer.export import export
 from components.trainer.fake_quantization import NUM_RANGE_BATCHES, fake_quantized, measure_ranges
 from components.trainer.qat_report import EqualizationFacts, Imbalance, QatReport, Score, write_report
 from components.trainer.spec import QatSpec, TrainingSpec
-from components.trainer.training import COSINE, cosine_rate, dataset, epoch_reporter
+from components.trainer.training import COSINE, cosine_rate, dataset
 from components.user_module import load_module
 
 progress = logging.getLogger("edgeproof.progress")

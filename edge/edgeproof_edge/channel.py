@@ -20,6 +20,11 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 #: Roles of the repository itself; no channel may have their names.
 RESERVED_NAMES = frozenset({"root", "targets", "snapshot", "timestamp", "archive"})
 
+#: A release's version, matched whole: a device names a directory after it, so that it must never be a path.
+VERSION = re.compile(r"[0-9]{6,12}-[0-9a-f]{12}")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
 
 class ChannelError(InputError):
     """A channel's data cannot be understood."""
@@ -89,7 +94,7 @@ class Pointer:
         try:
             return cls(
                 release=_reference(custom["release"]),
-                rollout=_integer(custom["rollout"]),
+                rollout=_integer(custom["rollout"], range(101)),
                 epoch=_integer(custom["epoch"]),
                 otherwise=None if custom["otherwise"] is None else _reference(custom["otherwise"]),
                 newest=_integer(custom["newest"]),
@@ -121,17 +126,24 @@ def share(device_id: str, epoch: int) -> int:
 
 def _reference(fields: Mapping[str, Any]) -> ReleaseReference:
     return ReleaseReference(
-        _text(fields["version"]), _integer(fields["sequence"]), _text(fields["sha256"]), _integer(fields["size_bytes"])
+        version=_text(fields["version"], VERSION),
+        sequence=_integer(fields["sequence"]),
+        sha256=_text(fields["sha256"], _SHA256),
+        size_bytes=_integer(fields["size_bytes"]),
     )
 
 
-def _text(value: object) -> str:
+def _text(value: object, pattern: re.Pattern[str] | None = None) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
+    if pattern is not None and not pattern.fullmatch(value):
+        raise ValueError(f"{value!r} is not of the form {pattern.pattern}")
     return value
 
 
-def _integer(value: object) -> int:
+def _integer(value: object, allowed: range | None = None) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is no integer")
+    if value not in (allowed or range(1 << 53)):
+        raise ValueError(f"{value} is out of range")
     return value

@@ -2,35 +2,48 @@
 
 Rules, in order: 1. the file is checked here before LiteRT sees it, because a damaged one can abort the process. 2.
 Inputs and outputs have the signature's names, but run through the plain interpreter: the signature runner drops the
-delegate when it resizes a batch, and another kernel gives another score. 3. Whether the graph takes batches is found
-out once, on the first one, by comparing shapes; any doubt means one declared batch at a time. 4. Nothing is cast that
-would lose a token id or wrap around.
+delegate when it resizes a batch, and another kernel gives another score. 3. How rows go in is decided by `rows`: one
+declared batch at a time, as on a device, unless more at once give the same values. 4. Nothing is cast that would lose a
+token id or wrap around.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from edgeproof_edge.errors import InputError, ModelFileError
 from edgeproof_edge.flatbuffer import BoundTensor, GraphInterface, read_interface
+from edgeproof_edge.flatbuffer.reading import HAS_SCHEMA
+from edgeproof_edge.litert import Interpreter, OpResolverType
+from edgeproof_edge.litert import runtime_version as runtime_version
+from edgeproof_edge.rows import (
+    Feeding,
+    RowOrder,
+    RowUse,
+    State,
+    are_independent,
+    check_whole_steps,
+    feeding_of,
+    filled,
+    probe_rows,
+    reversed_rows,
+    rows_within,
+    same_values,
+)
 from edgeproof_edge.tensors import TensorSpec, dequantize, quantize
 
 MAX_BATCH = 256
 """Most rows of one invoke; more rows only cost memory (an invoke of 32 rows is 5 % faster per row than 32 of one)."""
 
-MAX_ACTIVATION_BYTES = 128 * 2**20
+MAX_ACTIVATION_BYTES = 8 * 2**20
 """Rows of one invoke are cut further so that all activations together stay below this."""
-
-DISTRIBUTION = "ai-edge-litert"
 
 Array = NDArray[Any]
 
@@ -59,18 +72,36 @@ class TFLiteModel:
         outputs: What `predict` returns, likewise.
     """
 
-    def __init__(self, content: bytes, interface: GraphInterface, kernels: Kernels, num_threads: int) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        interface: GraphInterface,
+        kernels: Kernels,
+        num_threads: int,
+        order: RowOrder,
+        delegates: Sequence[Any] = (),
+    ) -> None:
         """Used by `load`; raises ModelFileError where LiteRT refuses the file."""
         self._content = content
+        self._interface = interface
+        self._order = order
         self._kernels = kernels
         self._num_threads = num_threads
+        self._delegates = delegates
         self._inputs = interface.inputs
         self._outputs = interface.outputs
         self.inputs: tuple[TensorSpec, ...] = tuple(bound.spec for bound in interface.inputs)
         self.outputs: tuple[TensorSpec, ...] = tuple(bound.spec for bound in interface.outputs)
         self._declared_batch = _declared_batch(self.inputs)
-        self._max_rows = _max_rows(interface.activation_bytes, self._declared_batch)
-        self._takes_batches: bool | None = None  # unknown until the first batch
+        bytes_per_row = interface.activation_bytes // self._declared_batch
+        self._max_rows = rows_within(MAX_ACTIVATION_BYTES, bytes_per_row, MAX_BATCH, self._declared_batch)
+        self._feeding = feeding_of(interface.state, order)  # None: only values tell, on the first rows
+        if self._feeding is None and (interface.has_variables or self._max_rows == self._declared_batch):
+            self._feeding = Feeding.APART
+        self._can_reset = interface.state is State.TENSORS
+        # A layer beside the variables of a stream, such as a Keras LSTM, begins anew with every call of the float model.
+        self._begins_anew = interface.state is State.VARIABLES and interface.has_variable_tensors
+        self._num_probe_rows = 0
         self._allocated_batch = 0
         self._open()
 
@@ -80,6 +111,8 @@ class TFLiteModel:
         source: Path | str | bytes | bytearray | memoryview,
         kernels: Kernels = Kernels.XNNPACK,
         num_threads: int = 1,
+        order: RowOrder = RowOrder.AUTO,
+        delegates: Sequence[Any] = (),
     ) -> TFLiteModel:
         """Loads a model and allocates its tensors.
 
@@ -87,17 +120,50 @@ class TFLiteModel:
             source: Path of a .tflite file, or its bytes.
             kernels: Which kernels compute.
             num_threads: Threads of one invoke, at least 1.
+            order: What the rows given to `predict` are to one another; only a model with a memory cares.
+            delegates: What `litert.open_delegate` returned; they come before XNNPACK.
 
         Raises:
             ModelFileError: The file cannot be read, is damaged, or the installed LiteRT refuses it.
         """
         content, place = _read(source)
         try:
-            interface = read_interface(content)
+            interface = read_interface(content) if HAS_SCHEMA else _interface_of_runtime(content)
             _check_interface(interface)
-            return cls(content, interface, Kernels(kernels), num_threads)
+            return cls(content, interface, Kernels(kernels), num_threads, RowOrder(order), delegates)
         except ModelFileError as error:
             raise ModelFileError(f"{place}: {error}") from error
+
+    @property
+    def row_use(self) -> RowUse:
+        """How rows go in, as far as that is known: before the first rows it is the declared batch."""
+        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows, self._feeding is not None)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one invoke, as far as that is known; a call with a multiple of them is cut nowhere else."""
+        return self._max_rows if self._feeding is Feeding.TOGETHER else self._declared_batch
+
+    def find_feeding(self, rows: Mapping[str, Array]) -> Feeding | None:
+        """Finds out how rows like these go in, as the first call of `predict` does; None where they cannot tell.
+
+        Args:
+            rows: As `predict` takes them.
+        """
+        if self._feeding is None:
+            self._feeding = self._find_feeding(self._checked(rows))
+        return self._feeding
+
+    def twin(self) -> TFLiteModel:
+        """The same file in an interpreter of its own, for another thread; what this one found out, it knows."""
+        twin = TFLiteModel(self._content, self._interface, self._kernels, self._num_threads, self._order)
+        twin._feeding = self._feeding
+        return twin
+
+    def restart(self) -> None:
+        """Forgets all rows so far: the next one is the first of a stream."""
+        if self._feeding is Feeding.STREAM:
+            self._reset()
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Runs the model on a batch of real-world values.
@@ -108,7 +174,8 @@ class TFLiteModel:
                 quantized (token ids) take integers that fit.
 
         Returns:
-            One array per output, by name, batch first. Quantized outputs are dequantized to float32.
+            One array per output, by name, batch first. Quantized outputs are dequantized to float32. What a model
+            remembers is reset before every declared batch, or carried on from call to call where rows are a stream.
 
         Raises:
             InputError: A name, shape, type or value is not what the model takes.
@@ -118,11 +185,48 @@ class TFLiteModel:
         num_rows = len(next(iter(arrays.values())))
         if num_rows == 0:
             return {spec.name: _no_rows(spec) for spec in self.outputs}
+        if self._feeding is None:
+            self._feeding = self._find_feeding(arrays)
         chunks = [
             self._run({name: array[start : start + self._max_rows] for name, array in arrays.items()})
             for start in range(0, num_rows, self._max_rows)
         ]
         return {spec.name: np.concatenate([chunk[spec.name] for chunk in chunks]) for spec in self.outputs}
+
+    @property
+    def declared_batch(self) -> int:
+        """Rows of one invoke as the file was exported; an open batch is 1."""
+        return self._declared_batch
+
+    def invoke_codes(self, codes: Sequence[Array]) -> list[Array]:
+        """Runs one declared batch of tensors as they go in and come out, in the order of `inputs` and `outputs`.
+
+        For callers that quantize themselves, each example once (`runtime`): nothing is checked, cast or copied.
+        """
+        if self._allocated_batch != self._declared_batch:
+            self._open()
+        if self._feeding is Feeding.RESET:
+            self._reset()
+        for bound, tensor in zip(self._inputs, codes, strict=True):
+            self._interpreter.set_tensor(bound.tensor_index, tensor)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(bound.tensor_index) for bound in self._outputs]
+
+    def _find_feeding(self, rows: Mapping[str, Array]) -> Feeding | None:
+        """Tries a few rows by declared batch and all at once; None where these rows cannot tell."""
+        probe = probe_rows(rows, self._declared_batch)
+        if probe is None:
+            return None
+        num_rows = len(next(iter(probe.values())))
+        self._num_probe_rows += 4 * num_rows
+        expected = self._run_by_declared_batch(probe)
+        again = reversed_rows(self._run_by_declared_batch(reversed_rows(probe)))
+        if self._declared_batch == 1 and not same_values(expected, again):
+            return Feeding.RESET  # an operator that remembers without saying so in the file
+        if are_independent(expected, self._run_resized, probe):
+            return Feeding.TOGETHER
+        self._open()
+        return Feeding.APART
 
     def _checked(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         wanted = [spec.name for spec in self.inputs]
@@ -138,27 +242,24 @@ class TFLiteModel:
 
     def _run(self, rows: Mapping[str, Array]) -> dict[str, Array]:
         num_rows = len(next(iter(rows.values())))
-        if num_rows == self._allocated_batch == self._declared_batch:
-            return self._run_by_declared_batch(rows, num_rows)
-        if self._takes_batches is not False:
-            found = self._run_resized(rows, num_rows)
-            if found is not None:
-                self._takes_batches = True
-                return found
-            self._open()
-        found = self._run_by_declared_batch(rows, num_rows)
-        self._takes_batches = False  # only now: rows that no batch size can run say nothing about the graph
-        return found
-
-    def _run_resized(self, rows: Mapping[str, Array], num_rows: int) -> dict[str, Array] | None:
-        """Runs all rows in one invoke; None where the graph refuses or its outputs do not follow the batch."""
+        if self._feeding is not Feeding.TOGETHER or num_rows == self._allocated_batch == self._declared_batch:
+            return self._run_by_declared_batch(rows)
         try:
-            self._resize(num_rows)
-            found = self._invoke(rows)
+            return self._run_resized(rows)
         except (RuntimeError, ValueError):
-            return None
-        follows = all(_follows(found[spec.name], spec, num_rows) for spec in self.outputs)
-        return found if follows else None
+            self._open()
+        outputs = self._run_by_declared_batch(rows)
+        self._feeding = Feeding.APART  # only now: rows that no batch size can run say nothing about the graph
+        return outputs
+
+    def _run_resized(self, rows: Mapping[str, Array]) -> dict[str, Array]:
+        """Runs all rows in one invoke; raises RuntimeError or ValueError where the graph does not follow the batch."""
+        num_rows = len(next(iter(rows.values())))
+        self._resize(num_rows)
+        outputs = self._invoke(rows)
+        if not all(_follows(outputs[spec.name], spec, num_rows) for spec in self.outputs):
+            raise ValueError("an output does not follow the batch")
+        return outputs
 
     def _resize(self, num_rows: int) -> None:
         if num_rows == self._allocated_batch:
@@ -174,12 +275,19 @@ class TFLiteModel:
         """The shape as loaded: dimensions that the graph leaves open are 1."""
         return [1 if size == -1 else size for size in bound.spec.shape]
 
-    def _run_by_declared_batch(self, rows: Mapping[str, Array], num_rows: int) -> dict[str, Array]:
+    def _run_by_declared_batch(self, rows: Mapping[str, Array]) -> dict[str, Array]:
         """Runs the declared batch again and again, the last one filled up with its last row."""
-        size = self._declared_batch
-        found: list[dict[str, Array]] = []
+        num_rows, size = len(next(iter(rows.values()))), self._declared_batch
+        check_whole_steps(self._feeding, num_rows, size)
+        if self._allocated_batch != size:
+            self._open()
+        chunks: list[dict[str, Array]] = []
         for start in range(0, num_rows, size):
-            part = {name: _filled(array[start : start + size], size) for name, array in rows.items()}
+            if self._feeding is Feeding.RESET:
+                self._reset()
+            elif self._begins_anew:
+                self._interpreter.reset_all_variables()
+            part = {name: filled(array[start : start + size], size) for name, array in rows.items()}
             try:
                 outputs = self._invoke(part)
             except (RuntimeError, ValueError) as error:
@@ -188,8 +296,15 @@ class TFLiteModel:
                     "Check them (a token id beyond the table?)."
                 ) from error
             self._check_batch_first(outputs)
-            found.append(outputs)
-        return {spec.name: np.concatenate([part[spec.name] for part in found])[:num_rows] for spec in self.outputs}
+            chunks.append(outputs)
+        return {spec.name: np.concatenate([part[spec.name] for part in chunks])[:num_rows] for spec in self.outputs}
+
+    def _reset(self) -> None:
+        """Puts whatever the model remembers back to what it was when it was loaded."""
+        if self._can_reset:
+            self._interpreter.reset_all_variables()
+        else:
+            self._open()
 
     def _invoke(self, rows: Mapping[str, Array]) -> dict[str, Array]:
         for bound in self._inputs:
@@ -212,7 +327,7 @@ class TFLiteModel:
     def _open(self) -> None:
         """Makes a fresh interpreter at the declared batch."""
         try:
-            self._interpreter = _open_interpreter(self._content, self._kernels, self._num_threads)
+            self._interpreter = _open_interpreter(self._content, self._kernels, self._num_threads, self._delegates)
         except RuntimeRefusal as error:
             raise ModelFileError(
                 f"{runtime_version()} with {self._kernels.value} kernels refuses the model: {error}. "
@@ -263,15 +378,49 @@ class RuntimeRefusal(ModelFileError):
     """The installed LiteRT does not load a model; the message is LiteRT's own reason."""
 
 
-def _open_interpreter(content: bytes, kernels: Kernels, num_threads: int) -> Interpreter:
+def _open_interpreter(content: bytes, kernels: Kernels, num_threads: int, delegates: Sequence[Any] = ()) -> Interpreter:
     try:
         interpreter = Interpreter(
-            model_content=content, num_threads=num_threads, experimental_op_resolver_type=_RESOLVERS[kernels]
+            model_content=content,
+            num_threads=num_threads,
+            experimental_op_resolver_type=_RESOLVERS[kernels],
+            experimental_delegates=list(delegates) or None,
         )
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise RuntimeRefusal(_reason(error)) from error
     return interpreter
+
+
+def _interface_of_runtime(content: bytes) -> GraphInterface:
+    """What the runtime itself says of a file, where nothing here can read it: a device whose release was verified.
+
+    Rows go in one declared batch at a time: what else the graph may do is not known.
+    """
+    interpreter = _open_interpreter(content, Kernels.BUILTIN, num_threads=1)
+    signatures = interpreter.get_signature_list()
+    names: dict[str, dict[str, str]] = {"inputs": {}, "outputs": {}}
+    if len(signatures) == 1:
+        key = next(iter(signatures))
+        runner = interpreter.get_signature_runner(key)
+        for side, details in (("inputs", runner.get_input_details()), ("outputs", runner.get_output_details())):
+            names[side] = {detail["name"]: name for name, detail in details.items()}
+    return GraphInterface(
+        inputs=tuple(_bound_by_runtime(detail, names["inputs"]) for detail in interpreter.get_input_details()),
+        outputs=tuple(_bound_by_runtime(detail, names["outputs"]) for detail in interpreter.get_output_details()),
+        signature_key=None,
+        activation_bytes=MAX_ACTIVATION_BYTES,
+        has_variables=True,
+    )
+
+
+def _bound_by_runtime(detail: dict[str, Any], names: dict[str, str]) -> BoundTensor:
+    scale, zero_point = detail["quantization"]
+    sizes = tuple(int(size) for size in detail["shape_signature"])
+    spec = TensorSpec(
+        names.get(detail["name"], detail["name"]), sizes, np.dtype(detail["dtype"]).name, float(scale), int(zero_point)
+    )
+    return BoundTensor(spec, int(detail["index"]))
 
 
 def _delegation(interpreter: Interpreter, outputs: tuple[BoundTensor, ...]) -> Delegation | None:
@@ -287,11 +436,6 @@ def _delegation(interpreter: Interpreter, outputs: tuple[BoundTensor, ...]) -> D
         delegated_fraction=1.0 - len(builtin) / num_operators if num_operators else 0.0,
         builtin_operators=tuple(sorted(set(builtin))),
     )
-
-
-def runtime_version() -> str:
-    """Name and version of the installed runtime, as in "ai-edge-litert 2.3.0"."""
-    return f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
 
 
 def _reason(error: Exception) -> str:
@@ -353,11 +497,6 @@ def _declared_batch(inputs: tuple[TensorSpec, ...]) -> int:
     return max(1, *(spec.shape[0] for spec in inputs))
 
 
-def _max_rows(activation_bytes: int, declared_batch: int) -> int:
-    bytes_per_row = max(1, activation_bytes // declared_batch)
-    return max(declared_batch, min(MAX_BATCH, MAX_ACTIVATION_BYTES // bytes_per_row))
-
-
 def _checked_array(array: Array, spec: TensorSpec) -> Array:
     """The array with its shape checked and its values in a type that holds the model's input without loss."""
     fits = array.ndim == len(spec.shape) and all(
@@ -404,11 +543,6 @@ def _follows(found: Array, spec: TensorSpec, num_rows: int) -> bool:
     if found.ndim != len(spec.shape) or found.ndim == 0 or len(found) != num_rows:
         return False
     return all(wanted in (-1, size) for wanted, size in zip(spec.shape[1:], found.shape[1:], strict=True))
-
-
-def _filled(rows: Array, size: int) -> Array:
-    missing = size - len(rows)
-    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
 
 
 def _no_rows(spec: TensorSpec) -> Array:

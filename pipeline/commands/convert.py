@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from components.repair.recipes import FALLBACKS, IoType, Recipe, parse_fallbacks
+from components.repair.settings import DEFAULT_MAX_CANDIDATES
 from pipeline.commands.options import finish, json_option, print_json
 
-RECIPES = ["auto", "float32", "dynamic", "float16", "int8", "int8-qat", "int16x8"]
+IO_TYPES = click.Choice([io_type.value for io_type in IoType])
 
 
 @click.command(epilog="Example: edgeproof convert --saved-model DIR --calibration pool.npz --out edge")
@@ -17,12 +19,12 @@ RECIPES = ["auto", "float32", "dynamic", "float16", "int8", "int8-qat", "int16x8
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
-    help="npz file of calibration examples: array x, or one array per input name, and optional labels y. auto, int8 and int16x8 need it.",
+    help="Calibration examples (auto, int8, int16x8): an npz with x (or one array per input) and y, <class>/<picture>, or 'records/*.gz'.",
 )
 @click.option(
     "--recipe",
-    type=click.Choice(RECIPES),
-    default="auto",
+    type=click.Choice([recipe.value for recipe in Recipe]),
+    default=Recipe.AUTO.value,
     show_default=True,
     help="How weights and activations are stored; auto is int8 by the cheapest cure that meets the goal.",
 )
@@ -31,8 +33,8 @@ RECIPES = ["auto", "float32", "dynamic", "float16", "int8", "int8-qat", "int16x8
     "--num-samples", type=click.IntRange(min=1), help="Examples drawn from it, by seed and label.  [default: 500]"
 )
 @click.option("--seed", type=int, help="Of the draw.")
-@click.option("--input-type", type=click.Choice(["int8", "uint8", "float32"]), help="Type of the model's inputs.")
-@click.option("--output-type", type=click.Choice(["int8", "uint8", "float32"]), help="Type of the model's outputs.")
+@click.option("--input-type", type=IO_TYPES, help="Type of the model's inputs.")
+@click.option("--output-type", type=IO_TYPES, help="Type of the model's outputs.")
 @click.option(
     "--out",
     required=True,
@@ -43,14 +45,25 @@ RECIPES = ["auto", "float32", "dynamic", "float16", "int8", "int8-qat", "int16x8
     "--fallback",
     "fallbacks",
     multiple=True,
-    type=click.Choice(["int16x8", "float16", "dynamic"]),
+    type=click.Choice([recipe.value for recipe in FALLBACKS]),
     help="Recipe that auto may try where no int8 model meets the goal; repeatable.",
 )
-@click.option("--max-candidates", type=click.IntRange(min=1), help="Models that auto makes at most.  [default: 24]")
+@click.option(
+    "--max-candidates",
+    type=click.IntRange(min=1),
+    help=f"Models that auto makes at most.  [default: {DEFAULT_MAX_CANDIDATES}]",
+)
 @click.option(
     "--max-seconds",
     type=click.FloatRange(min=0, min_open=True),
-    help="Seconds after which auto makes no further model.  [default: 120]",
+    help="Seconds of processor time after which auto makes no further model.  [default: 120, more for large models]",
+)
+@click.option(
+    "--float-operators",
+    type=click.Choice(["allowed", "none"]),
+    default="allowed",
+    show_default=True,
+    help="none: every operator computes in integers, or nothing is written.",
 )
 @click.option(
     "--select-tf-operators", is_flag=True, help="Let operators without a TFLite kernel come along as TensorFlow's own."
@@ -77,6 +90,7 @@ def command(
     fallbacks: tuple[str, ...],
     max_candidates: int | None,
     max_seconds: float | None,
+    float_operators: str,
     select_tf_operators: bool,
     qat_saved_model: Path | None,
     stratify_by: tuple[str, ...],
@@ -90,17 +104,18 @@ def command(
     draw: dict[str, Any] = {"min_samples": min_samples, "num_samples": num_samples, "seed": seed}
     caps: dict[str, Any] = {"max_candidates": max_candidates, "max_seconds": max_seconds}
     with quiet_libraries_output():
-        from components.repair.recipes import IoType, parse_fallbacks, parse_recipe
         from components.repair.settings import AutoSettings, Caps
         from components.saved_model import read_signature
-        from components.tflite_converter.calibration import load_npz_pool
+        from components.tflite_converter.calibration import load_pool
         from components.tflite_converter.conversion import ConversionRequest, convert, write_conversion
+        from components.tflite_converter.report import useless_outputs
         from pipeline.outcome import describe_conversion
 
         request = ConversionRequest(
             saved_model=saved_model,
-            recipe=parse_recipe(recipe),
-            pool=load_npz_pool(calibration, read_signature(saved_model).inputs, stratify_by) if calibration else None,
+            recipe=Recipe(recipe),
+            pool=load_pool(calibration, read_signature(saved_model).inputs, stratify_by) if calibration else None,
+            allow_float_operators=float_operators == "allowed",
             select_tf_operators=select_tf_operators,
             qat_saved_model=qat_saved_model,
             input_type=IoType(input_type) if input_type else None,
@@ -114,7 +129,7 @@ def command(
         print_json(conversion.report.model_dump(mode="json"))
     else:
         click.echo(describe_conversion(conversion.report, saved_model, out))
-    finish(0)
+    finish(1 if useless_outputs(conversion.report) else 0)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def _help(description: str, default: Any) -> str:
     "--data",
     required=True,
     type=click.Path(path_type=Path),
-    help="npz file of the holdout: x (or one array per input) and y; other arrays may cut it into slices.",
+    help="The holdout: an npz file with x (or one array per input) and y, a folder <class>/<picture>, or 'records/*.gz'.",
 )
 @_rule_options
 @click.option("--output", default="", metavar="NAME", help="The output to judge, where the models have several.")
@@ -100,7 +100,7 @@ def command(
 
     quiet_libraries()
     with quiet_libraries_output():
-        from components.evaluator.arrays import evaluate_arrays, load_npz_dataset
+        from components.evaluator.arrays import evaluate_arrays, load_dataset
         from components.evaluator.case import NoChampion
         from components.evaluator.counting.flips import write_flips
         from components.evaluator.report.explanation import explain
@@ -110,15 +110,15 @@ def command(
 
         rules = GateRules.of({**rule_options, "champion_min_ratio": "1" if champion else None})
         compared = _champion(champion, out) if champion else NoChampion()
-        dataset = load_npz_dataset(
-            data, read_signature(saved_model), real_labels=rules.metric.labels is LabelKind.VALUE
-        )
+        is_value = rules.metric.labels is LabelKind.VALUE
+        dataset = load_dataset(data, read_signature(saved_model), real_labels=is_value)
         judgement = evaluate_arrays(
             saved_model,
             tflite,
             dataset.inputs,
             dataset.labels,
             rules,
+            class_names=dataset.class_names,
             decision_threshold=decision_threshold,
             candidate_name=tflite.name,
             source=data.name,

@@ -31,9 +31,9 @@ reason_option = click.option(
 )
 
 
-def print_json(value: Any) -> None:
-    """Prints a result for machines, with sorted keys."""
-    click.echo(json.dumps(value, indent=2, sort_keys=True))
+def print_json(value: Any, default: Callable[[Any], Any] | None = None) -> None:
+    """Prints a result for machines, with sorted keys; ``default`` writes what JSON has no word for."""
+    click.echo(json.dumps(value, indent=2, sort_keys=True, default=default))
 
 
 def finish(exit_code: int) -> Callable[[], None]:

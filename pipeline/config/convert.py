@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
+from components.repair.recipes import FALLBACKS, IoType, Recipe, parse_fallbacks
+from components.repair.settings import (
+    DEFAULT_MAX_ACCURACY_LOSS,
+    DEFAULT_MAX_CANDIDATES,
+    DEFAULT_MAX_RELATIVE_ERROR,
+    OutputKindName,
+)
 from pipeline.config.section import Section
 
 
-class RecipeName(str, Enum):
-    """Recipes of ``components.repair.recipes``, by their names in the config."""
+class FloatOperators(str, Enum):
+    """Whether operators of an integer model may compute in float."""
 
-    AUTO = "auto"
-    FLOAT32 = "float32"
-    DYNAMIC = "dynamic"
-    FLOAT16 = "float16"
-    INT8 = "int8"
-    INT8_QAT = "int8-qat"
-    INT16X8 = "int16x8"
+    ALLOWED = "allowed"
+    NONE = "none"
+
+
+def _checked_fallback(recipe: Recipe) -> Recipe:
+    (checked,) = parse_fallbacks([recipe.value])
+    return checked
+
+
+#: A recipe that auto may fall back on.
+Fallback = Annotated[
+    Recipe,
+    AfterValidator(_checked_fallback),
+    WithJsonSchema({"enum": [recipe.value for recipe in FALLBACKS], "type": "string"}),
+]
 
 
 class CalibrationConfig(Section):
@@ -43,15 +58,18 @@ class GoalConfig(Section):
     """What recipe auto must keep of the float model on calibration examples that set no range."""
 
     max_accuracy_loss: float = Field(
-        0.005, gt=0, lt=1, description="Share of float's right answers that may be lost, where an output names classes."
+        DEFAULT_MAX_ACCURACY_LOSS,
+        gt=0,
+        lt=1,
+        description="Share of float's right answers that may be lost, where an output names classes.",
     )
     max_relative_error: float = Field(
-        0.05,
+        DEFAULT_MAX_RELATIVE_ERROR,
         gt=0,
         description="Root mean square error / spread of the output, where it is a real value; a tenth of it is aimed at. 0.05 adds 1 % "
         "to the error of a model that explains 90 % of the variance.",
     )
-    outputs: dict[str, Literal["classes", "ids", "values"]] = Field(
+    outputs: dict[str, OutputKindName] = Field(
         {}, description="What outputs are, by name. Default: found from what the float model gives."
     )
 
@@ -59,8 +77,8 @@ class GoalConfig(Section):
 class ConvertConfig(Section):
     """The edge model."""
 
-    recipe: RecipeName = Field(
-        RecipeName.AUTO,
+    recipe: Recipe = Field(
+        Recipe.AUTO,
         description="How the weights and activations are stored; auto is int8 by the cheapest cure that meets the goal.",
     )
     select_tf_operators: bool = Field(
@@ -69,19 +87,27 @@ class ConvertConfig(Section):
         "some 100 MB.",
     )
     goal: GoalConfig = GoalConfig()
-    fallbacks: tuple[Literal["int16x8", "float16", "dynamic"], ...] = Field(
+    fallbacks: tuple[Fallback, ...] = Field(
         (), description="Recipes that auto may try where no int8 model meets the goal, in this order."
     )
-    max_candidates: int = Field(24, gt=0, description="Models that auto makes at most; the longest ladder is about 20.")
-    max_seconds: float = Field(
-        120.0, gt=0, description="Seconds after which auto makes no further model; small models take one or two."
+    float_operators: FloatOperators = Field(
+        FloatOperators.ALLOWED,
+        description="none: every operator computes in integers, or nothing is converted. Otherwise auto leaves operators in float "
+        "only where no all-integer model meets the goal.",
     )
-    input_type: Literal["int8", "uint8", "float32"] | None = Field(
+    max_candidates: int = Field(
+        DEFAULT_MAX_CANDIDATES, gt=0, description="Models that auto makes at most; the longest ladder is about 30."
+    )
+    max_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds of processor time after which auto makes no further model. Default: 120, or what 40 models take where one "
+        "takes longer than 3; small models take one or two in all.",
+    )
+    input_type: IoType | None = Field(
         None,
         description="Type of the model's input. Default: int8 for auto (float32 where only a float input meets the goal) and int8, "
         "float32 otherwise.",
     )
-    output_type: Literal["int8", "uint8", "float32"] | None = Field(
-        None, description="Type of the model's output. Default: as input_type."
-    )
+    output_type: IoType | None = Field(None, description="Type of the model's output. Default: as input_type.")
     calibration: CalibrationConfig = CalibrationConfig()

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
+from components.formats.data_format import DataFormat as FormatKind
+from components.formats.table import FORMATS
 from pipeline.config.section import ConfigPath, Section
 
+if TYPE_CHECKING:
 
-class DataFormat(str, Enum):
-    """What examples come in."""
+    class DataFormat(str, Enum):
+        """What examples come in."""
 
-    IMAGE_FOLDER = "image_folder"
-    TFRECORD = "tfrecord"
-    CSV = "csv"
-    PARQUET = "parquet"
+else:
+    #: What examples come in: a member per line of the table of formats.
+    DataFormat = Enum("DataFormat", {name.upper(): name for name in FORMATS}, type=str)
 
 
 class LabelType(str, Enum):
@@ -41,12 +43,43 @@ class ImageConfig(Section):
 
 
 class TensorFeatureConfig(Section):
-    """A numeric feature of a tf.Example, a CSV row or a Parquet row."""
+    """A feature of a tf.Example, a CSV row or a Parquet row."""
 
-    dtype: Literal["float32", "int32", "int64"] = Field("float32", description="Type of the values.")
+    dtype: Literal["float32", "int32", "int64", "string"] = Field(
+        "float32",
+        description="Type of the values. string: texts, which become categories; the model sees their numbers as int32.",
+    )
     shape: tuple[int, ...] = Field(
         (), description="Shape of one example; empty for a scalar, the only shape that CSV can hold."
     )
+    default: float | str | None = Field(
+        None,
+        description="What stands for a missing value (an empty cell, a null, NaN). Without it, a missing value is an error.",
+    )
+    pad: float | None = Field(
+        None,
+        description="What fills up examples with fewer values than shape, at the end. Without it, another number of values is an error.",
+    )
+    vocabulary: tuple[str, ...] = Field(
+        (),
+        description="Texts of a string feature by number, from 1; 0 is any other. Default: the texts of the train split, sorted.",
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> TensorFeatureConfig:
+        is_text = self.dtype == "string"
+        if self.vocabulary and not is_text:
+            raise ValueError("vocabulary is for dtype string")
+        if len(set(self.vocabulary)) != len(self.vocabulary):
+            raise ValueError("vocabulary names a text twice")
+        if isinstance(self.default, str) != is_text and self.default is not None:
+            raise ValueError(f"default must be {'a text' if is_text else 'a number'}, as dtype {self.dtype} says")
+        whole = [value for value in (self.default, self.pad) if isinstance(value, float)]
+        if self.dtype.startswith("int") and any(not value.is_integer() for value in whole):
+            raise ValueError(f"default and pad must be whole numbers, as dtype {self.dtype} says")
+        if self.pad is not None and (is_text or not self.shape):
+            raise ValueError("pad is for numbers with a shape")
+        return self
 
 
 class SplitPatterns(Section):
@@ -85,6 +118,11 @@ class DataConfig(Section):
         "Default: */* for an image folder (label/file), * otherwise.",
     )
     patterns: SplitPatterns | None = Field(None, description="Instead of pattern: splits that exist already.")
+    ignore: tuple[str, ...] = Field(
+        (),
+        description="Names of files and folders under data.path that are no data, with wildcards, such as masks or *.txt. Files that a "
+        "desktop leaves behind (.DS_Store, Thumbs.db) are ignored anyway.",
+    )
     shares: SplitShares = Field(
         SplitShares(), description="How a hash of the content (or of group_by) cuts the data into splits."
     )
@@ -102,7 +140,9 @@ class DataConfig(Section):
         "gate.metric is mae or rmse.",
     )
     class_names: tuple[str, ...] = Field(
-        (), description="Names by class number. Default: an image folder's sorted folder names."
+        (),
+        description="Names by class number; records may hold a name or its number as label. Default: an image folder's sorted folder "
+        "names.",
     )
     num_classes: int | None = Field(None, gt=1, description="Number of classes, where class_names is not given.")
     image: ImageConfig | None = Field(None, description="Image models: the size of the image tensor.")
@@ -110,28 +150,35 @@ class DataConfig(Section):
         "image", description="Name of the feature that holds the encoded image, in tfrecord and parquet data."
     )
     features: dict[str, TensorFeatureConfig] = Field(
-        {}, description="Other models: the features the model sees, by name."
+        {}, description="Other models: the features the model sees, by name of column and model input."
     )
     schema_file: ConfigPath | None = Field(None, description="A TFDV schema (.pbtxt). Default: made from this section.")
+
+    @property
+    def kind(self) -> FormatKind:
+        """The format's class."""
+        return FORMATS[self.format.value]
 
     @model_validator(mode="after")
     def _check_together(self) -> DataConfig:
         if self.pattern and self.patterns:
             raise ValueError("give pattern or patterns, not both")
-        if self.format is DataFormat.IMAGE_FOLDER:
+        if self.kind.is_image_folder:
             self._check_image_folder()
         elif bool(self.image) == bool(self.features):
             raise ValueError(
-                f"{self.format.value} data needs either image (encoded images) or features (numeric tensors)"
+                f"{self.kind.name} data needs either image (encoded images) or features (numbers and categories)"
             )
         elif self.label_type is LabelType.VALUE:
             self._check_real_label()
         elif not self.class_names and self.num_classes is None:
             raise ValueError(
-                f"{self.format.value} data needs class_names or num_classes, or label_type: value where the label is a real number"
+                f"{self.kind.name} data needs class_names or num_classes, or label_type: value where the label is a real number"
             )
-        if self.format is DataFormat.CSV and any(f.shape for f in self.features.values()):
-            raise ValueError("csv holds scalars only; give features without shape, or use tfrecord or parquet")
+        if self.kind.holds_scalars_only and any(f.shape for f in self.features.values()):
+            raise ValueError(
+                f"{self.kind.name} holds scalars only; give features without shape, or use tfrecord or parquet"
+            )
         return self
 
     def _check_real_label(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.section import ConfigPath, ModuleSource, Section
+from pipeline.config.section import ConfigPath, Location, ModuleSource, Section
 
 
 class ModelConfig(Section):
@@ -20,6 +20,11 @@ class ModelConfig(Section):
         None, description="A team's own TFX run_fn: file.py:function or package.module.function."
     )
     saved_model: ConfigPath | None = Field(None, description="An existing SavedModel; nothing is trained.")
+    files: tuple[Location, ...] = Field(
+        (),
+        description="Files, folders or globs that the module reads outside its own folder, or while it trains: a change of them trains "
+        "anew. What building the model opens beside the module counts by itself.",
+    )
     hyperparameters: dict[str, Any] = Field({}, description="Handed to build_model and run_fn as they are.")
 
     @model_validator(mode="after")
@@ -27,6 +32,8 @@ class ModelConfig(Section):
         given = [name for name in ("module", "run_fn", "saved_model") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of module, run_fn, saved_model; found {', '.join(given) or 'none'}")
+        if self.files and self.saved_model is not None:
+            raise ValueError("files are what a module reads, and a SavedModel is taken as it is; take them out")
         return self
 
 
@@ -72,6 +79,24 @@ class QatConfig(Section):
         return values
 
 
+class EpochKept(str, Enum):
+    """Which epoch's weights the trained model has."""
+
+    LAST = "last"
+    BEST = "best"
+
+
+class EarlyStoppingConfig(Section):
+    """When training ends before all epochs are through."""
+
+    patience: int = Field(
+        5, gt=0, description="Epochs without an improvement of train.monitor after which training ends."
+    )
+    min_delta: float = Field(
+        0.0, ge=0, description="Improvements up to this size do not count; in units of train.monitor."
+    )
+
+
 class TrainConfig(Section):
     """Training of a model module."""
 
@@ -87,5 +112,19 @@ class TrainConfig(Section):
     )
     seed: int = Field(
         7, ge=0, description="Of weights, shuffling and augmentation; fixed so that a rerun gives the same model."
+    )
+    monitor: str = Field(
+        "val_loss",
+        description="Figure that early_stopping and keep_epoch go by, as the epoch lines name it; val_ is of the calibration split, never "
+        "of the holdout.",
+    )
+    keep_epoch: EpochKept = Field(EpochKept.LAST, description="last, or best: the epoch whose train.monitor is best.")
+    early_stopping: EarlyStoppingConfig | None = Field(
+        None, description="Give {} for the defaults; without it all epochs are trained."
+    )
+    class_weights: Literal["balanced"] | dict[str, float] | None = Field(
+        None,
+        description="How much an example of a class counts in the loss: balanced (the rarer the class, the more; one more pass over the "
+        "train split), or weights by class name (by number where classes have no names); classes left out count 1.",
     )
     qat: QatConfig = QatConfig()

@@ -29,3 +29,8 @@ class ReleaseConfig(Section):
         description="Directory of the repository's keys, as `edgeproof release init` makes it. Default: keys under the workspace, and a "
         "directory without a repository gets one with development keys.",
     )
+    license: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9.+() -]+$",
+        description="Licence of the model, an SPDX expression such as Apache-2.0; the ML-BOM of a release says it.",
+    )

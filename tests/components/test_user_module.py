@@ -34,6 +34,27 @@ def test_a_file_may_import_the_files_beside_it_but_no_library_is_replaced(
     assert not hasattr(module.json, "VALUE")
 
 
+@pytest.mark.parametrize("beside", ["components.py", "components/__init__.py"])
+@pytest.mark.parametrize(
+    "line", ["import components", "from components import head", "from components.head import make"]
+)
+def test_a_file_that_our_own_package_hides_is_named(tmp_path: Path, beside: str, line: str) -> None:
+    (tmp_path / beside).parent.mkdir(exist_ok=True)
+    (tmp_path / beside).write_text("def head(): ...\n", "utf-8")
+    file = tmp_path / "model.py"
+    file.write_text(f"{line}\n", "utf-8")
+    with pytest.raises(
+        ModelError, match=r"model\.py imports 'components'.*components.* is hidden.*Rename components.*my_components"
+    ):
+        load_module(str(file))
+
+
+def test_our_own_packages_may_be_imported_where_nothing_beside_is_meant(tmp_path: Path) -> None:
+    file = tmp_path / "model.py"
+    file.write_text("from components.errors import ModelError\n", "utf-8")
+    assert load_module(str(file)).ModelError is ModelError
+
+
 def test_a_dotted_module_is_imported() -> None:
     assert function_of(load_module("json.decoder"), "JSONDecoder") is not None
 

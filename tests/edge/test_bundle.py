@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tracemalloc
+from pathlib import Path
 
 import pytest
-from edgeproof_edge.bundle import BundleError, content_sha256, open_bundle, pack, unpack
+from edgeproof_edge.bundle import BundleError, content_sha256, open_bundle, pack, unpack, unpack_to
 
 from releases.bundle import build
 from tests.releases.samples import sample
@@ -36,9 +38,34 @@ def _tar(name: str, kind: bytes = tarfile.REGTYPE, times: int = 1) -> bytes:
     return buffer.getvalue()
 
 
+def _with_header(**fields: str) -> bytes:
+    """A file whose extended header says something of its own."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers={}) as archive:
+        entry = tarfile.TarInfo("model.tflite")
+        entry.pax_headers = {key.replace("_", "."): value for key, value in fields.items()}
+        entry.size, entry.mode = 512, 0o644
+        archive.addfile(entry, io.BytesIO(b"0\n".ljust(512, b"\0")))
+    return buffer.getvalue()
+
+
+#: 64 MiB of nothing, in 2 KiB.
+SPARSE = _with_header(GNU_sparse_major="1", GNU_sparse_minor="0", GNU_sparse_realsize=str(2**26), GNU_sparse_name="m")
+
+
+def _reordered() -> bytes:
+    one, other = pack({"b": b"1"})[:1024], pack({"a": b"1"})
+    return one + other
+
+
 @pytest.mark.parametrize(
     "data",
     [
+        pytest.param(SPARSE, id="sparse"),
+        pytest.param(_with_header(path="b"), id="another-name-in-an-extended-header"),
+        pytest.param(_reordered(), id="not-in-order"),
+        pytest.param(pack({"a": b"1"}) + b"junk".ljust(512), id="junk-behind-the-end"),
+        pytest.param(pack({"a": b"1"})[:1024], id="no-end"),
         pytest.param(b"<html>", id="no-archive"),
         pytest.param(_tar("../boot.cfg"), id="outside"),
         pytest.param(_tar("/etc/passwd"), id="absolute"),
@@ -54,6 +81,41 @@ def _tar(name: str, kind: bytes = tarfile.REGTYPE, times: int = 1) -> bytes:
 def test_what_is_no_bundle_is_refused(data: bytes) -> None:
     with pytest.raises(BundleError):
         open_bundle(data)
+
+
+def test_a_sparse_file_is_refused_before_it_is_spread_out() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleError):
+            unpack(SPARSE)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_archive_is_what_the_standard_library_writes() -> None:
+    files = {"a": b"1" * 513, "b": b"", "model.tflite": b"2" * 10_240}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o644
+            archive.addfile(entry, io.BytesIO(data))
+    assert pack(files) == buffer.getvalue()
+
+
+def test_a_large_bundle_is_unpacked_in_small_pieces(tmp_path: Path) -> None:
+    built = build(sample("x" * 2**23), 7, "000007-abc", CREATED)
+    (tmp_path / "bundle.tar").write_bytes(built)
+    (tmp_path / "to").mkdir()
+    tracemalloc.start()
+    try:
+        manifest = unpack_to(tmp_path / "bundle.tar", tmp_path / "to")
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()} == open_bundle(built).files
+    assert manifest.sequence == 7
 
 
 @pytest.mark.parametrize(

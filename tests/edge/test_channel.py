@@ -25,12 +25,23 @@ def test_keys_of_later_versions_are_left_alone() -> None:
     assert Pointer.from_custom({**POINTER.to_custom(), "hardware": "any"}) == POINTER
 
 
+def _release(**fields: Any) -> dict[str, Any]:
+    return {"release": {**POINTER.to_custom()["release"], **fields}}
+
+
 @pytest.mark.parametrize(
     "change",
     [
         pytest.param({"release": None}, id="no-release"),
         pytest.param({"rollout": "10"}, id="rollout-as-text"),
         pytest.param({"previous": [1]}, id="previous-as-numbers"),
+        pytest.param({"rollout": 101}, id="rollout-beyond-100"),
+        pytest.param(_release(version="../../../outside/000002-abcdefabcdef"), id="version-is-a-path"),
+        pytest.param(_release(version="000002-abcdefabcdef\n"), id="version-with-a-newline"),
+        pytest.param(_release(version="/etc"), id="version-is-an-absolute-path"),
+        pytest.param(_release(sha256="../" * 21 + "a"), id="hash-is-a-path"),
+        pytest.param(_release(sha256="B" * 64), id="hash-in-capitals"),
+        pytest.param(_release(size_bytes=-1), id="negative-size"),
     ],
 )
 def test_a_damaged_pointer_is_refused(change: dict[str, Any]) -> None:

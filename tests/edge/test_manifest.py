@@ -256,6 +256,47 @@ def test_what_version_2_can_say_stays_version_2() -> None:
             dataclasses.replace(MANIFEST, **{part: getattr(OF_VALUES, part)})
 
 
+PREPARED = dataclasses.replace(
+    MANIFEST,
+    schema_version=4,
+    inputs=(
+        dataclasses.replace(MANIFEST.inputs[0], orientation="upright"),
+        dataclasses.replace(MANIFEST.inputs[0], categories=("north", "south")),
+        dataclasses.replace(MANIFEST.inputs[0], resize="area"),
+    ),
+)
+
+
+def test_what_a_device_must_do_with_an_input_first_is_version_4() -> None:
+    assert schema_version_for(MANIFEST.verdict, inputs=MANIFEST.inputs) == 2
+    for entry in PREPARED.inputs:
+        assert schema_version_for(MANIFEST.verdict, inputs=(entry,)) == 4
+    assert Manifest.from_json(PREPARED.to_json()) == PREPARED
+    VALIDATOR.validate(json.loads(PREPARED.to_json()))
+    with pytest.raises(InputError, match="schema_version must be 4"):
+        dataclasses.replace(PREPARED, schema_version=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        pytest.param(lambda c: c["inputs"][0].update(orientation="6"), "orientation", id="a-number-of-exif"),
+        pytest.param(lambda c: c["inputs"][2].update(resize="lanczos3"), "resize", id="a-way-that-devices-do-not-know"),
+        pytest.param(lambda c: c["inputs"][1].update(categories=["a", "a"]), "categories", id="a-category-twice"),
+        pytest.param(lambda c: c["inputs"][0].pop("categories"), "categories", id="a-key-is-missing"),
+        pytest.param(lambda c: c.update(schema_version=3), "schema_version|inputs", id="a-version-that-cannot-say-it"),
+    ],
+)
+def test_a_wrong_value_of_version_4_is_named_and_refused_by_the_schema(
+    change: Callable[[dict[str, Any]], object], key: str
+) -> None:
+    content = json.loads(PREPARED.to_json())
+    change(content)
+    with pytest.raises(InputError, match=key):
+        Manifest.from_json(json.dumps(content))
+    assert not VALIDATOR.is_valid(content)
+
+
 @pytest.mark.parametrize(
     ("change", "key"),
     [

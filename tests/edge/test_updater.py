@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -19,80 +17,16 @@ from edgeproof_edge.manifest import Manifest
 from edgeproof_edge.updater import Subscription, Updater
 from tuf.api.metadata import Metadata, Timestamp
 
+from releases.commit import Change
 from releases.keys import KeyRing
 from releases.repository import Repository
 from releases.rotation import rotate
 from releases.signing import sign, utc_now
 from releases.store import DirectoryStore
-from tests.releases.samples import Replies, make_repository, open_repository, sample, serving
+from tests.edge.world import NEW, OLD, World
+from tests.releases.samples import make_repository, sample
 
 pytestmark = pytest.mark.usefixtures("no_sync")
-
-OLD, NEW = "000001", "000002"
-
-
-@dataclass
-class World:
-    """A repository whose stable channel moved from release 1 to 2, its server, and a device that still runs 1."""
-
-    directory: Path
-    repository: Repository
-    replies: Replies
-    url: str
-    old_files: dict[str, bytes]
-
-    @property
-    def store(self) -> DirectoryStore:
-        assert isinstance(self.repository.store, DirectoryStore)
-        return self.repository.store
-
-    def device(self, home: str = "device", url: str | None = None, device_id: str = "d0") -> Updater:
-        subscription = Subscription(url or self.url, "digits", "stable", device_id)
-        return Updater(self.directory / home, subscription, self.repository.anchor)
-
-    def version(self, home: str = "device") -> str | None:
-        current = self.device(home).current()
-        return current.version[:6] if current else None
-
-    def file(self, path: str) -> bytes:
-        return self.store.read(path)
-
-    def snapshot(self) -> tuple[int, dict[str, int]]:
-        timestamp = json.loads(self.file("metadata/timestamp.json"))
-        number = timestamp["signed"]["meta"]["snapshot.json"]["version"]
-        meta = json.loads(self.file(f"metadata/{number}.snapshot.json"))["signed"]["meta"]
-        return number, {name.removesuffix(".json"): entry["version"] for name, entry in meta.items()}
-
-    @property
-    def bundle(self) -> str:
-        return self.repository.find("stable").file
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A world to copy: releases 1 and 2, `stable` at 1, a device that runs 1."""
-    directory = tmp_path_factory.mktemp("world")
-    repository = make_repository(directory)
-    repository.publish(sample("a"), "dev", "test")
-    repository.point("1", "stable", 100, "test")
-    with serving(directory / "repository") as url:
-        subscription = Subscription(url, "digits", "stable", "d0")
-        assert Updater(directory / "device", subscription, repository.anchor).update().is_new
-    repository.publish(sample("b"), "dev", "test")
-    return directory
-
-
-@pytest.fixture
-def world(prepared: Path, tmp_path: Path) -> Iterator[World]:
-    directory = tmp_path / "world"
-    shutil.copytree(prepared, directory, symlinks=True)
-    repository = open_repository(directory)
-    replies = Replies()
-    with serving(directory / "repository", replies) as url:
-        world = World(directory, repository, replies, url, {})
-        world.old_files["timestamp"] = world.file("metadata/timestamp.json")
-        repository.point("2", "stable", 100, "test")
-        yield world
 
 
 def test_a_device_follows_its_channel_and_a_second_check_costs_two_requests(world: World) -> None:
@@ -171,8 +105,8 @@ def _stolen_online_key(world: World) -> None:
     shutil.copytree(world.directory / "repository", copy)
     online = KeyRing.open(world.directory / "keys").signer("online")
     thief = Repository(DirectoryStore(copy), world.repository.anchor)
-    thief.commit_change(
-        lambda state: ({"stable": state.role("stable")}, None),
+    thief.committer.commit_change(
+        lambda state: Change({"stable": state.role("stable")}, None),
         signers=dict.fromkeys(("stable", "snapshot", "timestamp"), online),
     )
     for file in (copy / "metadata").iterdir():

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.gate.thresholds import GateRules
 from pipeline.config import PipelineConfig
+from pipeline.config.data import TensorFeatureConfig
 from pipeline.config.gate import GateConfig
-from pipeline.config.keys import path_keys
-from pipeline.config_file import load_config
+from pipeline.config.keys import allowed_keys, path_keys
+from pipeline.config_file import _apply, load_config
 from pipeline.config_schema import schema_text
 from pipeline.errors import ConfigError
 
@@ -88,7 +91,7 @@ def test_every_path_key_is_found() -> None:
     ("overrides", "message"),
     [
         pytest.param(["data.fromat=csv"], "data.fromat: unknown key; did you mean format?", id="misspelled-key"),
-        pytest.param(["foo=1"], "foo: unknown key; allowed: convert, data, gate", id="unknown-section"),
+        pytest.param(["foo=1"], "foo: unknown key; allowed: beam, convert, data, gate, kubeflow", id="unknown-section"),
         pytest.param(
             ["data.format=jpeg"], "data.format: Input should be 'image_folder', 'tfrecord'", id="unknown-format"
         ),
@@ -284,3 +287,51 @@ def test_real_values_reach_every_component(tmp_path: Path) -> None:
     assert [spec.name for spec in gate_slices(config)] == ["label"]
     default = load_config(write(tmp_path, data=TABLE, gate={"metric": "mae"})).gate.rules
     assert str(default.max_error_factor) == "103/100"
+
+
+def test_a_feature_says_what_can_be_set_below_it() -> None:
+    assert "default" in allowed_keys(("data", "features", "oil_ppm"))
+    assert allowed_keys(("data", "features")) == []
+    assert "feature" in allowed_keys(("gate", "slices", 0))
+    assert allowed_keys(("data", "path")) == []
+
+
+def test_a_pattern_needs_no_quotes_on_the_command_line(tmp_path: Path) -> None:
+    values: dict[str, Any] = {}
+    _apply(values, "data.pattern=*/*/*")
+    assert values == {"data": {"pattern": "*/*/*"}}
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        pytest.param({"dtype": "string", "default": 3}, "default must be a text", id="a-number-for-a-text"),
+        pytest.param({"default": "none"}, "default must be a number", id="a-text-for-a-number"),
+        pytest.param({"dtype": "int64", "default": 0.5}, "must be whole numbers", id="a-fraction"),
+        pytest.param({"pad": 0}, "pad is for numbers with a shape", id="pad-without-shape"),
+        pytest.param({"vocabulary": ["a"]}, "vocabulary is for dtype string", id="words-of-a-number"),
+        pytest.param({"dtype": "string", "vocabulary": ["a", "a"]}, "names a text twice", id="a-word-twice"),
+    ],
+)
+def test_a_feature_whose_keys_do_not_fit_is_refused(feature: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TensorFeatureConfig.model_validate(feature)
+
+
+def test_a_config_does_not_silently_begin_anew_in_another_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (project / ".edgeproof" / "digits").mkdir(parents=True)
+    file = project / "config.yaml"
+    file.write_text(
+        "name: digits\ndata: {format: image_folder, path: photos, image: {height: 8, width: 8, channels: 1}}\nmodel: {module: model.py}\n",
+        "utf-8",
+    )
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(ConfigError, match=rf"are in {project}/\.edgeproof/digits.*--set workspace={project}"):
+        load_config(file)
+    assert load_config(file, [f"workspace={project}/.edgeproof/digits"]).workspace_dir == project / ".edgeproof/digits"
+    monkeypatch.chdir(project)
+    assert load_config(file).workspace_dir == project / ".edgeproof/digits"

@@ -8,12 +8,15 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import pytest
 from PIL import Image
 
 from components.errors import DataError
+from components.example_proto import encode_example
 from pipeline.config.data import DataConfig
-from pipeline.data_source import SpanVersion, matched_files, newest_span, preflight, split_patterns
+from pipeline.data_checks import preflight
+from pipeline.data_files import SpanVersion, matched_files, newest_span, split_patterns
 
 _IMAGE = {"height": 4, "width": 4, "channels": 1}
 
@@ -182,13 +185,13 @@ def test_preflight_names_files_that_are_no_images(tmp_path: Path) -> None:
     _touch(tmp_path / "cat" / "notes.txt", b"labels by Ann")
 
     with pytest.raises(
-        DataError, match=r"^2 of 3 files .*cat/2\.png: does not decode: .*; cat/notes\.txt: is no PNG or JPEG"
+        DataError, match=r"^2 of 3 files .*cat/2\.png: does not decode: .*; cat/notes\.txt: is no PNG, JPEG"
     ):
         preflight(_config(tmp_path))
 
 
 def test_preflight_spreads_its_look_over_a_large_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.data_source._IMAGES_LOOKED_INTO", 4)
+    monkeypatch.setattr("pipeline.data_checks._IMAGES_LOOKED_INTO", 4)
     for seed in range(10):
         _image(tmp_path / f"c{seed}" / "1.png", seed)
     preflight(_config(tmp_path))
@@ -200,6 +203,18 @@ def test_preflight_spreads_its_look_over_a_large_folder(tmp_path: Path, monkeypa
 
 
 _RECORD = struct.pack("<Q", 3) + b"crc1" + b"abc" + b"crc2"
+
+
+def _framed(payload: bytes) -> bytes:
+    def checksum(data: bytes) -> bytes:
+        crc = google_crc32c.value(data)
+        return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    length = struct.pack("<Q", len(payload))
+    return length + checksum(length) + payload + checksum(payload)
+
+
+_EXAMPLES = b"".join(_framed(encode_example({"label": [number], "x": [number / 2]})) for number in range(60))
 
 
 @pytest.mark.parametrize(
@@ -231,12 +246,20 @@ def test_preflight_looks_into_record_files(
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.tfrecord", _RECORD), ("a.tfrecord.gz", gzip.compress(_RECORD))], ids=["plain", "gzip"]
+    ("name", "content"), [("a.tfrecord", _EXAMPLES), ("a.tfrecord.gz", gzip.compress(_EXAMPLES))], ids=["plain", "gzip"]
 )
 def test_preflight_accepts_plain_and_gzip_tfrecords(tmp_path: Path, name: str, content: bytes) -> None:
     _touch(tmp_path / name, content)
 
-    preflight(_config(tmp_path, format="tfrecord"))
+    assert sum(preflight(_config(tmp_path, format="tfrecord")).summary.num_examples.values()) == 60
+
+
+@pytest.mark.parametrize(("content", "is_gzip"), [(_EXAMPLES, False), (gzip.compress(_EXAMPLES), True)])
+def test_preflight_names_a_file_that_was_cut(tmp_path: Path, content: bytes, is_gzip: bool) -> None:
+    path = _touch(tmp_path / ("a.gz" if is_gzip else "a.tfrecord"), content[:-7])
+
+    with pytest.raises(DataError, match=rf"{path} is damaged: it ends in the middle of"):
+        preflight(_config(tmp_path, format="tfrecord"))
 
 
 def test_preflight_wants_one_csv_header(tmp_path: Path) -> None:
@@ -252,6 +275,89 @@ def test_preflight_wants_the_group_column(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"'session' \(data.group_by\)"):
         preflight(_config(tmp_path, format="csv", group_by="session"))
+
+
+def test_preflight_counts_examples_by_split_and_class(tmp_path: Path) -> None:
+    for seed in range(30):
+        _image(tmp_path / ("cat" if seed % 3 else "dog") / f"{seed}.png", seed)
+
+    look = preflight(_config(tmp_path))
+
+    assert look.sentences == (
+        "examples: 30 files: train about 24, calibration about 3, eval about 3",
+        "classes: cat 20 (66.7%), dog 10 (33.3%)",
+    )
+    assert len(look.examples) == 8
+
+
+def test_preflight_counts_pictures_that_lie_on_their_side(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    _image(tmp_path / "cat" / "1.png")
+    Image.open(_image(tmp_path / "cat" / "2.png", 2)).save(tmp_path / "cat" / "2.png", exif=exif)
+
+    assert any(
+        each.startswith("EXIF orientation: 1 of 2 files") and "must turn them, too" in each
+        for each in preflight(_config(tmp_path)).sentences
+    )
+
+
+def test_a_folder_that_is_seldom_a_class_is_named(tmp_path: Path) -> None:
+    for name in ("photos", "masks"):
+        _image(tmp_path / name / "1.png")
+
+    sentences = preflight(_config(tmp_path)).sentences
+    assert any("'masks' is taken for a class" in each and "data.ignore" in each for each in sentences)
+    assert preflight(_config(tmp_path, ignore=["masks"])).summary.class_names == ("photos",)
+
+
+def test_what_is_ignored_is_no_data(tmp_path: Path) -> None:
+    _image(tmp_path / "cat" / "1.png")
+    _touch(tmp_path / "cat" / "notes.txt")
+    _touch(tmp_path / "masks" / "1.png")
+
+    assert matched_files(_config(tmp_path, ignore=["*.txt", "masks"])) == {"all": [tmp_path / "cat/1.png"]}
+
+
+def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+    _image(tmp_path / "cat" / "1.png")
+    (tmp_path / "dog").mkdir()
+
+    with pytest.raises(DataError, match=r"1 class folder\(s\) under .* hold no image: dog\. Put images"):
+        preflight(_config(tmp_path))
+    preflight(_config(tmp_path, ignore=["dog"]))
+
+
+def test_a_flat_folder_is_told_what_an_image_folder_is(tmp_path: Path) -> None:
+    _image(tmp_path / "1.png")
+
+    with pytest.raises(DataError, match=r"An image folder has one folder per class"):
+        preflight(_config(tmp_path))
+
+
+def test_preflight_reads_a_small_table_whole(tmp_path: Path) -> None:
+    lines = "".join(f"{('ok', 'worn')[number % 2]},{number / 4},{'ab'[number % 2]}\n" for number in range(1200))
+    _touch(tmp_path / "a.csv", ("label,x,site\n" + lines).encode("utf-8-sig"))
+    features = {"x": {}, "site": {"dtype": "string"}}
+    config = _config(tmp_path, format="csv", num_classes=None, class_names=["ok", "worn"], features=features)
+
+    look = preflight(config)
+
+    assert look.is_complete
+    assert look.sentences[0].startswith("examples: 1,200: train 9")
+    assert look.sentences[1] == "classes: ok 600 (50.0%), worn 600 (50.0%)"
+    assert look.summary.features["site"].vocabulary == ("a", "b")
+
+
+def test_preflight_looks_at_the_beginning_of_a_large_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.data_checks._BYTES_READ_WHOLE", 1000)
+    lines = ["label,x", *(f"{number},{number}" for number in range(1500)), "1,much"]
+    _touch(tmp_path / "a.csv", "\n".join(lines).encode())
+
+    look = preflight(_config(tmp_path, format="csv"))
+
+    assert not look.is_complete
+    assert look.sentences == ("examples: looked at the first 1,000; the run reads all",)
 
 
 # Every format, through TFX's driver and the executor that the component names
@@ -408,11 +514,12 @@ def test_the_ingest_holds_every_image_to_the_size_in_the_config(tmp_path: Path) 
     ("data_format", "name", "content", "message"),
     [
         pytest.param(
-            "csv", "a.csv", b"label,x\n1,2\n3\n", r"cannot be read as CSV: .*Columns do not match", id="a-short-row"
+            "csv", "a.csv", b"label,x\n1,2\n3\n", r"a\.csv cannot be read as CSV: line 3 has 1 cell", id="a-short-row"
         ),
         pytest.param(
-            "tfrecord", "a.tfrecord", _RECORD, "cannot be read as TFRecords of tf.Example", id="a-wrong-checksum"
+            "tfrecord", "a.tfrecord", _RECORD, r"a\.tfrecord is damaged: the length of record 1", id="a-wrong-checksum"
         ),
+        pytest.param("tfrecord", "a.tfrecord", _framed(b"\xff"), "record 1 is no tf.Example", id="another-message"),
         pytest.param("csv", "a.csv", b"label,x\n1,2\n", "split came out empty", id="too-few-rows-for-three-splits"),
     ],
 )
@@ -463,18 +570,19 @@ def test_kubeflow_resolves_spans_for_every_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        pytest.param("dear", "the label 'price' is 'dear' in line 3 of", id="text"),
-        pytest.param("", "the label 'price' is nothing in line 3 of", id="missing"),
-        pytest.param("nan", "the label 'price' is 'nan' in line 3 of", id="nan"),
-        pytest.param("inf", "the label 'price' is 'inf' in line 3 of", id="infinite"),
+        pytest.param("dear", r"the label 'price' is no number in 1 of 61 rows \(line 3 of a.csv: 'dear'\)", id="text"),
+        pytest.param("", r"the label 'price' has no value in 1 of 61 rows \(line 3 of a.csv\)", id="missing"),
+        pytest.param("nan", r"the label 'price' is NaN in 1 of 61 rows \(line 3 of a.csv\)", id="nan"),
+        pytest.param("inf", r"the label 'price' is infinite in 1 of 61 rows \(line 3 of a.csv\)", id="infinite"),
     ],
 )
 def test_a_label_that_is_no_number_is_named_with_its_line(tmp_path: Path, cell: str, reason: str) -> None:
-    _touch(tmp_path / "a.csv", f"x, price\n1,2.5\n2,{cell}\n".encode())
+    more = "".join(f"{number},2.5\n" for number in range(59))
+    _touch(tmp_path / "a.csv", f"x, price\n1,2.5\n2,{cell}\n{more}".encode())
     config = _config(tmp_path, format="csv", label="price", label_type="value", num_classes=None)
     with pytest.raises(DataError, match=reason):
         preflight(config)
-    _touch(tmp_path / "a.csv", b"x, price\n1,2.5\n2,3\n")
+    _touch(tmp_path / "a.csv", f"x, price\n1,2.5\n2,3\n{more}".encode())
     preflight(config)
 
 
@@ -483,10 +591,13 @@ def test_a_parquet_label_of_text_is_refused(tmp_path: Path) -> None:
     import pyarrow.parquet
 
     config = _config(tmp_path, format="parquet", label="price", label_type="value", num_classes=None)
-    for values, is_good in (["1.5", "2"], False), ([1, 2], True), ([1.5, 2.0], True):
-        pyarrow.parquet.write_table(pyarrow.table({"x": [0.1, 0.2], "price": values}), tmp_path / "a.parquet")
+    for values, is_good in (["dear", "cheap"], False), (["1.5", "2"], True), ([1, 2], True), ([1.5, 2.0], True):
+        columns = {"x": [number / 10 for number in range(60)], "price": values * 30}
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
         if is_good:
             preflight(config)
         else:
-            with pytest.raises(DataError, match="the label 'price' is a column of string"):
+            with pytest.raises(
+                DataError, match=r"the label 'price' is no number in 60 of 60 rows \(row 1 of a.parquet: 'dear'; row 2"
+            ):
                 preflight(config)

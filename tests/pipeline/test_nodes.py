@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from pipeline.config import validated
+from components import code_version, own_sources
+from components.errors import DataError
+from pipeline.config import PipelineConfig, validated
+from pipeline.config_file import load_config
+from pipeline.demo import EXAMPLE, write_images
 
 pytestmark = pytest.mark.tfx
 
 
-@pytest.mark.parametrize("for_one_run", [True, False], ids=["built-for-each-run", "compiled-once"])
-def test_only_a_pipeline_for_one_run_says_what_a_channel_offers(tmp_path: Path, for_one_run: bool) -> None:
+def test_the_champion_is_looked_for_as_late_as_it_can_be(tmp_path: Path) -> None:
     from tfx.dsl.components.common.importer import Importer
     from tfx.orchestration.data_types import RuntimeParameter
     from tfx.types import standard_artifacts
@@ -32,10 +37,10 @@ def test_only_a_pipeline_for_one_run_says_what_a_channel_offers(tmp_path: Path, 
         tmp_path,
     )
     before = Importer("somewhere", standard_artifacts.Model).with_id("TFLiteConverter")
-    node = champion(config, before, for_one_run)
+    node = champion(config, before)
     assert node is not None
     assert {upstream.id for upstream in node.upstream_nodes} == {"TFLiteConverter"}
-    assert isinstance(node.exec_properties["channel_state"], str if for_one_run else RuntimeParameter)
+    assert isinstance(node.exec_properties["channel_state"], RuntimeParameter)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +74,95 @@ def test_the_validator_knows_what_later_steps_need(
     )
     statistics = Importer("statistics", standard_artifacts.ExampleStatistics).with_id("StatisticsGen")
     statistics.outputs["statistics"] = Channel(type=standard_artifacts.ExampleStatistics)
-    schema = Importer("schema", standard_artifacts.Schema).with_id("ImportSchemaGen")
+    schema = Importer("schema", standard_artifacts.Schema).with_id("SchemaGen")
     schema.outputs["schema"] = Channel(type=standard_artifacts.Schema)
     properties = validator(config, statistics, schema).exec_properties
     minimums = json.loads(properties["minimums"])
     assert {split: entry["minimum"] for split, entry in minimums.items()} == splits
     assert minimums["eval"]["key"] == "gate.min_examples"
     assert properties["cut_by_shares"] == (not data)
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> PipelineConfig:
+    """The demo's project."""
+    for name in ("config.yaml", "model.py"):
+        shutil.copy(EXAMPLE / name, tmp_path / name)
+    write_images(tmp_path / "images")
+    return load_config(tmp_path / "config.yaml")
+
+
+def other_libraries() -> dict[str, str]:
+    return {"tensorflow": "another"}
+
+
+def test_every_node_that_runs_code_has_its_version_in_the_cache_key(
+    digits: PipelineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tfx.orchestration.data_types import RuntimeParameter
+
+    from pipeline.dag import build_pipeline
+    from pipeline.place import local_place
+
+    def properties() -> dict[str, dict[str, Any]]:
+        return {node.id: dict(node.exec_properties) for node in build_pipeline(digits, local_place(digits)).components}
+
+    before = properties()
+    monkeypatch.setattr(code_version, "library_versions", other_libraries)
+    after = properties()
+    state = after["Pusher"].pop("published_state"), before["Pusher"].pop("published_state")
+    assert all(isinstance(value, RuntimeParameter) for value in state)
+    changed = {node: [key for key in after[node] if after[node][key] != before[node].get(key)] for node in after}
+    assert changed == {node: ["custom_config" if node == "Trainer" else "code_version"] for node in after}
+
+
+def test_a_stricter_rule_and_another_stack_are_never_served_from_the_cache(
+    digits: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = {name: tmp_path / "house" / name for name in own_sources._PACKAGES}
+    for name, folder in own_sources._PACKAGES.items():
+        shutil.copytree(folder, house[name], ignore=shutil.ignore_patterns("__pycache__", "android"))
+    monkeypatch.setattr(own_sources, "_PACKAGES", house)
+
+    assert set(_run_to_the_validator(digits, tmp_path).values()) == {"complete"}
+    assert set(_run_to_the_validator(digits, tmp_path).values()) == {"cached"}
+    with monkeypatch.context() as other_stack:
+        other_stack.setattr(code_version, "library_versions", other_libraries)
+        assert set(_run_to_the_validator(digits, tmp_path).values()) == {"complete"}
+
+    with (house["components"] / "example_validator" / "anomalies.py").open("a", encoding="utf-8") as rules:
+        rules.write("# stricter\n")
+    monkeypatch.setattr("components.example_validator.executor.problems_of", lambda split, _: [split])
+    monkeypatch.setattr("components.example_validator.executor.anomalies_message", "stricter".format)
+    with pytest.raises(DataError, match="stricter"):
+        _run_to_the_validator(digits, tmp_path)
+
+
+def _run_to_the_validator(config: PipelineConfig, directory: Path) -> dict[str, str]:
+    """Node -> state of the run's executions."""
+    from tfx.orchestration import pipeline
+
+    from pipeline import launching, nodes
+    from pipeline.description import describe_data
+    from pipeline.mlmd import MetadataLocation
+    from pipeline.place import IN_PROCESS_BEAM_ARGS
+    from pipeline.world import DataPlace
+
+    data = describe_data(config)
+    examples, schema = nodes.examples(config), nodes.schema(config, data)
+    statistics = nodes.statistics(config, data, examples, schema)
+    chain = [examples, schema, statistics, nodes.validator(config, statistics, schema)]
+    dag = pipeline.Pipeline(
+        config.name,
+        str(directory / "artifacts"),
+        components=chain,
+        enable_cache=True,
+        beam_pipeline_args=list(IN_PROCESS_BEAM_ARGS),
+    )
+    ir = launching.bound(launching.compiled(dag), uuid4().hex)
+    location = MetadataLocation.of_file(directory / "metadata.sqlite")
+    data_place = DataPlace(config.data, directory)
+    return {node_id: launching.launch(ir, node_id, location, data_place).state for node_id in launching.node_ids(ir)}
 
 
 def test_what_the_gate_section_says_reaches_the_evaluator(tmp_path: Path) -> None:

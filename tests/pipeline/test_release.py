@@ -81,13 +81,34 @@ def test_show_checks_the_bundle_and_extracts_it(target: str, tmp_path: Path) -> 
     assert (tmp_path / "files/model.tflite").is_file()
 
 
-def test_show_writes_a_bill_of_materials(target: str, tmp_path: Path) -> None:
-    assert run("show", target, "1", "--ml-bom", str(tmp_path / "bom.json")).exit_code == 0
-    content = json.loads((tmp_path / "bom.json").read_text())
+def test_show_writes_a_bill_of_materials_that_its_schema_accepts(target: str, tmp_path: Path) -> None:
+    validation = pytest.importorskip("cyclonedx.validation.json", reason="the dev extra brings cyclonedx-python-lib")
+    from cyclonedx.schema import SchemaVersion
+
+    file = tmp_path / "bom.json"
+    assert run("show", target, "1", "--ml-bom", str(file), "--license", "Apache-2.0").exit_code == 0
+    assert validation.JsonStrictValidator(SchemaVersion.V1_6).validate_str(file.read_text()) is None
+    content = json.loads(file.read_text())
     model = content["metadata"]["component"]
     assert (content["bomFormat"], model["type"]) == ("CycloneDX", "machine-learning-model")
     assert model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][0]["value"] == "9300/10000"
-    assert {"gate_report.json", "labels.txt", "model.tflite"} == {each["name"] for each in content["components"]}
+    components = {each["name"]: each for each in content["components"]}
+    assert {name: each["type"] for name, each in components.items()} == {
+        "gate_report.json": "file",
+        "labels.txt": "data",
+        "model.tflite": "machine-learning-model",
+        "provenance.dsse.json": "file",
+        "provenance.intoto.json": "file",
+        "tensorflow": "library",
+    }
+    assert components["model.tflite"]["licenses"] == model["licenses"] == [{"expression": "Apache-2.0"}]
+    assert components["tensorflow"]["licenses"] == [{"license": {"name": "Apache Software License"}}]
+
+
+def test_a_bill_of_materials_says_no_licence_that_nobody_said(target: str, tmp_path: Path) -> None:
+    file = tmp_path / "bom.json"
+    assert run("show", target, "1", "--ml-bom", str(file)).exit_code == 0
+    assert "licenses" not in json.loads(file.read_text())["metadata"]["component"]
 
 
 def test_promote_rollback_and_audit(target: str) -> None:
@@ -121,7 +142,7 @@ def test_what_changes_a_fleet_needs_an_answer(arguments: Sequence[str], reposito
 
 
 def _events(repository: Repository) -> Sequence[Any]:
-    from releases.verification import audit
+    from releases.history import audit
 
     return audit(repository.store, repository.anchor)
 
@@ -181,3 +202,13 @@ def test_a_config_names_repository_keys_and_model(tmp_path: Path, monkeypatch: p
     )
     assert [release["model"] for release in answer("list", str(config))["releases"]] == ["digits"]
     assert answer("promote", str(config), "1", "stable", "--yes")["model"] == "digits"
+
+
+@pytest.mark.parametrize("verb", ["list", "verify", "audit", "refresh", "serve"])
+def test_before_the_first_accepted_run_it_is_said_who_makes_the_repository(verb: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    data = "{format: image_folder, path: photos, image: {height: 8, width: 8, channels: 3}}"
+    config.write_text(f"name: digits\ndata: {data}\nmodel: {{module: model.py}}\n")
+    assert "the first accepted run makes it" in str(refused(verb, str(config)))
+    config.write_text(config.read_text() + "release: {keys: keys}\n")
+    assert "release init" in str(refused(verb, str(config)))

@@ -29,6 +29,20 @@ def s3_endpoint() -> Iterator[str]:
         server.wait()
 
 
+@pytest.fixture
+def s3_login(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What this process and its children need to find the server, as environment variables."""
+    login = {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in login.items():
+        monkeypatch.setenv(name, value)
+    return login
+
+
 def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
     for _ in range(600):
         assert server.poll() is None, "moto's server ended"

@@ -2,6 +2,7 @@
 
 release_in_child.py crash VERB BASE OUT STEP   kills VERB on OUT/n, a copy of BASE, at its n-th operation (n = 1, 1 + STEP, ...)
 release_in_child.py publish LOCATION KEYS NAME N   publishes N releases
+release_in_child.py refresh LOCATION KEYS      refreshes without a pause until its key counts no more
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import signal
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from releases.initialization import initialize
 from releases.keys import KeyRing
 from releases.location import open_store
+from releases.private_keys import ReleaseKeyError
 from releases.repository import Repository
 from releases.rotation import rotate
 from releases.store import DirectoryStore
@@ -99,9 +102,21 @@ def _publish(location: str, keys: Path, name: str, count: int) -> None:
         repository.publish(sample(f"{name} {number}"), "dev", name)
 
 
+def _refresh(location: str, keys: Path) -> None:
+    repository = Repository.of(open_store(location), KeyRing.open(keys))
+    repository.refresh()
+    print("at work", flush=True)
+    with suppress(ReleaseKeyError):
+        while True:
+            repository.refresh()
+    print("locked out")
+
+
 if __name__ == "__main__":
     verb, *rest = sys.argv[1:]
     if verb == "crash":
         _crash(rest[0], Path(rest[1]), Path(rest[2]), int(rest[3]))
+    elif verb == "refresh":
+        _refresh(rest[0], Path(rest[1]))
     else:
         _publish(rest[0], Path(rest[1]), rest[2], int(rest[3]))

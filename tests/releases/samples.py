@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,11 +22,29 @@ from releases.store import DirectoryStore
 
 MODEL = (Path(__file__).parents[1] / "edge/models/int8.tflite").read_bytes()
 DESCRIPTION = Description(("cat", "dog"), "int8", "tfx116", VerdictSummary(10_000, 9400, 9300, "97/100"), {})
+#: As the Pusher writes it, of one library.
+PROVENANCE = json.dumps(
+    {
+        "predicate": {
+            "buildDefinition": {
+                "internalParameters": {
+                    "libraryVersions": {"tensorflow": "2.16.2"},
+                    "libraryLicenses": {"tensorflow": "Apache Software License"},
+                }
+            }
+        }
+    }
+).encode()
 
 
 def sample(text: str, model: str = "digits") -> Draft:
     """A release that differs from others by `text`."""
-    files = {"model.tflite": MODEL, "gate_report.json": b"{}", "labels.txt": f"cat\ndog\n{text}\n".encode()}
+    files = {
+        "model.tflite": MODEL,
+        "gate_report.json": b"{}",
+        "labels.txt": f"cat\ndog\n{text}\n".encode(),
+        "provenance.intoto.json": PROVENANCE,
+    }
     return draft(model, files, DESCRIPTION)
 
 

@@ -10,7 +10,7 @@ from edgeproof_edge.errors import SurroundingsError
 
 from releases.errors import ReleaseError
 from releases.location import open_store, published_state
-from releases.store import AlreadyStored, NotStored
+from releases.protocol import AlreadyStored, NotStored
 
 
 def test_only_buckets_with_a_conditional_create_are_opened(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_only_buckets_with_a_conditional_create_are_opened(tmp_path: Path) -> No
             open_store(address)
     with pytest.raises(ReleaseError, match="location of the releases is empty"):
         open_store("")
-    assert open_store(str(tmp_path)).is_exclusive
+    assert not open_store(str(tmp_path)).protocol.starts_over
 
 
 @pytest.mark.e2e
@@ -39,7 +39,7 @@ class TestBucket:
 
     def test_the_verbs(self, address: str) -> None:
         store = open_store(address)
-        assert not store.is_exclusive
+        assert store.protocol.starts_over
         store.check()
         with store.lock():
             store.create("metadata/1.a.json", b"one")

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from releases.history import audit
 from releases.initialization import initialize
 from releases.keys import KeyRing
 from releases.metadata import TIMESTAMP_FILE
+from releases.protocol import AlreadyStored, CompareAndSwap, Locked, NotStored
 from releases.repository import Repository
 from releases.rotation import rotate
-from releases.store import AlreadyStored, NotStored
-from releases.verification import audit, verify
+from releases.verification import verify
 from tests.releases.samples import sample
 
 
@@ -33,7 +34,7 @@ class MemoryBucket:
     """A bucket in memory: create-if-absent, no lock. `before` runs before each write; it may stop or overtake the writer."""
 
     location = "memory"
-    is_exclusive = False
+    protocol = CompareAndSwap(linger_s=0)
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
@@ -105,7 +106,7 @@ def seen_by_a_device(repository: Repository) -> dict[str, int]:
 class _Committed:
     """The store as a device reads it: what the timestamp names counts."""
 
-    is_exclusive = True
+    protocol = Locked()
 
     def __init__(self, store: object) -> None:
         self._store = store

@@ -153,7 +153,7 @@ def test_publishers_at_once_lose_nothing_on_a_directory(writers: int, count: int
 )
 @pytest.mark.exhaustive
 def test_publishers_at_once_lose_nothing_on_a_bucket(
-    writers: int, count: int, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    writers: int, count: int, s3_endpoint: str, s3_login: dict[str, str], tmp_path: Path
 ) -> None:
     import fsspec
 
@@ -161,18 +161,10 @@ def test_publishers_at_once_lose_nothing_on_a_bucket(
     from releases.initialization import initialize
     from releases.keys import KeyRing
 
-    login = {
-        "AWS_ENDPOINT_URL": s3_endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in login.items():
-        monkeypatch.setenv(name, value)
     fsspec.filesystem("s3", endpoint_url=s3_endpoint).mkdir(f"releases-{writers}")
     address = f"s3://releases-{writers}/digits"
     repository = initialize(BucketStore(address), KeyRing.create(tmp_path / "keys"))
-    _publish_at_once(address, tmp_path / "keys", writers, count, login)
+    _publish_at_once(address, tmp_path / "keys", writers, count, s3_login)
     found = repository.listing().releases
     assert [release.sequence for release in found] == list(range(1, writers * count + 1))
     assert len({release.content_sha256 for release in found}) == writers * count

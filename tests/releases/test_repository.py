@@ -14,14 +14,16 @@ from edgeproof_edge.errors import EdgeproofError, SurroundingsError
 
 from releases.commit import KEPT_ARCHIVES, ClockError
 from releases.errors import ReleaseError
+from releases.history import audit
 from releases.initialization import initialize
-from releases.keys import KeyRing, ReleaseKeyError
+from releases.keys import KeyRing
 from releases.location import check_publishing
 from releases.metadata import MissingRepositoryError, UntrustedError
+from releases.private_keys import ReleaseKeyError
 from releases.repository import Repository
 from releases.rotation import rotate
 from releases.store import DirectoryStore
-from releases.verification import audit, verify
+from releases.verification import verify
 from tests.releases.samples import Clock, make_repository, open_repository, sample
 
 pytestmark = pytest.mark.usefixtures("no_sync")
@@ -388,7 +390,7 @@ def test_whether_a_run_could_publish_is_known_before_it_starts(repository: Repos
 def test_keys_are_private_files(repository: Repository, tmp_path: Path) -> None:
     files = list((tmp_path / "keys").glob("*.pem"))
     assert len(files) == 4
-    assert (tmp_path / "keys/.gitignore").read_text() == "*.pem\n"
+    assert (tmp_path / "keys/.gitignore").read_text() == "*.pem\n.lock\n"
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
 

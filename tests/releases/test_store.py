@@ -20,7 +20,8 @@ import pytest
 from edgeproof_edge.errors import SurroundingsError
 
 from releases.errors import ReleaseError
-from releases.store import Abilities, AlreadyStored, DirectoryStore, NotStored
+from releases.protocol import AlreadyStored, NotStored
+from releases.store import Abilities, DirectoryStore
 
 _NOBODY = 65534
 

@@ -11,10 +11,16 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
+from edgeproof_edge.errors import ModelFileError
 from numpy.typing import NDArray
 
 #: Examples that the second kernel family scores: enough to see a disagreement of 0.3 % with a chance of 95 %.
 DEFAULT_SAMPLE_SIZE = 1000
+#: Multiply-adds that the second family may cost, some 3 s of a core: without XNNPACK a row of a large model takes
+#: several times as long as with it (MobileNetV2 at 224 pixels 11 ms).
+WORK_BUDGET = 6e10
+#: Examples that are scored whatever they cost.
+MIN_SAMPLE_SIZE = 8
 #: Seed of the sample; a hash of the content is not random towards someone who made the content.
 SAMPLE_SEED = 0x9E3779B97F4A7C15
 
@@ -58,6 +64,23 @@ class KernelAgreement:
     def kept(self) -> Fraction | None:
         """Right answers of the built-in kernels over the float model's, on the sample."""
         return Fraction(self.num_correct_builtin, self.num_correct_float) if self.num_correct_float else None
+
+
+def affordable_sample(wanted: int, tflite: bytes) -> int:
+    """Examples that the second family scores: as many as wanted, within :data:`WORK_BUDGET`; depends on the file only.
+
+    Args:
+        wanted: At most so many; 0 stays 0.
+        tflite: The candidate's bytes; one that cannot be read is refused elsewhere.
+    """
+    from components.repair.graph import FloatGraph
+    from components.repair.sensitivity import multiply_adds
+
+    try:
+        affordable = int(WORK_BUDGET / max(1.0, multiply_adds(FloatGraph.parse(tflite))))
+    except ModelFileError:
+        return wanted
+    return min(wanted, max(MIN_SAMPLE_SIZE, affordable))
 
 
 def sampled_rows(keys: NDArray[np.uint64], share: float) -> NDArray[np.int64]:

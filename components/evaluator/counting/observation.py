@@ -6,7 +6,8 @@ model. Rules, in order: 1. Only rows whose answer leads by 32 steps and is the s
 golden; where too few lead that far, those that lead furthest. 2. Golden rows are spread over the classes the model
 answers. 3. A device may differ by 24 steps. 4. Histograms have fixed edges, so that a fleet's windows add up. 5. A real
 value has no lead: rows on which both kernel families differ by no more than 24 steps are golden, spread from the lowest
-value to the highest. 6. Golden rows are raw examples, and travel to every device.
+value to the highest. 6. Of a stream no row is golden: its answer depends on the rows before it. 7. Golden rows are raw examples, and
+travel to every device.
 """
 
 from __future__ import annotations

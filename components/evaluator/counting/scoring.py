@@ -2,8 +2,9 @@
 interpreter.
 
 Rules: 1. The bytes are hashed when they are loaded; other bytes than the ones expected are a :class:`CandidateError`.
-2. One thread per interpreter: the workers are the parallelism. 3. One output of each model is compared, paired by being
-the only one or by name. 4. What is wrong with the candidate raises :class:`CandidateError`, which the gate turns into a
+2. One thread per interpreter: the workers are the parallelism. 3. Rows go in as the float model takes them: where it
+keeps variables from call to call they are a stream, for the candidate, too. 4. One output of each model is compared, paired by being
+the only one or by name. 5. What is wrong with the candidate raises :class:`CandidateError`, which the gate turns into a
 refusal; what is wrong with the data or the baseline is the user's to mend.
 """
 
@@ -11,13 +12,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from edgeproof_edge.answers import judged_output, named_inputs
 from edgeproof_edge.errors import InputError, ModelFileError
+from edgeproof_edge.rows import RowOrder, RowUse, rows_within
 from numpy.typing import NDArray
 
 from components.errors import ModelError
@@ -27,19 +31,22 @@ from components.evaluator.counting.kernels import KernelAgreement, largest_diffe
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.observed_rows import ObservedRows, Watch, observe_batch
 from components.evaluator.counting.other_outputs import compare_others
+from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.counting.slices import Grouping, SliceKey, SliceSpec, group_rows
 from components.evaluator.counting.tally import ChampionCounts, Tally
 from components.evaluator.measurements.measurement import BatchComparison, Measurement
 from components.evaluator.tfma.extracts import ScoredRows
 from components.examples import Batch
-from components.saved_model import FloatModel, bind_inputs
+from components.saved_model import FloatModel, bind_inputs, row_bytes
 
 if TYPE_CHECKING:
     from edgeproof_edge.interpreter import Kernels, TFLiteModel
     from edgeproof_edge.tensors import TensorSpec
 
-#: Rows scored at once: throughput is flat from 100 rows on, and memory stays small.
+#: Most rows scored at once: throughput is flat from 100 rows on.
 BATCH_SIZE = 256
+#: Bytes of inputs that are scored at once; several such batches are read ahead.
+BATCH_BYTES = 16 * 2**20
 #: Interpreter threads. Spinning threads made a busy two-core machine 60 times slower.
 NUM_THREADS = 1
 
@@ -76,8 +83,12 @@ class Candidate:
             ) from error
         return cls(str(path), data, hashlib.sha256(data).hexdigest())
 
-    def load(self, kernels: Kernels | None = None) -> TFLiteModel:
-        """Loads the bytes into the device's interpreter, with XNNPACK unless other kernels are asked for.
+    def load(self, kernels: Kernels | None = None, order: RowOrder = RowOrder.AUTO) -> TFLiteModel:
+        """Loads the bytes into the device's interpreter.
+
+        Args:
+            kernels: XNNPACK where none are given.
+            order: What rows are to one another.
 
         Raises:
             CandidateError: The interpreter refuses them.
@@ -85,7 +96,7 @@ class Candidate:
         from edgeproof_edge.interpreter import Kernels, TFLiteModel
 
         try:
-            return TFLiteModel.load(self.data, kernels or Kernels.XNNPACK, num_threads=NUM_THREADS)
+            return TFLiteModel.load(self.data, kernels or Kernels.XNNPACK, NUM_THREADS, order)
         except ModelFileError as error:
             raise CandidateError(f"the candidate cannot be loaded: {error}") from error
 
@@ -100,6 +111,7 @@ class ScoringPlan:
         kernel_sample_share: Part of the examples that a second kernel family scores too; 0 switches that off.
         output: The output that is judged; empty where the models have one.
         observed_share: Part of the examples of which golden rows are chosen; 0 observes nothing.
+        row_order: What rows are to one another; AUTO asks the float model.
     """
 
     measurement: Measurement
@@ -117,6 +129,8 @@ class ScoringPlan:
         """How the observed output is read."""
         is_value = self.measurement.metric.labels is LabelKind.VALUE
         return Watch(output, None if is_value else self.measurement.options.decision_threshold)
+
+    row_order: RowOrder = RowOrder.AUTO
 
 
 @dataclass(frozen=True)
@@ -140,15 +154,27 @@ class Outputs:
     candidate_name: str
     candidate_outputs: Mapping[str, NDArray[Any]]
     clipped: NDArray[np.bool_]
+    keys: NDArray[np.uint64]
+    other_kernels: OtherKernels
 
 
 @dataclass(frozen=True)
-class _SecondKernels:
-    """The rows that built-in kernels scored too, and what they said; why they could not, where they could not."""
+class OtherKernels:
+    """What the second kernel family gave on the sample, by output name; nothing where it could not be run."""
 
     sample: NDArray[np.int64]
-    output: NDArray[Any]
-    problem: str
+    outputs: Mapping[str, NDArray[Any]]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _CandidateRun:
+    """What runs beside the float model."""
+
+    outputs: dict[str, NDArray[Any]]
+    clipped: NDArray[np.bool_]
+    keys: NDArray[np.uint64]
+    other_kernels: OtherKernels
 
 
 class Scorer:
@@ -193,27 +219,47 @@ class Scorer:
                     f"the candidate's bytes have SHA-256 {candidate.sha256[:12]}..., and {self._expected_sha256[:12]}... is judged: "
                     "the file was changed after it was made. Convert again; nothing but the converter may write there."
                 )
-            builtin, problem = self._load_builtin(candidate)
+            float_model = FloatModel.load(self._saved_model_dir, self._plan.row_order)
+            order = float_model.order
+            builtin, problem = self._load_builtin(candidate, order)
             self._models = _Models(
-                FloatModel.load(self._saved_model_dir), candidate.load(), builtin, problem, self._load_champion()
+                float_model, candidate.load(order=order), builtin, problem, self._load_champion(order)
             )
         return self._models
 
-    def _load_builtin(self, candidate: Candidate) -> tuple[TFLiteModel | None, str]:
+    @property
+    def rows_per_batch(self) -> int:
+        """Rows worth scoring at once, within a bounded memory."""
+        return rows_per_batch(self.load().float_model.signature.inputs)
+
+    def restart(self) -> None:
+        """Begins a new sequence: what the models remember of earlier rows is forgotten."""
+        models = self.load()
+        for model in (models.float_model, models.candidate, models.builtin, models.champion):
+            if model is not None:
+                model.restart()
+
+    @property
+    def row_uses(self) -> tuple[RowUse, RowUse]:
+        """How rows went into the float model and into the candidate."""
+        models = self.load()
+        return models.float_model.row_use, models.candidate.row_use
+
+    def _load_builtin(self, candidate: Candidate, order: RowOrder) -> tuple[TFLiteModel | None, str]:
         from edgeproof_edge.interpreter import Kernels
 
         if self._plan.builtin_share <= 0:
             return None, ""
         try:
-            return candidate.load(Kernels.BUILTIN), ""
+            return candidate.load(Kernels.BUILTIN, order), ""
         except CandidateError as error:
             return None, str(error)
 
-    def _load_champion(self) -> TFLiteModel | None:
+    def _load_champion(self, order: RowOrder) -> TFLiteModel | None:
         if self._champion is None:
             return None
         try:
-            return Candidate.read(self._champion).load()
+            return Candidate.read(self._champion).load(order=order)
         except CandidateError as error:
             self._champion_problem = str(error).replace("the candidate", "the current release", 1)
             return None
@@ -229,32 +275,72 @@ class Scorer:
 
     def tally(self, outputs: Outputs) -> Tally:
         """Counts one scored batch; raises what :meth:`score` raises."""
-        compared, keys = self._compare(outputs), row_keys(outputs.rows)
-        second = self._second_kernels(outputs, keys)
+        compared = self._compare(outputs)
         slices: dict[SliceKey, Any] = {}
         for grouping in self._group(outputs.batch, compared.num_classes):
             slices.update(zip(grouping.keys, compared.parts(grouping, outputs.clipped), strict=True))
         return Tally(
             whole=compared.statistics(outputs.clipped),
             slices=slices,
-            flips=compared.flips(keys, outputs.rows),
-            kernels=self._check_kernels(outputs, second, compared),
+            flips=compared.flips(outputs.keys, outputs.rows),
+            kernels=self._check_kernels(outputs, compared),
             champion=self._score_champion(outputs, compared),
-            observed=self._observe(outputs, keys, second),
+            observed=self._observe(outputs),
             others=compare_others(outputs.float_outputs, outputs.candidate_outputs, outputs.candidate_name),
+            rows=RowFacts.of(*self.row_uses),
         )
 
     def predict(self, batch: Batch) -> Outputs:
         """Both models' outputs on one batch; raises what :meth:`score` raises."""
         models = self.load()
         rows = bind_inputs(batch.inputs, models.float_model.signature.inputs)
-        float_outputs = _predict_float(models.float_model, rows)
-        found = _predict_candidate(models.candidate, rows)
-        float_name, candidate_name = paired_names(float_outputs, found, self._plan.output)
-        clipped = clipped_rows(rename_inputs(rows, models.candidate.inputs), models.candidate.inputs)
+        beside = self._side_thread.submit(self._run_candidate, models, rows)
+        try:
+            float_outputs = _predict_float(models.float_model, rows)
+        finally:
+            wait([beside])  # the interpreters are not to run into the next batch
+        run = beside.result()
+        float_name, candidate_name = paired_names(float_outputs, run.outputs, self._plan.output)
         return Outputs(
-            batch, rows, float_outputs, float_outputs[float_name], found[candidate_name], candidate_name, found, clipped
+            batch=batch,
+            rows=rows,
+            float_outputs=float_outputs,
+            of_float=float_outputs[float_name],
+            of_candidate=run.outputs[candidate_name],
+            candidate_name=candidate_name,
+            candidate_outputs=run.outputs,
+            clipped=run.clipped,
+            keys=run.keys,
+            other_kernels=run.other_kernels,
         )
+
+    @cached_property
+    def _side_thread(self) -> ThreadPoolExecutor:
+        """The interpreters' thread: LiteRT and TensorFlow both let go of the interpreter lock while they compute."""
+        return ThreadPoolExecutor(1, "candidate")
+
+    def _run_candidate(self, models: _Models, rows: dict[str, NDArray[Any]]) -> _CandidateRun:
+        outputs = _predict_candidate(models.candidate, rows)
+        clipped = clipped_rows(rename_inputs(rows, models.candidate.inputs), models.candidate.inputs)
+        keys = row_keys(rows)
+        return _CandidateRun(outputs, clipped, keys, self._run_other_kernels(models, rows, keys))
+
+    def _run_other_kernels(
+        self, models: _Models, rows: dict[str, NDArray[Any]], keys: NDArray[np.uint64]
+    ) -> OtherKernels:
+        """The second kernel family on the sample; of a stream on every row, because the next ones depend on it."""
+        sample = sampled_rows(keys, self._plan.builtin_share)
+        is_stream = models.float_model.order is RowOrder.STREAM
+        if models.builtin is None or not (len(sample) or is_stream):
+            return OtherKernels(sample[:0], {}, models.builtin_problem)
+        try:
+            if is_stream:
+                whole = _predict_candidate(models.builtin, rows)
+                return OtherKernels(sample, {name: values[sample] for name, values in whole.items()})
+            part = {name: array[sample] for name, array in rows.items()}
+            return OtherKernels(sample, _predict_candidate(models.builtin, part))
+        except (CandidateError, ModelError) as error:
+            return OtherKernels(sample[:0], {}, str(error))
 
     def usable_rows(self, outputs: Outputs) -> ScoredRows:
         """The rows of a scored batch that metrics other than the gate's can take."""
@@ -278,44 +364,35 @@ class Scorer:
             self._plan.slices, np.asarray(batch.labels), names, num_classes, batch.inputs, batch.slice_features
         )
 
-    def _second_kernels(self, outputs: Outputs, keys: NDArray[np.uint64]) -> _SecondKernels:
-        """What built-in kernels say of the sample."""
-        models, nobody = self.load(), np.array([], np.int64)
-        sample = sampled_rows(keys, self._plan.builtin_share)
-        if models.builtin is None or not len(sample):
-            return _SecondKernels(nobody, outputs.of_candidate[:0], models.builtin_problem)
-        try:
-            answers = _predict_candidate(models.builtin, {name: array[sample] for name, array in outputs.rows.items()})
-        except (CandidateError, ModelError) as error:
-            return _SecondKernels(nobody, outputs.of_candidate[:0], str(error))
-        return _SecondKernels(sample, answers[outputs.candidate_name], "")
-
-    def _check_kernels(
-        self, outputs: Outputs, second: _SecondKernels, compared: BatchComparison
-    ) -> KernelAgreement | None:
+    def _check_kernels(self, outputs: Outputs, compared: BatchComparison) -> KernelAgreement | None:
         if self._plan.kernel_sample_share <= 0:
             return None
-        sample = second.sample
-        if not len(sample):
-            return KernelAgreement(problem=second.problem)
-        judged, labels = outputs.of_candidate[sample], np.asarray(outputs.batch.labels)[sample]
-        of_kernels = self._plan.measurement.compare(labels, judged, second.output)
+        other = outputs.other_kernels
+        if not len(other.sample):
+            return KernelAgreement(problem=other.problem)
+        judged, labels = outputs.of_candidate[other.sample], np.asarray(outputs.batch.labels)[other.sample]
+        of_builtin = other.outputs[outputs.candidate_name]
+        of_kernels = self._plan.measurement.compare(labels, judged, of_builtin)
         return KernelAgreement(
-            num_examples=len(sample),
+            num_examples=len(other.sample),
             num_same_answer=int(of_kernels.same_answer.sum()),
-            num_correct_float=_num_right(compared.right_float, sample),
+            num_correct_float=_num_right(compared.right_float, other.sample),
             num_correct=_num_right(of_kernels.right_float),
             num_correct_builtin=_num_right(of_kernels.right_candidate),
-            worst_difference=largest_difference(judged, second.output),
+            worst_difference=largest_difference(judged, of_builtin),
         )
 
-    def _observe(self, outputs: Outputs, keys: NDArray[np.uint64], second: _SecondKernels) -> ObservedRows | None:
+    def _observe(self, outputs: Outputs) -> ObservedRows | None:
+        """What is remembered of the rows; none of a stream can be golden, because its answer depends on those before it."""
         if self._plan.observed_share <= 0:
             return None
-        candidate = self.load().candidate
-        spec = next(spec for spec in candidate.outputs if spec.name == outputs.candidate_name)
-        rows = rename_inputs(outputs.rows, candidate.inputs)
-        return observe_batch(self._plan.watch(spec), keys, rows, outputs.of_candidate, second.sample, second.output)
+        models, other = self.load(), outputs.other_kernels
+        spec = next(spec for spec in models.candidate.outputs if spec.name == outputs.candidate_name)
+        has_golden = len(other.sample) > 0 and models.float_model.order is not RowOrder.STREAM
+        sample = other.sample if has_golden else other.sample[:0]
+        of_builtin = other.outputs[outputs.candidate_name] if has_golden else outputs.of_candidate[:0]
+        rows = rename_inputs(outputs.rows, models.candidate.inputs)
+        return observe_batch(self._plan.watch(spec), outputs.keys, rows, outputs.of_candidate, sample, of_builtin)
 
     def _score_champion(self, outputs: Outputs, compared: BatchComparison) -> ChampionCounts | None:
         if self._champion is None or compared.right_candidate is None:
@@ -361,6 +438,11 @@ def _predict_candidate(candidate: TFLiteModel, rows: Mapping[str, NDArray[Any]])
         ) from error
     except (RuntimeError, ValueError) as error:
         raise CandidateError(f"the candidate fails on a batch of the holdout: {error}") from error
+
+
+def rows_per_batch(inputs: Sequence[TensorSpec]) -> int:
+    """Rows of such inputs that are worth scoring at once, within a bounded memory."""
+    return rows_within(BATCH_BYTES, row_bytes(inputs), BATCH_SIZE)
 
 
 def rename_inputs(rows: Mapping[str, NDArray[Any]], wanted: Sequence[TensorSpec]) -> dict[str, NDArray[Any]]:

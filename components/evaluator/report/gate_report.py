@@ -17,6 +17,7 @@ from components.evaluator.counting.class_statistics import MAX_CONFUSION_CLASSES
 from components.evaluator.counting.counts import ClassResult, Counts
 from components.evaluator.counting.extra_figures import ExtraFigure
 from components.evaluator.counting.latency import Latency
+from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.gate.thresholds import GateRules
 
 REPORT_FILE = "gate_report.json"
@@ -191,6 +192,7 @@ class RuntimeRecord(_Record):
     version: str
     kernels: str
     num_threads: int
+    rows: RowFacts | None = Field(default=None, description="How rows went into both models.")
 
 
 class PartRecord(_Record):

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from edgeproof_edge.interpreter import TFLiteModel
 from numpy.typing import NDArray
 
 from components.repair.equalization.channel_ranges import Change, ChannelRanges
@@ -24,6 +23,7 @@ from components.repair.equalization.fused_heads import split_heads
 from components.repair.equalization.residual_streams import equalize_residual_streams
 from components.repair.graph import FloatGraph
 from components.repair.range_statistics import Statistics
+from components.repair.running import predict
 
 __all__ = [
     "MAX_FLOAT_DIFFERENCE",
@@ -87,7 +87,7 @@ def largest_difference(before: bytes, after: bytes, rows: Mapping[str, NDArray[A
     Returns:
         0.0 for equal outputs; infinity where one of them is not finite and the other is something else.
     """
-    expected, found = TFLiteModel.load(before).predict(rows), TFLiteModel.load(after).predict(rows)
+    expected, found = predict(before, rows), predict(after, rows)
     return max((relative_difference(expected[name], found[name]) for name in expected), default=0.0)
 
 

@@ -25,6 +25,7 @@ class Tensor:
         scale_range: Smallest and largest of its scales; (0.0, 0.0) where it has none.
         buffer_index: Which buffer of the file holds its constant data.
         buffer_bytes: Size of that buffer; 0 for an activation.
+        is_variable: Whether it keeps its values from one run to the next: the state of a fused LSTM, or of SVDF.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Tensor:
     scale_range: tuple[float, float]
     buffer_index: int
     buffer_bytes: int
+    is_variable: bool = False
 
     @property
     def is_constant(self) -> bool:
@@ -52,13 +54,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """A node of one subgraph; an optional input that is left out is None."""
+    """A node of one subgraph; an optional input that is left out is None.
+
+    `runs_once` is the subgraph that a CALL_ONCE runs before the first invoke; None for all other operators.
+    """
 
     name: str
     version: int
     is_custom: bool
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor | None, ...]
+    runs_once: int | None = None
 
     @property
     def activations(self) -> list[Tensor]:

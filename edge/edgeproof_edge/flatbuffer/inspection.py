@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeproof_edge.flatbuffer.float_islands import FloatIsland, float_islands
-from edgeproof_edge.flatbuffer.graph import INTEGER_CODE_DTYPES, Operator, Tensor
+from edgeproof_edge.flatbuffer.graph import CAST_OPERATORS, FLOAT_DTYPES, INTEGER_CODE_DTYPES, Operator, Tensor
 from edgeproof_edge.flatbuffer.interface import interface_of
 from edgeproof_edge.flatbuffer.reading import read_model
 from edgeproof_edge.flatbuffer.requantization import RequantizationScale, refused_requantizations
@@ -36,6 +36,11 @@ class OperatorUse:
     input_dtypes: tuple[str, ...]
     output_dtypes: tuple[str, ...]
     weight_bytes: int
+
+    @property
+    def has_float_activation(self) -> bool:
+        """Whether it computes in float: its outputs are."""
+        return bool(FLOAT_DTYPES.intersection(self.output_dtypes))
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,16 @@ class Inspection:
     def num_operators(self) -> int:
         """Operators in all subgraphs."""
         return sum(use.count for use in self.operators)
+
+    @property
+    def computing_operators(self) -> tuple[OperatorUse, ...]:
+        """Operators that do more than change how numbers are stored."""
+        return tuple(use for use in self.operators if use.name not in CAST_OPERATORS)
+
+    @property
+    def num_computing_operators(self) -> int:
+        """How many of them there are, in all subgraphs."""
+        return sum(use.count for use in self.computing_operators)
 
     @property
     def num_int_float_crossings(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeproof_edge.flatbuffer.graph import Graph, Model, Signature, Tensor
 from edgeproof_edge.flatbuffer.reading import read_model
+from edgeproof_edge.rows import State
 from edgeproof_edge.tensors import TensorSpec
 
 
@@ -30,12 +31,18 @@ class GraphInterface:
         signature_key: Key of the only signature, if there is exactly one and it describes the main subgraph.
         activation_bytes: Sum of all activations of the main subgraph at the declared batch; an upper bound of the
             arena.
+        state: What the graph keeps from one invoke to the next.
+        has_variable_tensors: Whether an operator keeps a tensor from one invoke to the next, beside variables or not.
+        has_variables: Whether it holds a variable of fixed shape: a resized input would write beyond its end.
     """
 
     inputs: tuple[BoundTensor, ...]
     outputs: tuple[BoundTensor, ...]
     signature_key: str | None
     activation_bytes: int
+    state: State = State.NONE
+    has_variable_tensors: bool = False
+    has_variables: bool = False
 
 
 def read_interface(data: bytes) -> GraphInterface:
@@ -59,7 +66,27 @@ def interface_of(model: Model) -> GraphInterface:
         outputs=_bind(main, main.outputs, signature.outputs if signature else None),
         signature_key=signature.key if signature else None,
         activation_bytes=activation_bytes,
+        state=_state(model),
+        has_variable_tensors=_has_variable_tensors(model),
+        has_variables=any(operator.name == "VAR_HANDLE" for graph in model.graphs for operator in graph.operators),
     )
+
+
+def _state(model: Model) -> State:
+    """A variable that only a subgraph run once assigns is a constant."""
+    if any(operator.name == "ASSIGN_VARIABLE" for graph in _running(model) for operator in graph.operators):
+        return State.VARIABLES
+    return State.TENSORS if _has_variable_tensors(model) else State.NONE
+
+
+def _has_variable_tensors(model: Model) -> bool:
+    return any(tensor.is_variable for graph in _running(model) for tensor in graph.tensors)
+
+
+def _running(model: Model) -> list[Graph]:
+    """The subgraphs that every invoke may run."""
+    once = {operator.runs_once for graph in model.graphs for operator in graph.operators}
+    return [graph for index, graph in enumerate(model.graphs) if index not in once]
 
 
 def _only_signature(model: Model) -> Signature | None:

@@ -8,16 +8,28 @@ the generated reader raises on the way is a ModelFileError.
 
 from __future__ import annotations
 
+import importlib
 import struct
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
-from edgeproof_edge.errors import ModelFileError
+from edgeproof_edge.errors import ModelFileError, SurroundingsError
 from edgeproof_edge.flatbuffer.graph import Graph, Model, Operator, Signature, Tensor
 
+
+def _schema() -> Any:
+    """The generated reader that LiteRT brings; None where only tflite-runtime is installed, which has none."""
+    try:
+        return importlib.import_module("ai_edge_litert.schema_py_generated")
+    except ImportError:
+        return None
+
+
+schema = _schema()
+HAS_SCHEMA = schema is not None
+"""Whether files can be read here; without, a device trusts the manifest of a release that was verified."""
 FILE_IDENTIFIER = b"TFL3"
 MINIMUM_RUNTIME_METADATA = "min_runtime_version"
 ABSENT_TENSOR = -1
@@ -34,7 +46,10 @@ def read_model(data: bytes) -> Model:
 
     Raises:
         ModelFileError: The bytes are no TFLite file, or a damaged one.
+        SurroundingsError: The installed runtime brings no schema.
     """
+    if not HAS_SCHEMA:
+        raise SurroundingsError("reading .tflite files needs the package ai-edge-litert, which is not installed here.")
     if data[4:8] != FILE_IDENTIFIER:
         raise ModelFileError(
             f"not a TFLite model: {describe_non_tflite(data)}. "
@@ -156,7 +171,20 @@ class _FileReader:
         num_scales, scale_range = self._scale_range(tensor.Quantization())
         buffer = int(tensor.Buffer())
         size = _at(buffers, buffer, "buffer")
-        return Tensor(index, name, dtype, shape, open_shape, scale, zero_point, num_scales, scale_range, buffer, size)
+        return Tensor(
+            index=index,
+            name=name,
+            dtype=dtype,
+            shape=shape,
+            open_shape=open_shape,
+            scale=scale,
+            zero_point=zero_point,
+            num_scales=num_scales,
+            scale_range=scale_range,
+            buffer_index=buffer,
+            buffer_bytes=size,
+            is_variable=bool(tensor.IsVariable()),
+        )
 
     def _single_scale(self, parameters: Any) -> tuple[float, int]:
         """Scale and zero point of a tensor with one of each; (0.0, 0) where there is none, or one per channel."""
@@ -184,7 +212,16 @@ class _FileReader:
             return tuple(None if index == ABSENT_TENSOR else _at(tensors, index, "tensor") for index in indices)
 
         inputs = pick(self._integers(operator.InputsAsNumpy()))
-        return Operator(name, version, is_custom, inputs, pick(self._integers(operator.OutputsAsNumpy())))
+        outputs = pick(self._integers(operator.OutputsAsNumpy()))
+        return Operator(name, version, is_custom, inputs, outputs, self._subgraph_run_once(name, operator))
+
+    def _subgraph_run_once(self, name: str, operator: Any) -> int | None:
+        table = operator.BuiltinOptions() if name == "CALL_ONCE" else None
+        if table is None:
+            return None
+        options = schema.CallOnceOptions()
+        options.Init(table.Bytes, table.Pos)
+        return int(options.InitSubgraphIndex())
 
     def _signature(self, signature: Any, graphs: tuple[Graph, ...]) -> Signature:
         index = int(signature.SubgraphIndex())
@@ -226,5 +263,5 @@ def _constants(enumeration: Any) -> dict[int, str]:
     return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
 
 
-_BUILTIN_NAMES = _constants(schema.BuiltinOperator)
-_DTYPES = {value: name.lower() for value, name in _constants(schema.TensorType).items()}
+_BUILTIN_NAMES = _constants(schema.BuiltinOperator) if HAS_SCHEMA else {}
+_DTYPES = {value: name.lower() for value, name in _constants(schema.TensorType).items()} if HAS_SCHEMA else {}

@@ -3,9 +3,10 @@
 Rules, in order: 1. a schema version this code does not know is refused. 2. Every key must be there and no other: a key
 with a meaning of its own gets a new schema version. 3. A manifest has the lowest version that can say it: version 2
 where right answers were counted, version 3 where another metric decided, version 4 where it has to say how the answer is
-read (a threshold, or one of several outputs), so that devices of before go on reading what they can. 4. A file name is a
-plain name, so that no release can write outside its folder. 5. Ratios, factors and errors are text ("97/100", "0.97"),
-never floats. The same contract, for other languages, is schemas/manifest.schema.json.
+read (a threshold, or one of several outputs) or what a device must do with an input first (turn a picture, look a text
+up), so that devices of before go on reading what they can. 4. A file name is a plain name, so that no release can write
+outside its folder. 5. Ratios, factors and errors are text ("97/100", "0.97"), never floats. The same contract, for other
+languages, is schemas/manifest.schema.json.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from edgeproof_edge.manifest.document import Manifest, schema_version_for
 from edgeproof_edge.manifest.entries import (
     ERROR_METRICS,
     TOP1,
+    UPRIGHT,
     Answer,
     FileEntry,
     GoldenVectors,
@@ -33,6 +35,7 @@ __all__ = [
     "SCHEMA_VERSION_3",
     "SCHEMA_VERSION_4",
     "TOP1",
+    "UPRIGHT",
     "Answer",
     "FileEntry",
     "GoldenVectors",

@@ -9,13 +9,22 @@ from fractions import Fraction
 from itertools import pairwise
 
 from edgeproof_edge.errors import InputError
-from edgeproof_edge.manifest.entries import Answer, FileEntry, GoldenVectors, Reference, TensorEntry, VerdictSummary
+from edgeproof_edge.manifest.entries import (
+    RESIZES,
+    UPRIGHT,
+    Answer,
+    FileEntry,
+    GoldenVectors,
+    Reference,
+    TensorEntry,
+    VerdictSummary,
+)
 
 #: Right answers of a classifier.
 SCHEMA_VERSION = 2
 #: Any metric; real-valued outputs.
 SCHEMA_VERSION_3 = 3
-#: Says how the answer is read.
+#: Says how the answer is read, and what a device must do with an input before the model takes it.
 SCHEMA_VERSION_4 = 4
 SCHEMA_VERSIONS = (SCHEMA_VERSION, SCHEMA_VERSION_3, SCHEMA_VERSION_4)
 
@@ -75,6 +84,10 @@ def check_tensors(key: str, entries: Sequence[TensorEntry]) -> None:
         require(all(size >= -1 for size in entry.spec.shape), f"{place}.shape", "sizes from 0, or -1", entry.spec.shape)
         require(0.0 <= entry.spec.scale < float("inf"), f"{place}.scale", "a number from 0", entry.spec.scale)
         require(entry.layout != "", f"{place}.layout", "a text or null", entry.layout)
+        require(entry.orientation in (None, UPRIGHT), f"{place}.orientation", f"{UPRIGHT!r} or null", entry.orientation)
+        require(entry.resize in (None, *RESIZES), f"{place}.resize", f"one of {RESIZES}, or null", entry.resize)
+        distinct = len(set(entry.categories)) == len(entry.categories)
+        require(distinct, f"{place}.categories", "a list of different texts", entry.categories)
         if entry.value_range is not None:
             low, high = entry.value_range
             is_range = float("-inf") < low <= high < float("inf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,6 +43,7 @@ from edgeproof_edge.manifest.reading import (
     read_reference_3,
     read_runtime,
     read_tensor,
+    read_tensor_4,
     read_verdict,
     read_verdict_3,
 )
@@ -90,7 +92,7 @@ class Manifest:
     def __post_init__(self) -> None:
         """Checks the rules that types do not express; raises InputError naming the key."""
         check_version(self.schema_version, "Update edgeproof-edge.")
-        needed = schema_version_for(self.verdict, self.golden, self.reference, self.answer)
+        needed = schema_version_for(self.verdict, self.golden, self.reference, self.answer, self.inputs)
         require(self.schema_version >= needed, "schema_version", f"{needed} for this content", self.schema_version)
         for key in ("model_name", "version", "recipe", "stack"):
             require(bool(getattr(self, key)), key, "a text that is not empty", getattr(self, key))
@@ -144,8 +146,8 @@ class Manifest:
             _drop_keys_of_version_3(content)
         if self.schema_version < SCHEMA_VERSION_4:
             del content["answer"]
-        content["inputs"] = [_tensor_json(entry) for entry in self.inputs]
-        content["outputs"] = [_tensor_json(entry) for entry in self.outputs]
+        for key, entries in (("inputs", self.inputs), ("outputs", self.outputs)):
+            content[key] = [_tensor_json(entry, self.schema_version) for entry in entries]
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -160,6 +162,7 @@ class Manifest:
         version = content.get("schema_version")
         check_version(version, "Update edgeproof-edge, or check the file.")
         is_2, is_4 = version == SCHEMA_VERSION, version == SCHEMA_VERSION_4
+        read_tensor_of = read_tensor_4 if is_4 else read_tensor
         reader = Reader(content, "")
         manifest = cls(
             schema_version=reader.integer("schema_version"),
@@ -168,8 +171,8 @@ class Manifest:
             version=reader.text("version"),
             created=reader.text("created"),
             files=reader.objects("files", read_file),
-            inputs=reader.objects("inputs", read_tensor),
-            outputs=reader.objects("outputs", read_tensor),
+            inputs=reader.objects("inputs", read_tensor_of),
+            outputs=reader.objects("outputs", read_tensor_of),
             labels=reader.items("labels", as_text),
             recipe=reader.text("recipe"),
             stack=reader.text("stack"),
@@ -188,9 +191,10 @@ def schema_version_for(
     golden: GoldenVectors | None = None,
     reference: Reference | None = None,
     answer: Answer | None = None,
+    inputs: Sequence[TensorEntry] = (),
 ) -> int:
     """The lowest schema version that can say this."""
-    if answer is not None:
+    if answer is not None or any(entry.orientation or entry.resize or entry.categories for entry in inputs):
         return SCHEMA_VERSION_4
     is_2 = verdict.metric == TOP1 and verdict.float_value is None and verdict.candidate_value is None
     is_2 = is_2 and (golden is None or golden.minimum_margin is not None)
@@ -205,5 +209,8 @@ def _drop_keys_of_version_3(content: dict[str, Any]) -> None:
         del content["reference"]["values"]
 
 
-def _tensor_json(entry: TensorEntry) -> dict[str, Any]:
-    return {**asdict(entry.spec), "layout": entry.layout, "value_range": entry.value_range}
+def _tensor_json(entry: TensorEntry, version: int) -> dict[str, Any]:
+    content = {**asdict(entry.spec), "layout": entry.layout, "value_range": entry.value_range}
+    if version >= SCHEMA_VERSION_4:
+        content |= {"orientation": entry.orientation, "resize": entry.resize, "categories": list(entry.categories)}
+    return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from edgeproof_edge.manifest.checks import require
 from edgeproof_edge.manifest.entries import (
@@ -16,7 +17,7 @@ from edgeproof_edge.manifest.entries import (
     TensorEntry,
     VerdictSummary,
 )
-from edgeproof_edge.manifest.json_reader import Reader, as_integer, as_number
+from edgeproof_edge.manifest.json_reader import Reader, as_integer, as_number, as_text
 from edgeproof_edge.tensors import TensorSpec
 
 
@@ -26,7 +27,7 @@ def read_file(reader: Reader) -> FileEntry:
 
 
 def read_tensor(reader: Reader) -> TensorEntry:
-    """An entry of ``inputs`` or ``outputs``."""
+    """An entry of ``inputs`` or ``outputs`` of versions 2 and 3."""
     spec = TensorSpec(
         name=reader.text("name"),
         shape=reader.items("shape", as_integer),
@@ -34,13 +35,27 @@ def read_tensor(reader: Reader) -> TensorEntry:
         scale=reader.number("scale"),
         zero_point=reader.integer("zero_point"),
     )
-    layout = reader.optional_text("layout")
+    return TensorEntry(spec, reader.optional_text("layout"), _value_range(reader))
+
+
+def read_tensor_4(reader: Reader) -> TensorEntry:
+    """The same of version 4, which says what a device must do before."""
+    entry = read_tensor(reader)
+    return replace(
+        entry,
+        orientation=reader.optional_text("orientation"),
+        resize=reader.optional_text("resize"),
+        categories=reader.items("categories", as_text),
+    )
+
+
+def _value_range(reader: Reader) -> tuple[float, float] | None:
     place = reader.at("value_range")
     bounds = reader.take("value_range")
     if bounds is None:
-        return TensorEntry(spec, layout)
+        return None
     require(isinstance(bounds, list) and len(bounds) == 2, place, "[lowest, highest]", bounds)
-    return TensorEntry(spec, layout, (as_number(bounds[0], f"{place}[0]"), as_number(bounds[1], f"{place}[1]")))
+    return as_number(bounds[0], f"{place}[0]"), as_number(bounds[1], f"{place}[1]")
 
 
 def read_runtime(reader: Reader) -> RuntimeRequirements:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipeline.commands.release import keeping, moving, reading
+from pipeline.commands.release import changes, export, queries, upkeep
 
 
 @click.group(epilog="Example: edgeproof release promote config.yaml 000012-4b8aa8afd22f stable --rollout 10")
@@ -17,17 +17,18 @@ def command() -> None:
 
 
 for _command in (
-    keeping.init,
-    reading.list_command,
-    reading.show,
-    moving.promote,
-    moving.rollback,
-    moving.retire,
-    reading.verify,
-    keeping.refresh,
-    keeping.keys_group,
-    reading.audit,
-    moving.prune,
-    keeping.serve,
+    upkeep.init,
+    queries.list_command,
+    queries.show,
+    changes.promote,
+    changes.rollback,
+    changes.retire,
+    queries.verify,
+    upkeep.refresh,
+    upkeep.keys_group,
+    queries.audit,
+    export.export,
+    changes.prune,
+    upkeep.serve,
 ):
     command.add_command(_command)

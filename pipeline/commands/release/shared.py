@@ -41,22 +41,36 @@ root_option = click.option(
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What TARGET names: a repository, where its keys are, and the model and channel that a config means."""
+    """What TARGET names: a repository, where its keys are, and the model, its channel and its licence that a config means."""
 
     location: str
     keys: Path
     model: str | None = None
     channel: str | None = None
+    license: str | None = None
+    #: The config whose first accepted run makes the repository; None where somebody makes it with ``release init``.
+    made_by_run_of: str | None = None
 
 
 def find_target(target: str, keys: Path | None = None) -> Target:
     """Reads TARGET: a config file by its ending, a repository otherwise."""
     if target.endswith((".yaml", ".yml")):
+        from edgeproof_edge.addresses import is_address
+
         from pipeline.config_file import load_config
 
         config = load_config(Path(target))
-        return Target(config.release_location, keys or config.keys_dir, config.name, config.release.channel)
-    if "://" in target:
+        release = config.release
+        made_by_run_of = target if config.makes_repository and not is_address(config.release_location) else None
+        return Target(
+            config.release_location,
+            keys or config.keys_dir,
+            config.name,
+            release.channel,
+            release.license,
+            made_by_run_of,
+        )
+    if is_address(target):
         return Target(target, keys or Path("keys"))
     return Target(target, keys or Path(target).absolute().parent / "keys")
 
@@ -67,28 +81,43 @@ def writer(target: Target) -> Repository:
     Raises:
         MissingRepositoryError: There is none.
     """
-    from releases.initialization import exists
     from releases.keys import KeyRing
-    from releases.location import open_store
-    from releases.metadata import MissingRepositoryError
     from releases.repository import Repository
 
-    store = open_store(target.location)
-    if not exists(store):
-        raise MissingRepositoryError(
-            f"there is no release repository in {target.location}. Check the path, or make one with "
-            f"`edgeproof release init {target.location}`."
-        )
+    store = open_existing(target)
     return Repository.of(store, KeyRing.open(target.keys, ask_passphrase))
 
 
 def reader(target: Target, root_file: Path | None) -> Repository:
     """The repository, opened without keys."""
-    from releases.location import open_store
     from releases.repository import Repository
 
-    store = open_store(target.location)
+    store = open_existing(target)
     return Repository(store, anchor(target, store, root_file))
+
+
+def open_existing(target: Target) -> Store:
+    """The store of a repository that is there.
+
+    Raises:
+        MissingRepositoryError: There is none; says who makes it.
+    """
+    from releases.initialization import exists
+    from releases.location import open_store
+    from releases.metadata import MissingRepositoryError
+
+    store = open_store(target.location)
+    if exists(store):
+        return store
+    if target.made_by_run_of is not None:
+        raise MissingRepositoryError(
+            f"there is no release repository in {target.location} yet: the first accepted run makes it. Run `edgeproof run "
+            f"{target.made_by_run_of}`; `edgeproof runs {target.made_by_run_of}` says what became of earlier ones."
+        )
+    raise MissingRepositoryError(
+        f"there is no release repository in {target.location}. Check the path, or make one with `edgeproof release init "
+        f"{target.location}`."
+    )
 
 
 def anchor(target: Target, store: Store, root_file: Path | None) -> bytes:

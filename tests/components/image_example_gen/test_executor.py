@@ -128,6 +128,7 @@ def test_the_artifact_says_what_the_stock_example_gen_says_and_carries_the_class
         "Split-eval",
         "Split-train",
         "class_names.json",
+        "record_files.json",
     ]
     assert [path.name for path in (Path(artifact.uri) / "Split-eval").iterdir()] == ["data_tfrecord-00000-of-00001.gz"]
 
@@ -145,6 +146,32 @@ def test_many_shards_give_the_same_examples_in_the_same_order(
     names = sorted(path.name for path in (Path(artifact.uri) / "Split-train").iterdir())
     assert names[0] == f"data_tfrecord-00000-of-{len(names):05d}.gz"
     assert len(names) > 1
+
+
+@pytest.mark.parametrize("way", ["one", "two", "beam"])
+def test_whoever_reads_the_images_writes_the_same_records(
+    folder: Path, ingest: Ingest, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    from components import light_workers
+    from components.image_example_gen import executor
+
+    for name, file_format in (("odd.jpg", "JPEG"), ("odd.bmp", "BMP")):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        options = {"exif": exif} if file_format == "JPEG" else {}
+        Image.effect_noise((8, 8), 90).save(folder / "cat" / name, file_format, **options)
+    whole = _read(ingest(folder, out="whole"))
+    monkeypatch.setattr(executor, "IMAGES_PER_SHARD", 7)
+    monkeypatch.setattr(light_workers, "usable_cores", lambda: {"one": 1, "two": 2, "beam": 1}[way])
+    if way == "beam":
+        monkeypatch.setattr(executor, "is_local_runner", lambda _: False)
+
+    assert _read(ingest(folder, out="again")) == whole
+    features = [example.features.feature for examples in whole.values() for example in examples]
+    turned = [feature for feature in features if "image_orientation" in feature]
+    assert [feature["path"].bytes_list.value[0] for feature in turned] == [b"cat/odd.jpg"]
+    (converted,) = (feature for feature in features if feature["path"].bytes_list.value[0] == b"cat/odd.bmp")
+    assert converted["image"].bytes_list.value[0].startswith(b"\x89PNG")
 
 
 def test_copies_and_re_encodings_stay_in_one_split_and_conflicts_are_told(
@@ -199,7 +226,7 @@ def test_bad_files_are_named_together_and_nothing_is_ingested(folder: Path, tmp_
     message = str(refusal.value)
     assert "3 of 122 files under " in message
     assert "cat/000.png: does not decode" in message
-    assert "dog/notes.txt: is no PNG or JPEG" in message
+    assert "dog/notes.txt: is no PNG, JPEG" in message
     assert "dog/deeper: is a folder" in message
     assert not list((tmp_path / "out").glob("Split-*"))
 

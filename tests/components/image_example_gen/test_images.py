@@ -6,14 +6,16 @@ import io
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from components.image_example_gen.images import (
     ImageFacts,
+    ImageHeader,
     ImageSize,
     examine_header,
     examine_image,
     other_size_message,
+    stored_bytes,
 )
 
 
@@ -78,11 +80,46 @@ def test_two_palettes_with_equal_indices_are_two_pictures() -> None:
     assert _key(_encode(red)) != _key(_encode(blue))
 
 
-def test_exif_rotation_is_ignored_as_the_decoder_of_the_model_ignores_it() -> None:
+def _exif(orientation: int) -> Image.Exif:
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[ExifTags.Base.Orientation] = orientation
+    return exif
 
-    assert _key(_encode(_gradient("RGB"), "JPEG", exif=exif)) == _key(_encode(_gradient("RGB"), "JPEG"))
+
+def test_a_picture_on_its_side_is_the_upright_picture() -> None:
+    sideways = _gradient("RGB").transpose(Image.Transpose.ROTATE_90)
+    turned = examine_image(_encode(sideways, exif=_exif(6)))
+
+    assert isinstance(turned, ImageFacts)
+    assert (turned.height, turned.width, turned.orientation) == (5, 7, 6)
+    assert turned.content_key == _key(_encode(_gradient("RGB")))
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_the_header_tells_that_a_picture_lies_on_its_side(tmp_path: Path, file_format: str) -> None:
+    file = tmp_path / "image"
+    file.write_bytes(_encode(_gradient("RGB"), file_format, exif=_exif(8)))
+    header = examine_header(file)
+
+    assert isinstance(header, ImageHeader)
+    assert header.size == (7, 5, 3)
+
+
+def test_an_orientation_that_means_nothing_turns_nothing() -> None:
+    assert _key(_encode(_gradient("RGB"), exif=_exif(77))) == _key(_encode(_gradient("RGB")))
+
+
+@pytest.mark.parametrize("file_format", ["BMP", "TIFF", "WEBP"])
+def test_a_format_that_tensorflow_does_not_decode_is_stored_as_png(file_format: str) -> None:
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    encoded = _encode(_gradient("RGB"), file_format, **options)
+    facts = examine_image(encoded)
+
+    assert isinstance(facts, ImageFacts)
+    assert not facts.is_stored_as_it_is
+    stored = stored_bytes(encoded)
+    assert stored.startswith(b"\x89PNG")
+    assert _key(stored) == facts.content_key == _key(_encode(_gradient("RGB")))
 
 
 _PNG = _encode(_gradient(size=(64, 64)))
@@ -115,14 +152,14 @@ def test_the_header_tells_the_size_that_decoding_finds(tmp_path: Path, mode: str
     facts = examine_image(file.read_bytes())
 
     assert isinstance(facts, ImageFacts)
-    assert examine_header(file) == (5, 7, facts.channels)
+    assert examine_header(file) == ((5, 7, facts.channels), 1)
 
 
 def test_a_palette_with_transparency_has_four_channels_in_the_header_too(tmp_path: Path) -> None:
     file = tmp_path / "image.png"
     file.write_bytes(_encode(_gradient("P"), transparency=0))
 
-    assert examine_header(file) == (5, 7, 4)
+    assert examine_header(file) == ((5, 7, 4), 1)
 
 
 @pytest.mark.parametrize(

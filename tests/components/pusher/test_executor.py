@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from edgeproof_edge.flatbuffer import inspect
 from edgeproof_edge.manifest import Answer, Manifest, VerdictSummary
+from securesystemslib.exceptions import VerificationError
 
+from components.evaluator.report.gate_report import VerdictRecord
 from releases.errors import ReleaseError
 from releases.keys import KeyRing
 from releases.location import published_state
@@ -19,6 +21,8 @@ from releases.observation import write_observation
 from releases.repository import Repository
 from releases.store import DirectoryStore
 from releases.verification import verify
+from tests.components.pusher.samples import as_bytes, errors, gate_report, metric
+from tests.components.tflite_converter.test_report import REPORT as CONVERSION_REPORT
 
 if TYPE_CHECKING:
     from tfx import types
@@ -43,18 +47,12 @@ class _Node:
         self.pushed = self._artifact(standard_artifacts.PushedModel(), directory / "pushed", 10)
         self.file("model/model.tflite").write_bytes(_MODEL)
         self.file("model/float.tflite").write_bytes(b"not judged, not published")
-        self.file("model/conversion_report.json").write_text("{}\n")
+        self.file("model/conversion_report.json").write_text(CONVERSION_REPORT.to_json())
         self.file("blessing/BLESSED").touch()
         self.blessing.set_int_custom_property("blessed", 1)
         self.blessing.set_int_custom_property("current_model_id", 7)
         self.examples: list[types.Artifact] = []
-        self.report = {
-            "verdict": {"accepted": True, "sentence": "ACCEPTED"},
-            "candidate": {"sha256": hashlib.sha256(_MODEL).hexdigest(), "name": "int8"},
-            "counts": {"num_examples": 10_000, "num_correct_float": 9400, "num_correct_candidate": 9300},
-            "ratio": {"minimum": "97/100"},
-            "stack": "tfx116",
-        }
+        self.report = gate_report(_MODEL)
 
     def _artifact(self, artifact: types.Artifact, directory: Path, artifact_id: int) -> types.Artifact:
         directory.mkdir()
@@ -68,7 +66,7 @@ class _Node:
     def run(self, **changes: Any) -> types.Artifact:
         from components.pusher.executor import Executor
 
-        self.file("evaluation/gate_report.json").write_text(json.dumps(self.report))
+        self.file("evaluation/gate_report.json").write_bytes(as_bytes(self.report))
         Executor().Do(
             {
                 "model": [self.model],
@@ -114,6 +112,7 @@ def test_an_accepted_model_is_published_as_it_was_judged(node: _Node) -> None:
         "labels.txt",
         "manifest.json",
         "model.tflite",
+        "provenance.dsse.json",
         "provenance.intoto.json",
     ]
     assert pushed.get_int_custom_property("pushed") == 1
@@ -139,6 +138,32 @@ def test_the_provenance_names_the_evidence_and_what_was_judged_but_no_path(node:
     assert str(node.destination.parent) not in text
 
 
+def test_the_provenance_is_signed_in_an_envelope_that_other_tools_take(node: _Node) -> None:
+    from securesystemslib.dsse import Envelope
+
+    files = Path(node.run().uri)
+    envelope = Envelope.from_dict(json.loads((files / "provenance.dsse.json").read_text()))
+    assert envelope.payload == (files / "provenance.intoto.json").read_bytes()
+    assert envelope.payload_type == "application/vnd.in-toto+json"
+    envelope.verify([node.repository.ring.public("online")], 1)
+    with pytest.raises(VerificationError):
+        envelope.verify([node.repository.ring.public("stable")], 1)
+
+
+def test_the_libraries_say_their_licences(node: _Node) -> None:
+    statement = json.loads((Path(node.run().uri) / "provenance.intoto.json").read_text())
+    parameters = statement["predicate"]["buildDefinition"]["internalParameters"]
+    assert parameters["libraryVersions"] == {"tensorflow": "2.16.2"}
+    assert "Apache" in parameters["libraryLicenses"]["tensorflow"]
+
+
+def test_a_conversion_report_that_is_none_is_an_error(node: _Node) -> None:
+    node.file("model/conversion_report.json").write_text("{}")
+    with pytest.raises(ReleaseError, match=r"conversion_report\.json cannot be understood.*run the converter again"):
+        node.run()
+    assert not node.destination.exists()
+
+
 def test_the_holdout_gives_golden_vectors_and_histograms(node: _Node) -> None:
     _observed(node)
     manifest = json.loads((Path(node.run().uri) / "manifest.json").read_text())
@@ -151,8 +176,7 @@ def test_the_holdout_gives_golden_vectors_and_histograms(node: _Node) -> None:
 def test_the_manifest_says_at_which_threshold_one_unit_answers(node: _Node) -> None:
     data = (_MODELS / "two_inputs.tflite").read_bytes()  # its output `norm` is one unit
     node.file("model/model.tflite").write_bytes(data)
-    node.report |= {"output": "norm", "decision_threshold": 0.25}
-    node.report["candidate"]["sha256"] = hashlib.sha256(data).hexdigest()  # type: ignore[index]
+    node.report = gate_report(data, output="norm", decision_threshold=0.25)
     manifest = Manifest.from_json((Path(node.run().uri) / "manifest.json").read_bytes())
     assert (manifest.schema_version, manifest.answer) == (4, Answer("norm", 0.25))
 
@@ -167,11 +191,8 @@ def test_a_damaged_observation_is_an_error_and_nothing_is_published(node: _Node)
 
 def test_a_model_of_real_values_says_its_errors(node: _Node) -> None:
     _observed(node, None)
-    keys = ("mean_absolute_error", "root_mean_squared_error")
-    errors = {f"{key}_{of}": 1.25 for key in keys for of in ("float", "candidate")}
-    node.report["counts"] = node.report["ratio"] = None  # type: ignore[assignment]
-    node.report["metric"] = {"name": "rmse", "required": "103/100"}
-    node.report["errors"] = [{"num_examples": 600, **errors}]  # type: ignore[assignment]
+    values = errors(root_mean_squared_error_float=1.25, root_mean_squared_error_candidate=1.25)
+    node.report = gate_report(_MODEL, counts=None, ratio=None, metric=metric("rmse", "103/100"), errors=(values,))
     pushed = node.run(class_names="[]")
     manifest = Manifest.from_json((Path(pushed.uri) / "manifest.json").read_bytes())
     assert manifest.schema_version == 3
@@ -237,7 +258,7 @@ def _bless_another_model(node: _Node) -> None:
 
 
 def _refuse_in_report(node: _Node) -> None:
-    node.report["verdict"] = {"accepted": False, "sentence": "REFUSED"}
+    node.report = gate_report(_MODEL, verdict=VerdictRecord(accepted=False, sentence="REFUSED", rules=()))
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,6 @@ from tests.incidents.table import write_pool
 KEPT, STOCK_LOSES = 995, 900
 #: Of the float model's own metric: accuracy, and mean error.
 OTHER_ACCURACY_KEPT, OTHER_ERROR_ALLOWED = 0.99, 1.05
-#: Operators that only change the number type.
-CASTS = ("QUANTIZE", "DEQUANTIZE")
 
 MakeIncident = Callable[[str], Incident]
 
@@ -50,9 +48,9 @@ def num_correct(model: bytes, incident: Incident) -> int:
 
 def share_of_float_operators(inspection: Inspection) -> float:
     """Of the operators that compute, those that do so in float32."""
-    computing = [use for use in inspection.operators if use.name not in CASTS]
+    computing = inspection.computing_operators
     in_float = sum(use.count for use in computing if "float32" in (*use.input_dtypes, *use.output_dtypes))
-    return in_float / sum(use.count for use in computing)
+    return in_float / inspection.num_computing_operators
 
 
 @pytest.mark.tfx

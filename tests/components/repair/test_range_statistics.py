@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from components.errors import CalibrationError
+from components.repair import range_statistics
 from components.repair.activations import ActivationReader
 from components.repair.graph import FloatGraph
 from components.repair.range_statistics import RangeMethod, Statistics, measure
@@ -50,6 +51,49 @@ def test_every_float_activation_is_measured_as_numpy_computes_it() -> None:
         np.testing.assert_allclose(found[name].channel_minimum, values.min(axis=0), rtol=1e-4)
         np.testing.assert_allclose(found[name].channel_maximum, values.max(axis=0), rtol=1e-4)
         np.testing.assert_allclose(found[name].channel_mean, values.mean(axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["float32", "hard_swish", "instance_norm", "lstm", "running_mean", "batch_of_three"])
+def test_as_many_interpreters_as_there_are_cores_measure_exactly_what_one_does(name: str) -> None:
+    model, rows = read(name), draw(150)
+    if name == "hard_swish":
+        rows = {"image": np.random.default_rng(1).uniform(0, 255, (150, 8, 8, 3)).astype(np.float32)}
+    alone = measure(model, rows, batch_size=2, num_workers=1)
+    for num_workers in (2, 3, 7):
+        together = measure(model, rows, batch_size=2, num_workers=num_workers)
+        assert together.num_rows == alone.num_rows == 150
+        for tensor, expected in alone.tensors.items():
+            found = together[tensor]
+            assert (found.minimum, found.maximum) == (expected.minimum, expected.maximum)
+            for field in ("channel_minimum", "channel_maximum", "channel_mean", "histogram"):
+                np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+
+
+def test_a_fused_lstm_is_measured_row_by_row_and_a_stream_in_its_order() -> None:
+    rows = draw(40)
+    reader = ActivationReader(read("lstm"))
+    (output,) = reader.graph.outputs
+    forward = [reader.read(output).copy() for _ in reader.batches(rows)]
+    backward = [reader.read(output).copy() for _ in reader.batches({"x": rows["x"][::-1]})]
+    np.testing.assert_array_equal(forward, backward[::-1])
+
+    stream = ActivationReader(read("running_mean"))
+    (output,) = stream.graph.outputs
+    first, second = ([stream.read(output).copy() for _ in stream.batches(rows)] for _ in range(2))
+    np.testing.assert_array_equal(first, second)  # begins anew
+    alone = [next(stream.read(output).copy() for _ in stream.batches({"x": row[None]})) for row in rows["x"][:3]]
+    np.testing.assert_array_equal(alone[0], first[0])
+    assert not np.allclose(alone[2], first[2])
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (5, 3), (700, 3), (4097, 7), (10, 4096), (9, 1)])
+def test_wide_reductions_are_exact(shape: tuple[int, int]) -> None:
+    table = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+    minimum, maximum = range_statistics._extremes(table)
+    np.testing.assert_array_equal(minimum, table.min(axis=0))
+    np.testing.assert_array_equal(maximum, table.max(axis=0))
+    table[-1, -1] = np.nan
+    assert not np.isfinite(range_statistics._extremes(table)[0]).all()
 
 
 @pytest.mark.parametrize("name", ["float32", "batch_sum", "fixed_batch", "fixed_batch_resizable", "batch_of_three"])

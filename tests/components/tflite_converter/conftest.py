@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
-from components.tflite_converter import conversion, worker
-from components.tflite_converter.job import JobResult
 
 
 @pytest.fixture(scope="session")
@@ -212,13 +208,3 @@ def _save_single(directory: Path, model: Any, batch: int | None = None) -> Path:
 def images() -> NDArray[np.float32]:
     """600 distinct images [600, 8, 8, 1], 0..1."""
     return np.random.default_rng(0).random((600, 8, 8, 1), dtype=np.float32)
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs the worker's code in this process: each child would import TensorFlow again."""
-
-    def run(directory: Path, command: Sequence[str], timeout_seconds: float) -> JobResult:
-        return worker.run(directory)
-
-    monkeypatch.setattr(conversion, "run_worker", run)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from edgeproof_edge.tensors import TensorSpec
 from numpy.typing import NDArray
+from PIL import Image
 
 from components.errors import CalibrationError
 from components.tflite_converter import calibration
@@ -17,8 +18,10 @@ from components.tflite_converter.calibration import (
     bounded_pool,
     check_pool_size,
     draw,
+    draw_stream,
     fit_pool,
     load_npz_pool,
+    load_pool,
     row_digests,
     stratified_by_value,
 )
@@ -208,7 +211,7 @@ def test_pixels_are_cast_and_the_cast_is_noted() -> None:
 def test_labels_stratify_where_they_are_classes(labels: NDArray[Any], num_strata: int) -> None:
     pool = fit_pool(make_pool(20, labels), IMAGE)
     assert len(draw(pool, 20, seed=0).strata) == num_strata
-    assert bool(pool.notes) == (num_strata == 1)
+    assert (pool.truth is not None) == (num_strata == 1)
 
 
 def test_an_npz_with_x_and_y_is_read(tmp_path: Path) -> None:
@@ -350,3 +353,31 @@ def test_real_valued_labels_stratify_by_tenths_and_never_as_classes() -> None:
     assert len(strata) == 10
     assert {stratum.num_drawn for stratum in strata} == {10}
     assert "price [-inf, 100)" in {stratum.label for stratum in strata}
+
+
+def test_a_stream_is_cut_in_its_order() -> None:
+    pool = make_pool(100)
+    drawn = draw_stream(pool, 30, seed=1)
+    assert drawn.range_rows == tuple(range(30))
+    assert drawn.selection_rows == tuple(range(50, 100))
+    assert "taken for a stream" in drawn.warnings[0]
+    with pytest.raises(CalibrationError, match="num_samples is 0"):
+        draw_stream(pool, 0, seed=1)
+
+
+def test_a_folder_of_pictures_is_a_pool(tmp_path: Path) -> None:
+    for name, level in (("cat", 10), ("dog", 200)):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            Image.new("L", (3, 2), level + number).save(tmp_path / name / f"{number}.png")
+    spec = TensorSpec("image", (-1, 2, 3, 1), "float32")
+    pool = load_pool(tmp_path, (spec,))
+    assert pool.inputs["image"].dtype == np.float32
+    assert pool.num_rows == 8
+    assert pool.labels is not None
+    assert sorted(zip(pool.labels.tolist(), pool.inputs["image"][:, 0, 0, 0].tolist(), strict=True)) == [
+        *((0, 10.0 + number) for number in range(4)),
+        *((1, 200.0 + number) for number in range(4)),
+    ]
+    with pytest.raises(CalibrationError, match=r"only an \.npz file has such arrays"):
+        load_pool(tmp_path, (spec,), ("domain",))

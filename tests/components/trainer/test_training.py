@@ -153,7 +153,7 @@ def test_a_tflite_that_does_not_run_is_told_and_not_raised() -> None:
 def test_the_same_seed_gives_the_same_weights(tmp_path: Path, records: list[str]) -> None:
     from components.trainer.training import train
 
-    first, second = (train(spec_of(tmp_path), records, records).get_weights() for _ in range(2))
+    first, second = (train(spec_of(tmp_path), records, records).model.get_weights() for _ in range(2))
     for left, right in zip(first, second, strict=True):
         np.testing.assert_array_equal(left, right)
 
@@ -216,12 +216,14 @@ def test_augment_and_optimizer_of_the_module_are_used(tmp_path: Path, records: l
         "def optimizer(hyperparameters):\n    return keras.optimizers.SGD(hyperparameters['rate'])\n"
         "def augment(inputs, labels):\n    return {'image': inputs['image'] * 0.0}, labels\n"
     )
-    model = train(spec_of(tmp_path, source, hyperparameters={"rate": 0.125}), records, records)
+    model = train(spec_of(tmp_path, source, hyperparameters={"rate": 0.125}), records, records).model
     assert type(model.optimizer).__name__ == "SGD"
     assert float(model.optimizer.learning_rate) == 0.125
     kernel = model.layers[-1].get_weights()[0]
     untrained = (
-        train(spec_of(tmp_path, source, hyperparameters={"rate": 0.0}), records, records).layers[-1].get_weights()[0]
+        train(spec_of(tmp_path, source, hyperparameters={"rate": 0.0}), records, records)
+        .model.layers[-1]
+        .get_weights()[0]
     )
     np.testing.assert_array_equal(kernel, untrained)  # black images leave the weights of the pixels alone
 
@@ -314,3 +316,117 @@ def test_a_real_value_needs_one_unit(tmp_path: Path) -> None:
     assert spec.module is not None
     with pytest.raises(ModelError, match=r"'label' is one real number per example\. End the model with Dense\(1\)"):
         check_model(build_model(spec.module, spec.hyperparameters), spec.examples, 0, spec.module)
+
+
+CALLBACKS = """
+class Recorder(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        with open(SEEN, "a") as seen:
+            seen.write(f"{epoch + 1} ")
+        if epoch + 1 == KILLED_AFTER:
+            raise KeyboardInterrupt
+def callbacks(hyperparameters):
+    return [Recorder()]
+"""
+
+
+@pytest.mark.tfx
+@pytest.mark.parametrize("keep_epoch", ["last", "best"])
+def test_a_killed_training_goes_on_after_its_last_checkpoint(
+    tmp_path: Path, records: list[str], monkeypatch: pytest.MonkeyPatch, keep_epoch: str
+) -> None:
+    import tensorflow as tf
+
+    from components.trainer import checkpoints
+    from components.trainer.history import HISTORY_FILE, History
+    from components.trainer.run_fn import run_fn
+
+    monkeypatch.setattr(checkpoints, "INTERVAL_SECONDS", 0.0)
+    seen = tmp_path / "seen.txt"
+
+    def source(killed_after: int) -> str:
+        return GOOD + CALLBACKS.replace("SEEN", repr(str(seen))).replace("KILLED_AFTER", str(killed_after))
+
+    spec = spec_of(tmp_path, source(5), keep_epoch=keep_epoch)
+    first = arguments(spec, records, tmp_path / "Trainer/model/1")
+    with pytest.raises(KeyboardInterrupt):
+        run_fn(first)
+    spec_of(tmp_path, source(0))  # the same name and specification; the kill is what differs
+    second = arguments(spec, records, tmp_path / "Trainer/model/2")
+    run_fn(second)
+    assert seen.read_text().split() == [str(number) for number in range(1, 9)]
+    history = History.model_validate_json((tmp_path / "Trainer/model/2" / HISTORY_FILE).read_bytes())
+    assert [epoch.number for epoch in history.epochs] == list(range(1, 9))
+    assert history.resumed_after == (5,)
+    assert list((tmp_path / "Trainer/.checkpoints").iterdir()) == []
+    assert tf.saved_model.contains_saved_model(str(tmp_path / "Trainer/model/2/served"))
+
+
+@pytest.mark.tfx
+def test_training_ends_when_patience_does_and_keeps_the_best_epoch(tmp_path: Path, records: list[str]) -> None:
+    from components.trainer.spec import EarlyStopping
+    from components.trainer.training import train
+
+    source = GOOD + "def optimizer(h):\n    return keras.optimizers.SGD(-0.05)\n"  # uphill: the first epoch is the best
+    spec = spec_of(tmp_path, source, early_stopping=EarlyStopping(patience=2, min_delta=0.0), keep_epoch="best")
+    trained = train(spec, records, records)
+    assert [epoch.number for epoch in trained.history.epochs] == [1, 2, 3]
+    assert trained.history.stopped_early
+    assert trained.history.kept_epoch == 1
+    loss = trained.model.evaluate(*_arrays(records), verbose=0)[0]
+    assert loss == pytest.approx(trained.history.epochs[0].figures["val_loss"], rel=1e-4)
+
+
+def _arrays(records: list[str]) -> tuple[Any, Any]:
+    from components.examples import read_batches
+
+    batch = next(iter(read_batches(records, EXAMPLES, 64)))
+    return batch.inputs["image"], batch.labels
+
+
+@pytest.mark.tfx
+def test_a_monitor_that_no_epoch_has_is_named_with_those_it_has(tmp_path: Path, records: list[str]) -> None:
+    from components.trainer.training import train
+
+    spec = spec_of(tmp_path, monitor="val_f1", keep_epoch="best")
+    with pytest.raises(
+        ModelError, match=r"'val_f1', but the figures of an epoch are accuracy, loss, val_accuracy, val_loss"
+    ):
+        train(spec, records, records)
+
+
+@pytest.mark.tfx
+def test_rare_classes_weigh_more_where_balanced_is_asked_for(tmp_path: Path, records: list[str]) -> None:
+    from components.trainer.training import train
+
+    trained = train(spec_of(tmp_path, epochs=1, class_weights="balanced"), records, records)
+    assert trained.history.class_weights == {0: 1.0, 1: 1.0}
+    named = train(spec_of(tmp_path, epochs=1, class_weights={"dark": 3.0}), records, records)
+    assert named.history.class_weights == {0: 3.0, 1: 1.0}
+    with pytest.raises(ModelError, match=r"names 'night', but the classes are dark, bright"):
+        train(spec_of(tmp_path, class_weights={"night": 3.0}), records, records)
+
+
+@pytest.mark.tfx
+def test_tensorboard_reads_the_logs(tmp_path: Path, records: list[str]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from components.trainer.training import Places, train
+
+    train(spec_of(tmp_path, epochs=3), records, records, Places(summaries=str(tmp_path / "logs")))
+    for run in ("train", "validation"):
+        accumulator = EventAccumulator(str(tmp_path / "logs" / run))
+        accumulator.Reload()
+        assert "epoch_accuracy" in accumulator.Tags()["tensors"]
+
+
+def test_the_best_epoch_is_the_first_that_no_later_one_beats() -> None:
+    from components.trainer.history import Epoch, best_epoch
+
+    def epochs(name: str, values: list[float]) -> list[Epoch]:
+        return [Epoch(number=n, figures={name: value}, seconds=1) for n, value in enumerate(values, 1)]
+
+    assert best_epoch(epochs("val_loss", [3, 1, 1, 2]), "val_loss").number == 2
+    assert best_epoch(epochs("val_accuracy", [0.5, 0.9, 0.8]), "val_accuracy").number == 2
+    assert best_epoch(epochs("val_loss", [float("nan"), 2, 3]), "val_loss").number == 2
+    assert best_epoch(epochs("val_loss", [1.0, 0.95, 0.8]), "val_loss", 0.1).number == 3

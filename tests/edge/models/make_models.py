@@ -87,6 +87,49 @@ class BatchSum(Dense):
         return {"scores": tf.reduce_sum(halves, axis=0, keepdims=True) + self.bias}
 
 
+class InstanceNorm(tf.Module):
+    """Normalization over all axes, the batch among them, as converters from ONNX write it: right at batch 1 only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        draw = np.random.default_rng(SEED)
+        self.kernel = tf.constant(draw.normal(0.0, 0.5, (FEATURES, CLASSES)), tf.float32)
+        self.signature = [tf.TensorSpec([1, FEATURES], tf.float32, name="x")]
+
+    def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        centred = x - tf.reduce_mean(x, axis=[0, 1], keepdims=True)
+        norm = tf.math.rsqrt(tf.reduce_mean(centred * centred, axis=[0, 1], keepdims=True) + 1e-3)
+        return {"scores": tf.linalg.matmul(centred * norm, self.kernel)}
+
+
+class FusedLstm(tf.Module):
+    """A Keras LSTM over [1, 4, 2], which becomes one operator with variable tensors: they outlive an invoke."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import tf_keras as keras
+
+        keras.utils.set_random_seed(SEED)
+        self.layer = keras.layers.LSTM(CLASSES)
+        self.layer.build((1, 4, FEATURES // 4))
+        self.signature = [tf.TensorSpec([1, FEATURES], tf.float32, name="x")]
+
+    def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"scores": self.layer(tf.reshape(x, [1, 4, FEATURES // 4]))}
+
+
+class RunningMean(Dense):
+    """A stream: a tf.Variable of fixed shape [1, 8] holds a moving mean of the rows so far."""
+
+    def __init__(self) -> None:
+        super().__init__(batch=1)
+        self.mean = tf.Variable(tf.zeros([1, FEATURES]))
+
+    def call(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        self.mean.assign(0.75 * self.mean + 0.25 * x)
+        return {"scores": tf.linalg.matmul(self.mean, self.kernel) + self.bias}
+
+
 class FloatIsland(Dense):
     """SIN has no int8 kernel: DEQUANTIZE, SIN, QUANTIZE in the middle of an int8 graph."""
 
@@ -229,6 +272,11 @@ MODELS: dict[str, Builder] = {
     "fixed_batch_resizable": lambda: float32(Logits(batch=1)),
     "batch_of_three": lambda: float32(FixedBatchOfThree()),
     "batch_sum": lambda: float32(BatchSum(batch=1)),
+    "instance_norm": lambda: float32(InstanceNorm()),
+    "instance_norm_int8": lambda: full_integer(InstanceNorm(), tf.int8),
+    "lstm": lambda: float32(FusedLstm()),
+    "lstm_int8": lambda: full_integer(FusedLstm(), tf.int8),
+    "running_mean": lambda: float32(RunningMean()),
     "float_island": lambda: full_integer(FloatIsland(), tf.int8),
     "hard_swish": lambda: float32(HardSwish()),
     "hard_swish_int8": lambda: full_integer(HardSwish(), tf.int8),

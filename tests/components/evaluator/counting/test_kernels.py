@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from components.evaluator.counting.kernels import KernelAgreement, largest_difference, sampled_rows
+from components.evaluator.counting import kernels
+from components.evaluator.counting.kernels import (
+    KernelAgreement,
+    affordable_sample,
+    largest_difference,
+    sampled_rows,
+)
 
+MODELS = Path(__file__).parents[3] / "edge" / "models"
 KEYS = np.random.default_rng(1).integers(0, 2**64, 100_000, dtype=np.uint64)
 
 
@@ -38,3 +47,16 @@ def test_the_largest_difference_leaves_nan_out() -> None:
     left = np.array([[0.0, 1.0], [np.nan, 2.0]], np.float32)
     assert largest_difference(left, np.array([[0.5, 1.0], [1.0, 2.25]], np.float32)) == 0.5
     assert largest_difference(left[:0], left[:0]) == 0.0
+
+
+def test_the_sample_is_bounded_by_the_work_that_a_row_is() -> None:
+    tflite = (MODELS / "int8.tflite").read_bytes()
+    assert affordable_sample(1000, tflite) == 1000
+    assert affordable_sample(0, tflite) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "WORK_BUDGET", 32 * 40.0)  # the layer is 8 x 4 multiply-adds
+        assert affordable_sample(1000, tflite) == 40
+        patch.setattr(kernels, "WORK_BUDGET", 1.0)
+        assert affordable_sample(1000, tflite) == kernels.MIN_SAMPLE_SIZE
+        assert affordable_sample(3, tflite) == 3
+    assert affordable_sample(1000, b"no model") == 1000

@@ -1,0 +1,1 @@
+"""What data comes in: one class per format, in one table (:mod:`components.formats.table`)."""

@@ -1,0 +1,1 @@
+"""The HTTP side: what devices send, what people look at. FastAPI and nothing of the database's kind."""
