@@ -149,7 +149,9 @@ def observe_case(
     candidate = Candidate.read(case.tflite)
     spec = ExampleSpec.from_json(exec_properties["example_spec"])
     model = candidate.load()
-    output = next(spec for spec in model.outputs if spec.name == judgement.candidate.output)
+    output = next((spec for spec in model.outputs if spec.name == judgement.candidate.output), None)
+    if output is None:  # several outputs, and none was named
+        return None
     ranges = value_ranges(spec)
     watch = case.plan.watch(output)
     observation = summarize(observed, watch, ranges, judgement.candidate.delegated_fraction)
