@@ -133,7 +133,9 @@ def observe_case(
         return observation
     batch_size = rows_per_batch(model.inputs)
     batches = (batch.inputs for batch in read_batches(files_of_split(examples, golden_split), spec, batch_size))
-    of_split = observe(candidate.data, islice(batches, -(-MAX_GOLDEN_ROWS // batch_size)), ranges, watch.threshold, output.name)
+    of_split = observe(
+        candidate.data, islice(batches, -(-MAX_GOLDEN_ROWS // batch_size)), ranges, watch.threshold, output.name
+    )
     return with_golden(observation, of_split.golden if of_split is not None else None)
 
 
