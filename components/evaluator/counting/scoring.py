@@ -30,6 +30,7 @@ from components.evaluator.counting.flips import row_keys
 from components.evaluator.counting.kernels import KernelAgreement, largest_difference, sampled_rows
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.observed_rows import ObservedRows, Watch, observe_batch
+from components.evaluator.counting.other_outputs import compare_others
 from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.counting.slices import Grouping, SliceKey, SliceSpec, group_rows
 from components.evaluator.counting.tally import ChampionCounts, Tally
@@ -151,6 +152,7 @@ class Outputs:
     of_float: NDArray[Any]
     of_candidate: NDArray[Any]
     candidate_name: str
+    candidate_outputs: Mapping[str, NDArray[Any]]
     clipped: NDArray[np.bool_]
     keys: NDArray[np.uint64]
     other_kernels: OtherKernels
@@ -284,6 +286,7 @@ class Scorer:
             kernels=self._check_kernels(outputs, compared),
             champion=self._score_champion(outputs, compared),
             observed=self._observe(outputs),
+            others=compare_others(outputs.float_outputs, outputs.candidate_outputs, outputs.candidate_name),
             rows=RowFacts.of(*self.row_uses),
         )
 
@@ -305,6 +308,7 @@ class Scorer:
             of_float=float_outputs[float_name],
             of_candidate=run.outputs[candidate_name],
             candidate_name=candidate_name,
+            candidate_outputs=run.outputs,
             clipped=run.clipped,
             keys=run.keys,
             other_kernels=run.other_kernels,

@@ -11,6 +11,7 @@ from components.evaluator.counting.extra_figures import TfmaResults
 from components.evaluator.counting.flips import Flip, keep_flips
 from components.evaluator.counting.kernels import KernelAgreement
 from components.evaluator.counting.observed_rows import ObservedRows
+from components.evaluator.counting.other_outputs import OutputDifference
 from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.counting.slices import SliceKey, merge_slices
 
@@ -69,6 +70,7 @@ class Tally:
         champion: The current release on the same examples; None where it is not compared.
         rows: How rows went into both models.
         observed: Rows for a device's self-test and its histograms; None where nobody asks for them.
+        others: Outputs that are not judged, by name.
         extra: What TFMA computed on the same predictions, over all parts; None where no EvalConfig asks for it.
     """
 
@@ -79,6 +81,7 @@ class Tally:
     champion: ChampionCounts | None = None
     rows: RowFacts | None = None
     observed: ObservedRows | None = None
+    others: Mapping[str, OutputDifference] = field(default_factory=dict)
     extra: TfmaResults | None = None
 
     @property
@@ -101,6 +104,9 @@ class Tally:
             champion=_add(self.champion, other.champion),
             rows=_add(self.rows, other.rows),
             observed=_add(self.observed, other.observed),
+            others={
+                name: _add(self.others.get(name), other.others.get(name)) for name in {*self.others, *other.others}
+            },
         )
 
     def inconsistencies(self) -> tuple[str, ...]:
