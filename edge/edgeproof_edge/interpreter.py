@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgeproof_edge.errors import InputError, ModelFileError
 from edgeproof_edge.flatbuffer import BoundTensor, GraphInterface, read_interface
+from edgeproof_edge.flatbuffer.reading import HAS_SCHEMA
 from edgeproof_edge.litert import Interpreter, OpResolverType
 from edgeproof_edge.litert import runtime_version as runtime_version
 from edgeproof_edge.rows import (
@@ -98,6 +99,8 @@ class TFLiteModel:
         if self._feeding is None and (interface.has_variables or self._max_rows == self._declared_batch):
             self._feeding = Feeding.APART
         self._can_reset = interface.state is State.TENSORS
+        # A layer beside the variables of a stream, such as a Keras LSTM, begins anew with every call of the float model.
+        self._begins_anew = interface.state is State.VARIABLES and interface.has_variable_tensors
         self._num_probe_rows = 0
         self._allocated_batch = 0
         self._open()
@@ -125,7 +128,7 @@ class TFLiteModel:
         """
         content, place = _read(source)
         try:
-            interface = read_interface(content)
+            interface = read_interface(content) if HAS_SCHEMA else _interface_of_runtime(content)
             _check_interface(interface)
             return cls(content, interface, Kernels(kernels), num_threads, RowOrder(order), delegates)
         except ModelFileError as error:
@@ -134,7 +137,7 @@ class TFLiteModel:
     @property
     def row_use(self) -> RowUse:
         """How rows go in, as far as that is known: before the first rows it is the declared batch."""
-        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows)
+        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows, self._feeding is not None)
 
     @property
     def rows_per_step(self) -> int:
@@ -282,6 +285,8 @@ class TFLiteModel:
         for start in range(0, num_rows, size):
             if self._feeding is Feeding.RESET:
                 self._reset()
+            elif self._begins_anew:
+                self._interpreter.reset_all_variables()
             part = {name: filled(array[start : start + size], size) for name, array in rows.items()}
             try:
                 outputs = self._invoke(part)
@@ -385,6 +390,37 @@ def _open_interpreter(content: bytes, kernels: Kernels, num_threads: int, delega
     except (RuntimeError, ValueError) as error:
         raise RuntimeRefusal(_reason(error)) from error
     return interpreter
+
+
+def _interface_of_runtime(content: bytes) -> GraphInterface:
+    """What the runtime itself says of a file, where nothing here can read it: a device whose release was verified.
+
+    Rows go in one declared batch at a time: what else the graph may do is not known.
+    """
+    interpreter = _open_interpreter(content, Kernels.BUILTIN, num_threads=1)
+    signatures = interpreter.get_signature_list()
+    names: dict[str, dict[str, str]] = {"inputs": {}, "outputs": {}}
+    if len(signatures) == 1:
+        key = next(iter(signatures))
+        runner = interpreter.get_signature_runner(key)
+        for side, details in (("inputs", runner.get_input_details()), ("outputs", runner.get_output_details())):
+            names[side] = {detail["name"]: name for name, detail in details.items()}
+    return GraphInterface(
+        inputs=tuple(_bound_by_runtime(detail, names["inputs"]) for detail in interpreter.get_input_details()),
+        outputs=tuple(_bound_by_runtime(detail, names["outputs"]) for detail in interpreter.get_output_details()),
+        signature_key=None,
+        activation_bytes=MAX_ACTIVATION_BYTES,
+        has_variables=True,
+    )
+
+
+def _bound_by_runtime(detail: dict[str, Any], names: dict[str, str]) -> BoundTensor:
+    scale, zero_point = detail["quantization"]
+    sizes = tuple(int(size) for size in detail["shape_signature"])
+    spec = TensorSpec(
+        names.get(detail["name"], detail["name"]), sizes, np.dtype(detail["dtype"]).name, float(scale), int(zero_point)
+    )
+    return BoundTensor(spec, int(detail["index"]))
 
 
 def _delegation(interpreter: Interpreter, outputs: tuple[BoundTensor, ...]) -> Delegation | None:
