@@ -9,18 +9,39 @@ from pathlib import Path
 from edgeproof_edge.addresses import is_address
 
 from components.artifacts import exists, join, local_copy, parent_of
+from components.errors import DataError
 from components.evaluator.report.advice import Invocation
-from components.evaluator.report.explanation import explain
+from components.evaluator.report.explanation import explain, note_line
 from components.evaluator.report.gate_report import GateReport, read_report
+from components.evaluator.report.notes import notes_since
 from components.evaluator.report.page import PAGE_FILE
 from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport, useless_outputs
 from pipeline.run_record import ReleaseRecord, RunRecord
 
 
-def describe_run(record: RunRecord, invocation: Invocation) -> str:
-    """The nodes of a run with state and seconds, the verdict in one sentence, and what to do next."""
-    return "\n\n".join([_node_table(record), explain(read_gate_report(record), invocation), _way_on(record)])
+def describe_run(record: RunRecord, invocation: Invocation, previous: RunRecord | None = None) -> str:
+    """The nodes of a run with state and seconds, the verdict in one sentence, and what to do next.
+
+    Args:
+        record: The run.
+        invocation: What was run, for a command that can be typed as it stands.
+        previous: The run before it, for what moved since.
+    """
+    report = read_gate_report(record)
+    verdict = "\n".join([explain(report, invocation), *_notes_since(previous, report)])
+    return "\n\n".join([_node_table(record), verdict, _way_on(record)])
+
+
+def _notes_since(previous: RunRecord | None, report: GateReport) -> list[str]:
+    """Of an accepted model, what moved since the run before; a report that is gone says nothing."""
+    if previous is None or not report.verdict.accepted:
+        return []
+    try:
+        before = read_gate_report(previous)
+    except DataError:
+        return []
+    return [note_line(note) for note in notes_since(before, report)]
 
 
 def read_gate_report(record: RunRecord) -> GateReport:

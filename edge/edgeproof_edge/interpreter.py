@@ -99,6 +99,8 @@ class TFLiteModel:
         if self._feeding is None and (interface.has_variables or self._max_rows == self._declared_batch):
             self._feeding = Feeding.APART
         self._can_reset = interface.state is State.TENSORS
+        # A layer beside the variables of a stream, such as a Keras LSTM, begins anew with every call of the float model.
+        self._begins_anew = interface.state is State.VARIABLES and interface.has_variable_tensors
         self._num_probe_rows = 0
         self._allocated_batch = 0
         self._open()
@@ -135,7 +137,7 @@ class TFLiteModel:
     @property
     def row_use(self) -> RowUse:
         """How rows go in, as far as that is known: before the first rows it is the declared batch."""
-        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows)
+        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows, self._feeding is not None)
 
     @property
     def rows_per_step(self) -> int:
@@ -283,6 +285,8 @@ class TFLiteModel:
         for start in range(0, num_rows, size):
             if self._feeding is Feeding.RESET:
                 self._reset()
+            elif self._begins_anew:
+                self._interpreter.reset_all_variables()
             part = {name: filled(array[start : start + size], size) for name, array in rows.items()}
             try:
                 outputs = self._invoke(part)
