@@ -141,12 +141,10 @@ def load(name: str, data: bytes) -> TFLiteModel:
     Raises:
         ConversionError: The runtime refuses it; the message carries the runtime's reason.
     """
-    refused = [scale for scale in inspect(data).refused_requantizations if scale.prevents_loading]
-    if refused:  # LiteRT refuses most such files, and aborts the process over some
-        raise ConversionError(
-            f"{name} was converted but cannot run: {refused[0].sentence}. Convert with recipe auto, which finds another way."
-        )
     try:
+        refused = [scale for scale in inspect(data).refused_requantizations if scale.prevents_loading]
+        if refused:  # LiteRT refuses most such files, and aborts the process over some
+            raise ModelFileError(f"{refused[0].sentence}. Convert with recipe auto, which finds another way.")
         return TFLiteModel.load(data)
     except ModelFileError as error:
         raise ConversionError(f"{name} was converted but cannot run: {error}") from error
