@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from components import files as artifact_files
 from components import tf_data
+from components.artifacts import list_files, local_copies, name_of, parent_of
 from components.errors import DataError
 from components.records import check_file_list, require_whole
 from components.user_module import call_user_function, function_of, load_module
@@ -147,9 +147,9 @@ def split_files(split_uri: str) -> list[str]:
     Raises:
         DataError: The split holds no files, or others than were written.
     """
-    files = sorted(str(path) for path in Path(split_uri).glob("*") if not path.name.startswith("."))
+    files = list_files(split_uri)
     if not files:
-        raise DataError(f"split {Path(split_uri).name} holds no files under {Path(split_uri).parent}.")
+        raise DataError(f"split {name_of(split_uri)} holds no files under {parent_of(split_uri)}.")
     check_file_list(split_uri, files)
     return files
 
@@ -202,10 +202,20 @@ def _names(names: Sequence[str]) -> str:
 def read_batches(files: Sequence[str], spec: ExampleSpec, batch_size: int) -> Iterator[Batch]:
     """Reads gzip TFRecords of tf.Example in the order given; only the last batch may be shorter.
 
+    Args:
+        files: Paths or addresses.
+        spec: What is inside.
+        batch_size: Rows per batch.
+
     Raises:
         DataError: A file is cut or damaged, and nothing is read; or a record does not fit ``spec``, and the message carries
             TensorFlow's reason and the files.
     """
+    with local_copies(files) as paths:
+        yield from _read_local_batches(paths, spec, batch_size)
+
+
+def _read_local_batches(files: Sequence[str], spec: ExampleSpec, batch_size: int) -> Iterator[Batch]:
     import tensorflow as tf
 
     require_whole(files)
@@ -293,7 +303,7 @@ class explained_data_errors:
 
 
 def _explain(reason: str, spec: ExampleSpec, files: Sequence[str]) -> str:
-    folder = Path(files[0]).parent
+    folder = parent_of(files[0])
     wanted = spec.image and f"{spec.image.height} x {spec.image.width} x {spec.image.channels}"
     first_line = reason.strip().splitlines()[0][:300]
     if wanted and "not compatible with expected shape" in reason:

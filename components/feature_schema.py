@@ -6,9 +6,6 @@ team's own schema file wins and is used as it is.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -79,26 +76,9 @@ def read_schema(path: Path) -> schema_pb2.Schema:
     return schema
 
 
-def write_schema(schema: schema_pb2.Schema, directory: Path) -> Path:
-    """Writes ``schema`` under a name made from its content, because ImportSchemaGen's cache key is only the path.
-
-    Returns:
-        The file, ``schema-<12 hex digits>.pbtxt``; the same schema gives the same path.
-    """
-    text = text_format.MessageToString(schema).encode()
-    path = directory / f"schema-{hashlib.sha256(text).hexdigest()[:12]}.pbtxt"
-    if path.exists():
-        return path
-    directory.mkdir(parents=True, exist_ok=True)
-    descriptor, partial = tempfile.mkstemp(dir=directory, prefix=".schema-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
-    return path
+def schema_text(schema: schema_pb2.Schema) -> str:
+    """``schema`` as a text proto; the same schema gives the same text."""
+    return str(text_format.MessageToString(schema))
 
 
 def _limit_image_size(features: dict[str, schema_pb2.Feature], image: ImageSpec) -> None:

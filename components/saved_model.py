@@ -39,6 +39,8 @@ from components.saved_model_signatures import STRING, DecodeError, read_signatur
 
 EDGE_SIGNATURE = "edge"
 DEFAULT_SIGNATURE = "serving_default"
+#: Where TFX's Trainer puts the SavedModel, under its artifact.
+SERVING_FOLDER = "Format-Serving"
 #: Where the Trainer puts the SavedModel of quantization-aware training, beside TFX's Format-Serving, which holds the float model.
 QAT_FOLDER = "Format-QAT"
 #: Rows given to TensorFlow at once at most: beyond them it is no faster.
@@ -69,24 +71,24 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
 
 
-def saved_model_dir(uri: str) -> Path:
-    """The directory that holds ``saved_model.pb``: TFX's ``Format-Serving`` under a Model artifact, or ``uri`` itself.
+def saved_model_dir(directory: str) -> Path:
+    """The directory that holds ``saved_model.pb``: TFX's ``Format-Serving`` under a Model artifact's, or ``directory`` itself.
 
     Raises:
         ModelError: Neither holds a SavedModel.
     """
-    for candidate in (Path(uri) / "Format-Serving", Path(uri)):
+    for candidate in (Path(directory) / SERVING_FOLDER, Path(directory)):
         if (candidate / "saved_model.pb").is_file():
             return candidate
     raise ModelError(
-        f"{uri} holds no SavedModel (no saved_model.pb). Export with model.export(DIR) or tf.saved_model.save(model, DIR)."
+        f"{directory} holds no SavedModel (no saved_model.pb). Export with model.export(DIR) or tf.saved_model.save(model, DIR)."
     )
 
 
-def qat_saved_model(uri: str) -> Path | None:
-    """The SavedModel that was fine-tuned with quantization in the loop, under a Model artifact; None where there is none."""
-    directory = Path(uri) / QAT_FOLDER
-    return directory if (directory / "saved_model.pb").is_file() else None
+def qat_saved_model(directory: str) -> Path | None:
+    """The SavedModel that was fine-tuned with quantization in the loop, under a Model artifact's directory; None where there is none."""
+    fine_tuned = Path(directory) / QAT_FOLDER
+    return fine_tuned if (fine_tuned / "saved_model.pb").is_file() else None
 
 
 def read_signature(directory: Path) -> Signature:
@@ -203,7 +205,7 @@ class FloatModel:
     @property
     def row_use(self) -> RowUse:
         """How rows go in, as far as that is known: before the first rows it is one by one."""
-        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows)
+        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows, self._feeding is not None)
 
     @property
     def order(self) -> RowOrder:
@@ -293,9 +295,8 @@ def read_facts(directory: Path, signature_key: str) -> GraphFacts:
 
 
 def row_bytes(inputs: Sequence[TensorSpec]) -> int:
-    """Bytes of one row of a model's inputs."""
-    sizes = (math.prod(max(1, size) for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize for spec in inputs)
-    return sum(sizes)
+    """Bytes of one row of a model's inputs as they are fed: as float32, whatever the file stores."""
+    return sum(4 * math.prod(max(1, size) for size in spec.shape[1:]) for spec in inputs)
 
 
 def _fixed_batch(signature: Signature) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from edgeproof_edge.addresses import is_address
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -90,7 +91,7 @@ def _override_value(key: str, text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         value = text  # such as */*/*, which YAML takes for an alias: the shell has its own quotes
-    is_path = isinstance(value, str) and "://" not in value and key in path_keys()
+    is_path = isinstance(value, str) and not is_address(value) and key in path_keys()
     is_dotted_module = key in MODULE_KEYS and ".py" not in text
     return str(Path.cwd() / value) if is_path and not is_dotted_module else value
 

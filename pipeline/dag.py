@@ -5,25 +5,24 @@ Everything heavy (TFX and what it imports) loads with this module, so the comman
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tfx.orchestration import metadata, pipeline
+from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
+from tfx.orchestration import pipeline
 
 from pipeline import nodes
 from pipeline.config import PipelineConfig
 from pipeline.description import describe_data
-
-#: Beam in this process: no download of another runner, and no sdist of TFX built before every Beam node.
-LOCAL_BEAM_ARGS = ("--runner=FnApiRunner", "--sdk_container_image=local")
+from pipeline.place import Place
 
 
-def build_pipeline(config: PipelineConfig, *, for_one_run: bool = True) -> pipeline.Pipeline:
-    """The pipeline of ``config``; its nodes are fresh objects, as TFX's cache wants them.
+def build_pipeline(config: PipelineConfig, place: Place) -> pipeline.Pipeline:
+    """The pipeline of ``config`` at ``place``; its nodes are fresh objects, as TFX's cache wants them.
+
+    What the world looks like (releases, a SavedModel's content) is read by the nodes or just before them, never here: the pipeline may be
+    compiled once and run often.
 
     Args:
         config: A config that passed the preflight.
-        for_one_run: Whether it is built anew for each run. What the world looks like may then be written into it; a pipeline that is
-            compiled once and runs often must look for itself.
+        place: Where it runs.
     """
     data = describe_data(config)
 
@@ -33,26 +32,21 @@ def build_pipeline(config: PipelineConfig, *, for_one_run: bool = True) -> pipel
     validator = nodes.validator(config, statistics, schema)
     model = nodes.float_model(config, data, examples)
     converter = nodes.converter(config, data, examples, model)
-    champion = nodes.champion(config, converter, for_one_run)
+    champion = nodes.champion(config, converter)
     evaluator = nodes.evaluator(config, data, examples, statistics, model, converter, champion)
     pusher = nodes.pusher(config, data, examples, converter, evaluator)
     for node in (model, converter):
         node.add_upstream_node(validator)
 
+    chain = (examples, schema, statistics, validator, model, converter, champion, evaluator, pusher)
+    components = [node for node in chain if node is not None]
+    for node in components:
+        if isinstance(node, BaseBeamComponent) and node.id in place.node_beam_args:
+            node.with_beam_pipeline_args(list(place.node_beam_args[node.id]))
     return pipeline.Pipeline(
         pipeline_name=config.name,
-        pipeline_root=str(config.workspace_dir / "artifacts"),
-        components=[
-            node
-            for node in (examples, schema, statistics, validator, model, converter, champion, evaluator, pusher)
-            if node is not None
-        ],
+        pipeline_root=place.root,
+        components=components,
         enable_cache=True,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(metadata_file(config))),
-        beam_pipeline_args=list(LOCAL_BEAM_ARGS),
+        beam_pipeline_args=list(place.beam_args),
     )
-
-
-def metadata_file(config: PipelineConfig) -> Path:
-    """The SQLite file that TFX records runs, executions and artifacts in."""
-    return config.workspace_dir / "metadata.sqlite"

@@ -11,10 +11,8 @@ from dataclasses import replace
 
 from tensorflow_metadata.proto.v0.schema_pb2 import Schema
 from tfx.components import Trainer
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.proto import trainer_pb2
@@ -22,24 +20,24 @@ from tfx.types import Channel, standard_artifacts
 
 from components.code_version import code_version
 from components.evaluator.component import Evaluator
-from components.evaluator.counting.scoring import sha256_of_directory
 from components.evaluator.counting.slices import slices_to_json
 from components.evaluator.tfma.eval_config import metric_modules
 from components.example_validator.component import ExampleValidator
-from components.feature_schema import feature_names, feature_schema, write_schema
+from components.feature_schema import feature_names, feature_schema, schema_text
+from components.model_importer.component import ModelImporter
 from components.pusher.component import Pusher
 from components.release_importer.component import ReleaseImporter
 from components.repair.settings import AutoSettings, Caps, GoalSettings
+from components.schema_gen.component import SchemaGen
 from components.tflite_converter.component import TFLiteConverter
 from components.trainer.module_files import module_files
 from components.trainer.spec import TRAINING_SPEC_KEY, EarlyStopping, QatSpec, TrainingSpec
 from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig, FloatOperators
 from pipeline.config.model import QatMode, TrainConfig
-from pipeline.data_source import data_fingerprint, example_gen, example_gen_room, statistics_gen
+from pipeline.data_source import example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, gate_eval_config, gate_slices, minimums
-from releases.location import published_state
-from releases.offer import channel_state
+from pipeline.world import WorldState, state_parameter
 
 #: What the stock Trainer runs.
 RUN_FN_MODULE = "components.trainer.run_fn"
@@ -51,7 +49,7 @@ QAT_RATE_DIVISOR = 10
 
 def examples(config: PipelineConfig, data: DataDescription) -> BaseNode:
     """Reads the data and divides it into train, calibration and eval."""
-    fingerprint = data_fingerprint(config.data, config.workspace_dir)
+    fingerprint = state_parameter(WorldState.DATA)
     version = code_version(f"components.{example_gen_room(config.data)}.executor")
     node: BaseNode = example_gen(config.data, version, fingerprint, data.examples.parse_module)
     return node
@@ -59,10 +57,7 @@ def examples(config: PipelineConfig, data: DataDescription) -> BaseNode:
 
 def schema(config: PipelineConfig, data: DataDescription) -> BaseNode:
     """What the data must keep: the config's description of it, or the team's schema file."""
-    described = _described(config, data)
-    return _with_code_version(
-        ImportSchemaGen(schema_file=str(write_schema(described, config.workspace_dir / "schemas")))
-    )
+    return SchemaGen(schema_text(_described(config, data)), code_version(_executor(SchemaGen)))
 
 
 def statistics(config: PipelineConfig, data: DataDescription, examples: BaseNode, schema: BaseNode) -> BaseNode:
@@ -83,13 +78,12 @@ def validator(config: PipelineConfig, statistics: BaseNode, schema: BaseNode) ->
 
 
 def float_model(config: PipelineConfig, data: DataDescription, examples: BaseNode) -> BaseNode:
-    """A stock Trainer with our ``run_fn``, or an Importer of the team's SavedModel."""
+    """A stock Trainer with our ``run_fn``, or an importer of the team's SavedModel."""
     if config.model.saved_model:
-        # The content is a property: an Importer otherwise re-uses whatever the same path held before.
-        content = sha256_of_directory(config.model.saved_model)
-        return Importer(
-            str(config.model.saved_model), standard_artifacts.Model, custom_properties={"content_sha256": content}
-        ).with_id("Model")
+        content = state_parameter(WorldState.SAVED_MODEL)
+        return ModelImporter(str(config.model.saved_model), content, code_version(_executor(ModelImporter))).with_id(
+            "Model"
+        )
     return Trainer(
         run_fn=f"{RUN_FN_MODULE}.run_fn",
         examples=examples.outputs["examples"],
@@ -104,7 +98,7 @@ def converter(config: PipelineConfig, data: DataDescription, examples: BaseNode,
     """The float model becomes model.tflite."""
     convert = config.convert
     return TFLiteConverter(
-        model=model.outputs[_model_key(config)],
+        model=model.outputs["model"],
         examples=examples.outputs["examples"],
         recipe=convert.recipe,
         min_samples=convert.calibration.min_samples,
@@ -120,18 +114,17 @@ def converter(config: PipelineConfig, data: DataDescription, examples: BaseNode,
     )
 
 
-def champion(config: PipelineConfig, converter: BaseNode, for_one_run: bool) -> BaseNode | None:
+def champion(config: PipelineConfig, converter: BaseNode) -> BaseNode | None:
     """The model that the gate compares with: what a channel offers now, or the last blessed one; there may be none yet."""
     if config.gate.champion_min_ratio is None:
         return None
     if config.gate.champion_channel is not None:
-        place = (config.release_location, config.keys_dir, config.gate.champion_channel)
         released: BaseNode = ReleaseImporter(
-            location=place[0],
-            keys=str(place[1]),
-            channel=place[2],
+            location=config.release_location,
+            keys=str(config.keys_dir),
+            channel=config.gate.champion_channel,
             model_name=config.name,
-            channel_state=channel_state(*place) if for_one_run else None,
+            channel_state=state_parameter(WorldState.CHANNEL),
             code_version=code_version(_executor(ReleaseImporter)),
         ).with_id("Champion")
         released.add_upstream_node(converter)  # looks as late as it can: a release may change while a model is trained
@@ -157,7 +150,7 @@ def evaluator(
     modules = metric_modules(eval_config) if eval_config else ()
     return Evaluator(
         examples=examples.outputs["examples"],
-        float_model=model.outputs[_model_key(config)],
+        float_model=model.outputs["model"],
         tflite_model=converter.outputs["tflite_model"],
         statistics=statistics.outputs["statistics"],
         example_spec=data.examples.to_json(),
@@ -190,7 +183,7 @@ def pusher(
         makes_repository=config.makes_repository,
         model_name=config.name,
         class_names=json.dumps(data.class_names),
-        published_state=published_state(config.release_location, config.name),
+        published_state=state_parameter(WorldState.PUBLISHED),
         code_version=code_version(_executor(Pusher), data.parse_sources),
     )
 
@@ -207,10 +200,6 @@ def _with_code_version(stock: BaseNode) -> BaseNode:
 
 def _described(config: PipelineConfig, data: DataDescription) -> Schema:
     return feature_schema(data.examples, config.data.schema_file, num_classes=data.num_classes)
-
-
-def _model_key(config: PipelineConfig) -> str:
-    return "result" if config.model.saved_model else "model"
 
 
 def _auto_settings(convert: ConvertConfig) -> AutoSettings:

@@ -6,18 +6,42 @@ import os
 import shlex
 from pathlib import Path
 
+from edgeproof_edge.addresses import is_address
+
+from components.artifacts import exists, join, local_copy, parent_of
+from components.errors import DataError
 from components.evaluator.report.advice import Invocation
-from components.evaluator.report.explanation import explain
+from components.evaluator.report.explanation import explain, note_line
 from components.evaluator.report.gate_report import GateReport, read_report
+from components.evaluator.report.notes import notes_since
 from components.evaluator.report.page import PAGE_FILE
 from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport, useless_outputs
 from pipeline.run_record import ReleaseRecord, RunRecord
 
 
-def describe_run(record: RunRecord, invocation: Invocation) -> str:
-    """The nodes of a run with state and seconds, the verdict in one sentence, and what to do next."""
-    return "\n\n".join([_node_table(record), explain(read_gate_report(record), invocation), _way_on(record)])
+def describe_run(record: RunRecord, invocation: Invocation, previous: RunRecord | None = None) -> str:
+    """The nodes of a run with state and seconds, the verdict in one sentence, and what to do next.
+
+    Args:
+        record: The run.
+        invocation: What was run, for a command that can be typed as it stands.
+        previous: The run before it, for what moved since.
+    """
+    report = read_gate_report(record)
+    verdict = "\n".join([explain(report, invocation), *_notes_since(previous, report)])
+    return "\n\n".join([_node_table(record), verdict, _way_on(record)])
+
+
+def _notes_since(previous: RunRecord | None, report: GateReport) -> list[str]:
+    """Of an accepted model, what moved since the run before; a report that is gone says nothing."""
+    if previous is None or not report.verdict.accepted:
+        return []
+    try:
+        before = read_gate_report(previous)
+    except DataError:
+        return []
+    return [note_line(note) for note in notes_since(before, report)]
 
 
 def read_gate_report(record: RunRecord) -> GateReport:
@@ -26,7 +50,8 @@ def read_gate_report(record: RunRecord) -> GateReport:
     Raises:
         DataError: The workspace has been cleared since.
     """
-    return read_report(Path(record.gate_report))
+    with local_copy(record.gate_report) as file:
+        return read_report(file)
 
 
 def _node_table(record: RunRecord) -> str:
@@ -36,8 +61,8 @@ def _node_table(record: RunRecord) -> str:
 
 
 def _way_on(record: RunRecord) -> str:
-    page = Path(record.gate_report).with_name(PAGE_FILE)
-    lines = [f"page     {shortened(str(page))}"] if page.is_file() else []
+    page = join(parent_of(record.gate_report), PAGE_FILE)
+    lines = [f"page     {shortened(page)}"] if exists(page) else []
     lines += [f"report   {shortened(record.gate_report)}", f"log      {shortened(record.log)}"]
     if record.release is None:
         return "\n".join(["nothing was published", *lines])
@@ -60,7 +85,7 @@ def describe_release(release: ReleaseRecord) -> tuple[str, str]:
 
 def shortened(path: str) -> str:
     """The path as seen from here, where that is shorter to read and to type."""
-    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path
+    return os.path.relpath(path) if not is_address(path) and Path(path).is_relative_to(Path.cwd()) else path
 
 
 def describe_conversion(report: ConversionReport, saved_model: Path, directory: Path) -> str:

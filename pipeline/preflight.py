@@ -7,6 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
+from edgeproof_edge.addresses import is_address
+
+from components.artifacts import check_writable
 from components.errors import DataError, ModelError
 from components.example_validator.minimums import shortage_message
 from components.examples import ExampleSpec
@@ -18,6 +21,7 @@ from components.trainer.rehearsal import rehearse
 from components.trainer.run_fn import resolve_run_fn
 from components.trainer.spec import TrainingSpec
 from pipeline import data_checks
+from pipeline.beam_check import check_beam
 from pipeline.config import PipelineConfig
 from pipeline.config.model import QatMode
 from pipeline.data_checks import DataLook
@@ -49,9 +53,10 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
         InputError: The data's files, the model, the calibration section or the release repository cannot be used.
         RunError: The workspace or the release directory cannot be written.
     """
-    is_directory = "://" not in config.release_location
+    is_directory = not is_address(config.release_location)
     for directory in (config.workspace_dir, *([Path(config.release_location)] if is_directory else [])):
         _check_writable(directory)
+    check_writable(config.artifact_root)
     look = data_checks.preflight(config.data, None if config.data.kind.is_image_folder else parse_module(config))
     _check_train_split(config)
     _check_recipe(config)
@@ -65,6 +70,7 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
         *extra,
         check_publishing(config.release_location, config.keys_dir, config.release.channel, config.makes_repository),
         *_check_champion(config),
+        *check_beam(config.beam),
         f"workspace: {config.workspace_dir}",
     )
 

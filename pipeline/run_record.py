@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.errors import ConfigError
+from pipeline.mlmd import NodeRun
 
 #: The record of the last finished run, under the workspace.
 LAST_RUN = "last_run.json"
@@ -19,22 +20,6 @@ LAST_RUN = "last_run.json"
 LAST_ATTEMPT = "last_attempt.json"
 #: Why a run was started, unless whoever starts it says so.
 BY_HAND = "by hand"
-#: Under this name MLMD keeps the reason with the run.
-REASON_PROPERTY = "reason"
-
-
-class NodeRecord(BaseModel):
-    """One node of a run; ``state`` is MLMD's, in lower case."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    state: str
-    seconds: float
-
-    @property
-    def is_cached(self) -> bool:
-        return self.state == "cached"
 
 
 class ReleaseRecord(BaseModel):
@@ -58,14 +43,14 @@ class ReleaseRecord(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """One run that came to a verdict."""
+    """One run that came to a verdict; files of artifacts are URIs."""
 
     model_config = ConfigDict(frozen=True)
 
     pipeline: str
     run_id: str
     reason: str = BY_HAND
-    nodes: tuple[NodeRecord, ...]
+    nodes: tuple[NodeRun, ...]
     is_accepted: bool
     examples: str
     float_model: str
@@ -113,6 +98,16 @@ def read_later_attempt(workspace: Path, record: RunRecord) -> Attempt | None:
     except (OSError, ValueError):  # a workspace of before, or damaged: nothing depends on it
         return None
     return None if attempt.log == record.log else attempt
+
+
+def previous_record(workspace: Path, record: RunRecord) -> RunRecord | None:
+    """The last run before this one that came to a verdict; None where there is none, or it cannot be read."""
+    files = sorted((workspace / "runs").glob("*.json"))
+    earlier = [file for file in files if file.stem < record.run_id.replace(":", "")]
+    try:
+        return RunRecord.model_validate_json(earlier[-1].read_text(encoding="utf-8")) if earlier else None
+    except (OSError, ValueError):  # a workspace of before, or damaged: nothing depends on it
+        return None
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,29 +1,32 @@
-"""Past runs of a workspace, read from MLMD: when, why, on which data, with which result, and what differs between two.
+"""Past runs of a workspace: when, why, on which data, with which result, and what differs between two.
 
-MLMD keeps what artifacts' files may not: a run is listed even where its files were cleared away. Nothing here imports TensorFlow.
+A view on what ``pipeline.mlmd`` reads. ML Metadata keeps what artifacts' files may not: a run is listed even where its files were cleared
+away. Nothing here imports TensorFlow.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from edgeproof_edge.addresses import is_address
+
+from components.artifacts import local_path
+from components.errors import DataError
+from components.evaluator.report.gate_report import REPORT_FILE, read_report
 from pipeline.errors import ConfigError
 from pipeline.local_runner import is_running
-from pipeline.run_record import REASON_PROPERTY
+from pipeline.mlmd import Artifact, MetadataLocation, NodeRun, Run, RunStore
+from pipeline.place import METADATA_FILE
 
-#: The SQLite file that TFX records runs in, under a workspace.
-METADATA_FILE = "metadata.sqlite"
-_DONE_STATES = ("complete", "cached")
 #: What TFX looks up while it runs: not on the record of a node that was taken from the cache.
 _LOOKED_UP = ("input_fingerprint", "span", "version")
 #: Nodes whose settings follow from those of others.
-_DERIVED_NODES = ("StatisticsGen", "ImportSchemaGen", "ExampleValidator", "Pusher")
+_DERIVED_NODES = ("StatisticsGen", "SchemaGen", "ExampleValidator", "Pusher")
 _CHAMPION = "Champion"
 #: What a changed setting means to a person, where its name does not say it.
 _MEANINGS = {
@@ -34,17 +37,7 @@ _MEANINGS = {
 
 
 @dataclass(frozen=True)
-class NodeRun:
-    """One node of a run: how it ended, how long it took, and its settings, flattened to dotted keys."""
-
-    name: str
-    state: str
-    seconds: float
-    settings: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Run:
+class RunSummary:
     """One run; a figure is None where the run did not get that far.
 
     Attributes:
@@ -98,7 +91,7 @@ class Run:
         return {
             **vars(self),
             "started": self.started.isoformat(),
-            "nodes": [{**vars(node), "settings": dict(node.settings)} for node in self.nodes],
+            "nodes": [{**node.model_dump(), "settings": dict(node.settings)} for node in self.nodes],
         }
 
 
@@ -116,7 +109,7 @@ def find_workspaces(directory: Path) -> list[Path]:
     return sorted(path.parent for path in (directory / ".edgeproof").glob(f"*/{METADATA_FILE}"))
 
 
-def read_runs(workspace: Path) -> tuple[Run, ...]:
+def read_runs(workspace: Path) -> tuple[RunSummary, ...]:
     """All runs of a workspace, oldest first.
 
     Raises:
@@ -125,18 +118,27 @@ def read_runs(workspace: Path) -> tuple[Run, ...]:
     file = workspace / METADATA_FILE
     if not file.is_file():
         raise ConfigError(f"{workspace} holds no runs. Start one with edgeproof run CONFIG.")
-    store = _open(file)
-    contexts = sorted(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
-    runs: list[Run] = []
-    for number, context in enumerate(contexts, start=1):
-        run = _read_run(store, context, number)
-        if not (number == len(contexts) and is_running(workspace)):
-            run = replace(run, state=run.state.replace("running at", "killed at"))
-        runs.append(replace(run, changed=_changes(run, runs[-1] if runs else None)))
-    return tuple(runs)
+    runs = RunStore(MetadataLocation.of_file(file), is_read_only=True).runs()
+    return summarized(runs, is_last_running=is_running(workspace))
 
 
-def find_run(runs: Sequence[Run], wanted: str) -> Run:
+def summarized(runs: Sequence[Run], *, is_last_running: bool) -> tuple[RunSummary, ...]:
+    """The runs with their figures, numbered, each held against the one before.
+
+    Args:
+        runs: Oldest first.
+        is_last_running: Whether somebody is still at the last one; an unfinished run that nobody is at was killed.
+    """
+    summaries: list[RunSummary] = []
+    for number, run in enumerate(runs, start=1):
+        summary = _summary(run, number)
+        if not (number == len(runs) and is_last_running):
+            summary = replace(summary, state=summary.state.replace("running at", "killed at"))
+        summaries.append(replace(summary, changed=_changes(summary, summaries[-1] if summaries else None)))
+    return tuple(summaries)
+
+
+def find_run(runs: Sequence[RunSummary], wanted: str) -> RunSummary:
     """The run of a number (``3``; ``-1`` is the last), of the beginning of an id, or the first that published a release.
 
     Raises:
@@ -154,7 +156,7 @@ def find_run(runs: Sequence[Run], wanted: str) -> Run:
     raise ConfigError(f"{wanted!r} names {len(found)} runs; there are {known}. Give a number of edgeproof runs.")
 
 
-def compare(first: Run, second: Run) -> tuple[Difference, ...]:
+def compare(first: RunSummary, second: RunSummary) -> tuple[Difference, ...]:
     """What differs between two runs: settings of their nodes, then results."""
     names = list(dict.fromkeys(node.name for run in (first, second) for node in run.nodes))
     found: list[Difference] = []
@@ -187,7 +189,7 @@ def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     return [key for key in differing if key not in _LOOKED_UP or (key in before and key in after)]
 
 
-def _settings(run: Run, name: str) -> Mapping[str, str]:
+def _settings(run: RunSummary, name: str) -> Mapping[str, str]:
     return next((node.settings for node in run.nodes if node.name == name), {})
 
 
@@ -197,29 +199,17 @@ def _text(value: Any) -> str | None:
     return f"{value:.6g}" if 0 < abs(value) < 1e-3 else f"{value:.6f}"  # errors have a unit of their own
 
 
-def _open(file: Path) -> Any:
-    from ml_metadata.metadata_store import metadata_store
-    from ml_metadata.proto import metadata_store_pb2
-
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(file)
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-    return metadata_store.MetadataStore(connection)
-
-
-def _read_run(store: Any, context: Any, number: int) -> Run:
-    executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
-    nodes = tuple(_read_node(store, execution) for execution in executions)
-    outputs = _outputs(store, executions)
+def _summary(run: Run, number: int) -> RunSummary:
+    outputs = _outputs(run)
     evaluation, model = outputs.get("ModelEvaluation"), outputs.get("TFLite")
     pushed = outputs.get("PushedModel")
-    return Run(
+    return RunSummary(
         number=number,
-        run_id=context.name,
-        pipeline=_pipeline_name(store, executions),
-        started=datetime.fromtimestamp(context.create_time_since_epoch / 1000, timezone.utc),
-        state=_state(nodes),
-        why=_reason(context),
+        run_id=run.run_id,
+        pipeline=run.pipeline,
+        started=run.started,
+        state=run.state,
+        why=run.purpose.reason if run.purpose else None,
         changed="",
         data=_data(outputs.get("Examples"), evaluation),
         data_fingerprint=_fingerprint(outputs.get("Examples")),
@@ -234,87 +224,25 @@ def _read_run(store: Any, context: Any, number: int) -> Run:
         release=_property(pushed, "pushed_version") if _property(pushed, "pushed") else None,
         size_bytes=_property(model, "size_bytes"),
         model_sha256=_property(model, "sha256"),
-        nodes=nodes,
+        nodes=run.nodes,
     )
 
 
-def _read_node(store: Any, execution: Any) -> NodeRun:
-    from ml_metadata.proto import metadata_store_pb2
-
-    milliseconds = execution.last_update_time_since_epoch - execution.create_time_since_epoch
-    settings = {**execution.properties, **execution.custom_properties}
-    return NodeRun(
-        name=_node_context(store, execution).partition(".")[2],
-        state=metadata_store_pb2.Execution.State.Name(execution.last_known_state).lower(),
-        seconds=round(milliseconds / 1000, 1),
-        settings=dict(sorted(_flattened((name, _value(value)) for name, value in settings.items()))),
-    )
-
-
-def _node_context(store: Any, execution: Any) -> str:
-    """``<pipeline>.<node>``."""
-    contexts = store.get_contexts_by_execution(execution.id)
-    return next((str(context.name) for context in contexts if context.type == "node"), f".{execution.type}")
-
-
-def _pipeline_name(store: Any, executions: Sequence[Any]) -> str:
-    return _node_context(store, executions[0]).partition(".")[0] if executions else ""
-
-
-def _value(value: Any) -> Any:
-    kind = value.WhichOneof("value")
-    return getattr(value, kind) if kind in ("string_value", "int_value", "double_value") else None
-
-
-def _flattened(settings: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, str]]:
-    """Dotted keys; a string that holds a JSON object is opened, however deep."""
-    for name, value in settings:
-        opened = _opened(value)
-        if isinstance(opened, dict):
-            yield from ((f"{name}.{key}", text) for key, text in _flattened(opened.items()))
-        else:
-            yield name, value if isinstance(value, str) else json.dumps(value)
-
-
-def _opened(value: Any) -> Any:
-    if not isinstance(value, str) or not value.lstrip().startswith("{"):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
-def _outputs(store: Any, executions: Sequence[Any]) -> dict[str, Any]:
+def _outputs(run: Run) -> dict[str, Artifact]:
     """The run's artifacts by type; the edge model, which shares its type with the float one, as ``TFLite``."""
-    from ml_metadata.proto import metadata_store_pb2
-
-    events = store.get_events_by_execution_ids([execution.id for execution in executions]) if executions else []
-    ids = {event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT}
-    found: dict[str, Any] = {}
-    for artifact in sorted(store.get_artifacts_by_id(list(ids)), key=lambda artifact: artifact.id):
-        is_edge_model = artifact.type == "Model" and _property(artifact, "format") == "tflite"
-        found["TFLite" if is_edge_model else artifact.type] = artifact
-    return found
+    written = sorted((artifact for node in run.nodes for artifact in node.outputs), key=lambda artifact: artifact.id)
+    return {_kind(artifact): artifact for artifact in written}
 
 
-def _property(artifact: Any, name: str) -> Any:
-    if artifact is None:
-        return None
-    for properties in (artifact.custom_properties, artifact.properties):
-        if name in properties:
-            return _value(properties[name])
-    return None
+def _kind(artifact: Artifact) -> str:
+    return "TFLite" if artifact.type == "Model" and _property(artifact, "format") == "tflite" else artifact.type
 
 
-def _state(nodes: Sequence[NodeRun]) -> str:
-    unfinished = next((node for node in nodes if node.state not in _DONE_STATES), None)
-    if unfinished is not None:
-        return f"{unfinished.state} at {unfinished.name}"
-    return "complete" if nodes else "empty"
+def _property(artifact: Artifact | None, name: str) -> Any:
+    return None if artifact is None else artifact.properties.get(name)
 
 
-def _data(examples: Any, evaluation: Any) -> str:
+def _data(examples: Artifact | None, evaluation: Artifact | None) -> str:
     parts = [f"{name} {value}" for name in ("span", "version") if (value := _property(examples, name)) is not None]
     num_examples = _property(evaluation, "num_examples")
     if num_examples is not None:
@@ -322,18 +250,18 @@ def _data(examples: Any, evaluation: Any) -> str:
     return ", ".join(parts)
 
 
-def _fingerprint(examples: Any) -> str | None:
+def _fingerprint(examples: Artifact | None) -> str | None:
     given = _property(examples, "input_fingerprint")
     return None if given is None else hashlib.sha256(str(given).encode()).hexdigest()[:12]
 
 
-def _ratio(evaluation: Any) -> float | None:
+def _ratio(evaluation: Artifact | None) -> float | None:
     """The gate's own figure where its report still lies there; otherwise from the figures that MLMD keeps."""
-    report = Path(evaluation.uri) / "gate_report.json" if evaluation is not None else None
-    if report is not None and report.is_file():
-        ratio = json.loads(report.read_text(encoding="utf-8")).get("ratio")
-        if ratio is not None:
-            return float(ratio["decimal"])
+    if evaluation is None:
+        return None
+    reported = _reported_ratio(evaluation.uri)
+    if reported is not None:
+        return reported
     if _property(evaluation, "metric") is not None:
         of_float, of_candidate = _error(evaluation, "float"), _error(evaluation, "candidate")
     else:
@@ -341,23 +269,29 @@ def _ratio(evaluation: Any) -> float | None:
     return of_candidate / of_float if of_float and of_candidate is not None else None
 
 
-def _error(evaluation: Any, of: str) -> float | None:
+def _reported_ratio(uri: str) -> float | None:
+    """What a report of this version says; a bucket is not asked for every run of a list."""
+    if is_address(uri):
+        return None
+    try:
+        ratio = read_report(local_path(uri) / REPORT_FILE).ratio
+    except DataError:
+        return None
+    return None if ratio is None else float(ratio.decimal)
+
+
+def _error(evaluation: Artifact | None, of: str) -> float | None:
     """An error in the label's unit; it is kept as text, because MLMD keeps six decimals of a number."""
     text = _property(evaluation, f"{of}_error")
     return None if text is None else float(text)
 
 
-def _verdict(blessing: Any) -> str | None:
+def _verdict(blessing: Artifact | None) -> str | None:
     blessed = _property(blessing, "blessed")
     return None if blessed is None else "accepted" if blessed == 1 else "refused"
 
 
-def _reason(context: Any) -> str | None:
-    found = context.custom_properties.get(REASON_PROPERTY)
-    return None if found is None else str(found.string_value)
-
-
-def _changes(run: Run, before: Run | None) -> str:
+def _changes(run: RunSummary, before: RunSummary | None) -> str:
     """What made this run more than a repetition of the one before: settings, data, another model to compare with."""
     if before is None:
         return "first run"

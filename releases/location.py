@@ -8,6 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
+from edgeproof_edge.addresses import is_address
+
 from releases.errors import ReleaseError
 from releases.initialization import exists, initialize
 from releases.keys import KeyRing
@@ -33,11 +35,6 @@ STORES: Mapping[str, Callable[[str], Store]] = {
     "az": _bucket,
     "abfs": _bucket,
 }
-
-
-def is_address(location: str) -> bool:
-    """Whether a location is a bucket's address and not a directory."""
-    return "://" in location
 
 
 def open_store(location: str) -> Store:

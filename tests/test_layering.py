@@ -28,7 +28,9 @@ HEAVY = {
     "tensorflow_data_validation",
 }
 #: Files of a component that TFX or Beam itself loads; everything else beside them is a core.
-TFX_FILES = {"component.py", "executor.py", "scoring_pipeline.py", "tfma/pipeline.py"}
+TFX_FILES = {"component.py", "executor.py", "scoring_pipeline.py", "tfma/pipeline.py", "bucket_filesystem.py"}
+#: The files that may make a path of a URI: what it names as a whole, and a file of it.
+URI_FILES = {"components/artifacts.py", "components/files.py"}
 
 
 def imported_packages(file: Path, *, at_module_level: bool = False) -> set[str]:
@@ -59,6 +61,52 @@ def test_cores_of_components_load_no_heavy_library() -> None:
     ]
     heavy = {str(f.relative_to(ROOT)): imported_packages(f, at_module_level=True) & HEAVY for f in cores}
     assert {file: names for file, names in heavy.items() if names} == {}
+
+
+@pytest.mark.parametrize("room", ["components", "pipeline"])
+def test_no_path_is_made_of_a_uri(room: str) -> None:
+    files = [file for file in python_files(room) if file.relative_to(ROOT).as_posix() not in URI_FILES]
+    calls = {str(file.relative_to(ROOT)): paths_of_uris(file.read_text(encoding="utf-8")) for file in files}
+    assert {file: lines for file, lines in calls.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "is_one"),
+    [
+        pytest.param("Path(model.uri) / 'model.tflite'", True, id="attribute"),
+        pytest.param("Path(artifact_utils.get_split_uri(examples, split))", True, id="split"),
+        pytest.param("Path(split_uri).glob('*')", True, id="variable"),
+        pytest.param("pathlib.Path(join(model.uri, 'x'))", True, id="made-of-one"),
+        pytest.param("os.listdir(model.uri)", True, id="listdir"),
+        pytest.param("open(join(uri, 'x'))", True, id="open"),
+        pytest.param("glob.glob(f'{uri}/*')", True, id="glob"),
+        pytest.param("Path(directory) / 'model.tflite'", False, id="directory"),
+        pytest.param("local_copy(model.uri)", False, id="copied-first"),
+    ],
+)
+def test_what_counts_as_a_path_of_a_uri(code: str, is_one: bool) -> None:
+    assert bool(paths_of_uris(code)) == is_one
+
+
+#: What opens a path of this machine, and nothing else.
+OPENERS = {"Path", "PurePath", "open", "listdir", "scandir", "walk", "copytree", "rmtree", "glob", "iglob"}
+
+
+def paths_of_uris(code: str) -> list[int]:
+    """Lines that hand a URI to what takes a path: ``Path(model.uri)``, ``open(f"{uri}/x")``."""
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    return [call.lineno for call in calls if _name(call.func) in OPENERS and any(map(_names_a_uri, call.args))]
+
+
+def _name(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return "" if isinstance(node.value, ast.Name) and node.value.id == "fileio" else node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _names_a_uri(argument: ast.expr) -> bool:
+    names = [name for node in ast.walk(argument) if isinstance(node, ast.expr) and (name := _name(node))]
+    return any("uri" in name.lower().split("_") or "uris" in name.lower().split("_") for name in names)
 
 
 def test_kubeflow_holds_assets_only() -> None:

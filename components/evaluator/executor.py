@@ -6,7 +6,7 @@ A refusal is a finished execution: raising would make TFX delete the evidence. W
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
 
+from components.artifacts import join, local_inputs, local_output, local_path, read_bytes_if_there, write_bytes
 from components.buckets import quantile_edges
 from components.errors import DataError
 from components.evaluator.case import NOTHING_BLESSED, Case, Champion, NoChampion
@@ -25,7 +26,7 @@ from components.evaluator.counting.extra_figures import features_without_slices
 from components.evaluator.counting.flips import write_flips
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.observation import observe, summarize
-from components.evaluator.counting.scoring import BATCH_SIZE, Candidate
+from components.evaluator.counting.scoring import Candidate, rows_per_batch
 from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceBy, slices_from_json, with_label_buckets
 from components.evaluator.counting.tally import Tally
 from components.evaluator.evaluation import Judgement, judge_case
@@ -35,15 +36,19 @@ from components.evaluator.report.page import CONVERSION_REPORT_FILE, QAT_REPORT_
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
 from components.evaluator.tfma.eval_config import check_metrics, read_eval_config, slicing_features
 from components.evaluator.tfma.results import write_tfma_results
-from components.examples import ExampleSpec, check_class_names, read_batches, split_files
+from components.examples import Batch, ExampleSpec, check_class_names, read_batches, split_files
 from components.saved_model import saved_model_dir
 from releases.observation import Observation, with_golden, write_observation
 
+#: Inputs that are read as directories here; the examples are read by Beam's workers alone.
+LOCAL_INPUTS = ("float_model", "tflite_model", "champion", "statistics")
+#: Rows that a float model with few right answers is tried on, in another class order and pixel range.
+PROBE_ROWS = 256
 #: Files under the artifacts that other components write.
 TFLITE_FILE = "model.tflite"
 STATISTICS_FILE = "FeatureStats.pb"
-#: Batches of the split that golden rows are to come from; one holds many times the rows that are chosen.
-MAX_GOLDEN_BATCHES = 2
+#: Rows of the split that golden rows are to come from: many times those that are chosen.
+MAX_GOLDEN_ROWS = 512
 
 progress = logging.getLogger("edgeproof.progress")
 
@@ -69,40 +74,60 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             EdgeproofError: The data, the rules or the float model cannot be used.
         """
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
-        case = read_case(input_dict, exec_properties)
-        files = files_of_split(input_dict["examples"], case.split)
-        directory = Path(evaluation.uri)
+        with local_inputs(input_dict, LOCAL_INPUTS) as local, local_output(evaluation.uri) as directory:
+            case = replace(read_case(local, exec_properties), lineage=read_lineage(input_dict))
+            files = files_of_split(input_dict["examples"], case.split)
 
-        def score(candidate: Candidate) -> Tally:
-            job = ScoringJob(
-                saved_model=case.saved_model,
-                tflite=case.tflite,
-                sha256=candidate.sha256,
-                example_spec=read_example_spec(exec_properties, case.eval_config),
-                plan=case.plan,
-                champion=case.champion.tflite if isinstance(case.champion, Champion) else None,
-                eval_config=case.eval_config,
-            )
-            return score_files(self._make_beam_pipeline, files, job, directory)
+            def sample() -> Batch | None:
+                spec = read_example_spec(exec_properties, case.eval_config)
+                return next(iter(read_batches(files, spec, PROBE_ROWS)), None)
 
-        judgement = judge_case(case, score)
-        write_report(judgement.report, directory)
-        if judgement.tally is not None and judgement.tally.whole is not None:
-            write_flips(judgement.tally.flips, directory)
-            write_tfma_results(directory, judgement.tally, judgement.report, case)
+            judgement = judge_case(case, self._scoring(case, input_dict, evaluation.uri, exec_properties), sample)
+            write_evaluation(directory, judgement, case, artifact_utils.get_single_instance(local["float_model"]).uri)
             if judgement.report.verdict.accepted:  # only an accepted model is released
                 observation = observe_case(case, judgement, input_dict["examples"], exec_properties)
                 if observation is not None:
                     write_observation(observation, directory)
-            if judgement.tally.extra is not None:
-                warn_of_empty_slices(features_without_slices(case.eval_config, judgement.tally.extra))
-        float_model = artifact_utils.get_single_instance(input_dict["float_model"])
-        write_page(directory, case.tflite.parent / CONVERSION_REPORT_FILE, Path(float_model.uri) / QAT_REPORT_FILE)
         describe_evaluation(evaluation, judgement.report)
         accepted = judgement.report.verdict.accepted
         write_blessing(artifact_utils.get_single_instance(output_dict["blessing"]), accepted, input_dict)
         num_scored = judgement.tally.num_examples if judgement.tally else 0
         progress.info("evaluator: %d examples of split %s scored with both models", num_scored, case.split)
+
+    def _scoring(
+        self, case: Case, input_dict: Mapping[str, list[Artifact]], scratch: str, exec_properties: Mapping[str, Any]
+    ) -> Callable[[Candidate], Tally]:
+        """Has a candidate scored on Beam; its workers get URIs, because they may be on other machines."""
+        files = files_of_split(input_dict["examples"], case.split)
+        uris = {
+            name: artifact_utils.get_single_instance(input_dict[name]).uri for name in ("float_model", "tflite_model")
+        }
+        champion = input_dict["champion"][0].uri if isinstance(case.champion, Champion) else ""
+
+        def score(candidate: Candidate) -> Tally:
+            job = ScoringJob(
+                saved_model=uris["float_model"],
+                tflite=join(uris["tflite_model"], TFLITE_FILE),
+                sha256=candidate.sha256,
+                example_spec=read_example_spec(exec_properties, case.eval_config),
+                plan=case.plan,
+                champion=join(champion, TFLITE_FILE) if isinstance(case.champion, Champion) else None,
+                eval_config=case.eval_config,
+            )
+            return score_files(self._make_beam_pipeline, files, job, scratch)
+
+        return score
+
+
+def write_evaluation(directory: Path, judgement: Judgement, case: Case, float_model: str) -> None:
+    """Writes the report, the page and what TFMA reads into the artifact's directory."""
+    write_report(judgement.report, directory)
+    if judgement.tally is not None and judgement.tally.whole is not None:
+        write_flips(judgement.tally.flips, directory)
+        write_tfma_results(directory, judgement.tally, judgement.report, case)
+        if judgement.tally.extra is not None:
+            warn_of_empty_slices(features_without_slices(case.eval_config, judgement.tally.extra))
+    write_page(directory, case.tflite.parent / CONVERSION_REPORT_FILE, Path(float_model) / QAT_REPORT_FILE)
 
 
 def value_ranges(spec: ExampleSpec) -> dict[str, tuple[float, float]]:
@@ -123,15 +148,19 @@ def observe_case(
         return None
     candidate = Candidate.read(case.tflite)
     spec = ExampleSpec.from_json(exec_properties["example_spec"])
-    output = next(spec for spec in candidate.load().outputs if spec.name == judgement.candidate.output)
+    model = candidate.load()
+    output = next(spec for spec in model.outputs if spec.name == judgement.candidate.output)
     ranges = value_ranges(spec)
     watch = case.plan.watch(output)
     observation = summarize(observed, watch, ranges, judgement.candidate.delegated_fraction)
     golden_split = exec_properties.get("golden_split")
     if not golden_split:
         return observation
-    batches = (batch.inputs for batch in read_batches(files_of_split(examples, golden_split), spec, BATCH_SIZE))
-    of_split = observe(candidate.data, islice(batches, MAX_GOLDEN_BATCHES), ranges, watch.threshold, output.name)
+    batch_size = rows_per_batch(model.inputs)
+    batches = (batch.inputs for batch in read_batches(files_of_split(examples, golden_split), spec, batch_size))
+    of_split = observe(
+        candidate.data, islice(batches, -(-MAX_GOLDEN_ROWS // batch_size)), ranges, watch.threshold, output.name
+    )
     return with_golden(observation, of_split.golden if of_split is not None else None)
 
 
@@ -154,7 +183,7 @@ def read_example_spec(exec_properties: Mapping[str, Any], eval_config: Any = Non
 
 
 def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping[str, Any]) -> Case:
-    """What is judged, read from the artifacts' paths and properties.
+    """What is judged, read from the properties and the local paths of the artifacts.
 
     Raises:
         DataError: The class names are not those of the examples.
@@ -173,7 +202,7 @@ def read_case(input_dict: Mapping[str, list[Artifact]], exec_properties: Mapping
         )
     return Case(
         saved_model=saved_model_dir(float_model.uri),
-        tflite=Path(tflite_model.uri) / TFLITE_FILE,
+        tflite=local_path(tflite_model.uri) / TFLITE_FILE,
         candidate_name=tflite_model.get_string_custom_property("recipe") or "candidate",
         split=split,
         expected_num_examples=count_in_statistics(input_dict["statistics"], split),
@@ -219,7 +248,7 @@ def read_champion(input_dict: Mapping[str, list[Artifact]]) -> Champion | NoCham
         return NoChampion(next(iter(reasons), NOTHING_BLESSED))
     model = artifact_utils.get_single_instance(models)
     version, channel = (model.get_string_custom_property(name) for name in ("release_version", "channel"))
-    return Champion(Path(model.uri) / TFLITE_FILE, model.id, version, channel)
+    return Champion(local_path(model.uri) / TFLITE_FILE, model.id, version, channel)
 
 
 def read_lineage(input_dict: Mapping[str, list[Artifact]]) -> tuple[LineageRecord, ...]:
@@ -275,10 +304,10 @@ def _statistics_of_split(statistics: list[Artifact], split: str) -> Any | None:
     artifact = artifact_utils.get_single_instance(statistics)
     if split not in artifact_utils.decode_split_names(artifact.split_names):
         return None
-    path = Path(artifact_utils.get_split_uri(statistics, split)) / STATISTICS_FILE
-    if not path.is_file():
+    data = read_bytes_if_there(join(artifact_utils.get_split_uri(statistics, split), STATISTICS_FILE))
+    if data is None:
         return None
-    record = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
+    record = statistics_pb2.DatasetFeatureStatisticsList.FromString(data)
     return record.datasets[0] if len(record.datasets) == 1 else None
 
 
@@ -310,6 +339,5 @@ def write_blessing(blessing: Artifact, accepted: bool, input_dict: Mapping[str, 
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, float_model.id)
     value = constants.BLESSED_VALUE if accepted else constants.NOT_BLESSED_VALUE
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
-    file = Path(blessing.uri) / (constants.BLESSED_FILE_NAME if accepted else constants.NOT_BLESSED_FILE_NAME)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("")
+    name = constants.BLESSED_FILE_NAME if accepted else constants.NOT_BLESSED_FILE_NAME
+    write_bytes(join(blessing.uri, name), b"")

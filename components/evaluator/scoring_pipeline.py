@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import json
 import pickle
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from edgeproof_edge.errors import EdgeproofError, InputError, ModelFileError, SurroundingsError
 
+from components.artifacts import join, local_copy, read_bytes, scratch_directory
 from components.errors import DataError, ModelError
 from components.evaluator.counting.extra_figures import TfmaResults
 from components.evaluator.counting.scoring import CandidateError, Scorer, ScoringPlan
@@ -45,15 +45,17 @@ _RAISED = (CandidateError, ModelFileError, DataError, ModelError, InputError, Su
 class ScoringJob:
     """What a worker needs; ``sha256`` is of the candidate's bytes, and every worker checks it when it loads them.
 
+    ``saved_model`` (a SavedModel, or a Model artifact that holds one), ``tflite`` and ``champion`` are URIs: a worker may be on another
+    machine.
     ``eval_config`` is an EvalConfig of :func:`read_eval_config`, or None.
     """
 
-    saved_model: Path
-    tflite: Path
+    saved_model: str
+    tflite: str
     sha256: str
     example_spec: ExampleSpec
     plan: ScoringPlan
-    champion: Path | None = None
+    champion: str | None = None
     eval_config: Any = None
 
 
@@ -63,15 +65,24 @@ class ScoreFile(beam.DoFn):
     def __init__(self, job: ScoringJob) -> None:
         self._job = job
         self._scorer: Scorer | None = None
+        self._copies: ExitStack | None = None
         self._extract_maker: ExtractMaker | None = None
         self._are_metrics_tried = False
 
     def setup(self) -> None:
         """Makes a scorer, once per worker."""
         job = self._job
-        self._scorer = Scorer(job.saved_model, job.tflite, job.plan, job.sha256, job.champion)
+        self._copies = ExitStack()
+        saved_model, tflite = (self._copies.enter_context(local_copy(uri)) for uri in (job.saved_model, job.tflite))
+        champion = self._copies.enter_context(local_copy(job.champion)) if job.champion else None
+        self._scorer = Scorer(saved_model, tflite, job.plan, job.sha256, champion)
         if job.eval_config is not None:
             self._extract_maker = ExtractMaker(job.eval_config)
+
+    def teardown(self) -> None:
+        """Removes what was copied to this worker."""
+        if self._copies is not None:
+            self._copies.close()
 
     def process(self, file: str) -> Iterator[Any]:
         """Yields one pair: a kind, and a tally or a problem; before it extracts, where TFMA is to have them."""
@@ -135,23 +146,21 @@ def _write_result(result: Any, path: str) -> None:
         file.write(pickle.dumps(result))
 
 
-def score_files(make_pipeline: Callable[[], Any], files: Sequence[str], job: ScoringJob, scratch: Path) -> Tally:
+def score_files(make_pipeline: Callable[[], Any], files: Sequence[str], job: ScoringJob, scratch: str) -> Tally:
     """Runs the pipeline and returns the sum over all files.
 
     Args:
         make_pipeline: Makes the Beam pipeline.
         files: TFRecord files of the split.
         job: What every worker needs.
-        scratch: Where the result crosses from the workers to here; nothing is left there.
+        scratch: URI of a directory in which the result crosses from the workers to here; nothing is left there.
 
     Raises:
         CandidateError: The candidate cannot be judged.
         EdgeproofError: The data or the float model cannot be used.
     """
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".scoring-") as directory:
-        file = Path(directory) / "result"
-        extra_file = Path(directory) / "extra"
+    with scratch_directory(scratch) as directory:
+        file, extra_file = join(directory, "result"), join(directory, "extra")
         try:
             with make_pipeline() as pipeline:
                 _add_scoring(pipeline, files, job, file, extra_file)
@@ -162,14 +171,14 @@ def score_files(make_pipeline: Callable[[], Any], files: Sequence[str], job: Sco
                 f"{KEY}: TFMA could not compute its metrics: {_reason(error)}. Remove the metric, or the key."
             ) from error
         tally: Tally
-        tally, problem = pickle.loads(file.read_bytes())  # written above, in a directory of our own
+        tally, problem = pickle.loads(read_bytes(file))  # written above, in a directory of our own
         if problem:
             raise _revive(problem)
-        extra: TfmaResults | None = pickle.loads(extra_file.read_bytes()) if job.eval_config is not None else None
+        extra: TfmaResults | None = pickle.loads(read_bytes(extra_file)) if job.eval_config is not None else None
     return tally if extra is None else replace(tally, extra=extra)
 
 
-def _add_scoring(pipeline: Any, files: Sequence[str], job: ScoringJob, file: Path, extra_file: Path) -> None:
+def _add_scoring(pipeline: Any, files: Sequence[str], job: ScoringJob, file: str, extra_file: str) -> None:
     score = beam.ParDo(ScoreFile(job))
     spread = pipeline | "Files" >> beam.Create(list(files), reshuffle=False) | "Spread" >> beam.Reshuffle()
     if job.eval_config is None:
@@ -178,8 +187,8 @@ def _add_scoring(pipeline: Any, files: Sequence[str], job: ScoringJob, file: Pat
         scored = spread | "Score" >> score.with_outputs(_EXTRACTS, main=_RESULTS)
         results = scored[_RESULTS]
         extra = scored[_EXTRACTS] | EXTRA_STEP >> ComputeMetrics(job.eval_config)
-        _ = extra | "WriteExtra" >> beam.Map(_write_result, str(extra_file))
-    _ = results | "Sum" >> beam.CombineGlobally(SumResults()) | "Write" >> beam.Map(_write_result, str(file))
+        _ = extra | "WriteExtra" >> beam.Map(_write_result, extra_file)
+    _ = results | "Sum" >> beam.CombineGlobally(SumResults()) | "Write" >> beam.Map(_write_result, file)
 
 
 def _reason(error: BaseException) -> str:

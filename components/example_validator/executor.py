@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
 from tfx.components.example_validator import executor as stock
 from tfx.components.statistics_gen.stats_artifact_utils import load_statistics
-from tfx.dsl.io import fileio
 from tfx.proto.orchestration import execution_result_pb2
 from tfx.types import artifact_utils
 
+from components.artifacts import join, local_inputs, read_bytes
 from components.errors import DataError
 from components.example_validator.anomalies import anomalies_message, problems_of
 from components.example_validator.minimums import minimums_from_json, shortage_message
@@ -33,6 +32,15 @@ class Executor(stock.Executor):
             DataError: There is an anomaly, and the message names feature, split and reason; or a later step would refuse a
                 split for its size, and the message names the splits and the keys that ask for more.
         """
+        with local_inputs(input_dict, ("statistics",)) as local:
+            return self._validate(local, output_dict, exec_properties)
+
+    def _validate(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> execution_result_pb2.ExecutorOutput:
         output = super().Do(input_dict, output_dict, exec_properties)
         artifact = artifact_utils.get_single_instance(output_dict["anomalies"])
         problems = []
@@ -58,6 +66,5 @@ def _num_examples(statistics: types.Artifact) -> dict[str, int]:
 
 
 def _read_anomalies(artifact: types.Artifact, split: str) -> anomalies_pb2.Anomalies:
-    path = os.path.join(artifact_utils.get_split_uri([artifact], split), stock.DEFAULT_FILE_NAME)
-    with fileio.open(path, "rb") as file:
-        return anomalies_pb2.Anomalies.FromString(file.read())
+    data = read_bytes(join(artifact_utils.get_split_uri([artifact], split), stock.DEFAULT_FILE_NAME))
+    return anomalies_pb2.Anomalies.FromString(data)

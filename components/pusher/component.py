@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
 from components.pusher import executor
@@ -56,7 +57,7 @@ class Pusher(base_component.BaseComponent):
         model_name: str,
         class_names: str,
         code_version: str,
-        published_state: str,
+        published_state: str | RuntimeParameter,
         examples: BaseChannel | None = None,
         example_spec: str = "",
         channel: str = "dev",
@@ -73,7 +74,7 @@ class Pusher(base_component.BaseComponent):
             model_name: Name of the model.
             class_names: JSON list of class names in the order of the model's outputs; ``[]`` where there are none.
             code_version: Hash of our sources and library versions, so that the TFX cache sees changed code.
-            published_state: ``location.published_state(...)``, so that the TFX cache sees a wiped destination.
+            published_state: ``releases.location.published_state(...)`` when the node runs, so that the TFX cache sees a wiped destination.
             examples: Examples channel, for the provenance; None leaves them out.
             example_spec: ``ExampleSpec.to_json()``, for what inputs mean; empty where nobody knows.
             channel: The channel to point at the release.

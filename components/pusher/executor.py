@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.artifacts import exists, join, local_copy, read_bytes_if_there, write_bytes
 from components.data_summary import DataSummary
 from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names
 from components.pusher.clearance import Blessing, GateRecord, clear, first_problem
-from components.pusher.provenance import Build, Material, git_commit, installed_licenses, statement
+from components.pusher.provenance import REASON_VARIABLE, Build, Material, git_commit, installed_licenses, statement
 from components.tflite_converter.report import CalibrationFacts, ConversionReport
 from releases.archive import Release
 from releases.bundle import (
@@ -35,7 +37,7 @@ from releases.bundle import (
 )
 from releases.errors import ReleaseError
 from releases.location import open_for_publishing
-from releases.observation import read_observation
+from releases.observation import Observation, read_observation
 from releases.repository import Repository
 
 _BLESSED_FILE = "BLESSED"  # the name TFX's own Evaluator gives it
@@ -79,17 +81,16 @@ class Executor(base_executor.BaseExecutor):
             bool(exec_properties["makes_repository"]),
         )
         release = repository.publish(release_draft, exec_properties["channel"], _PUBLISHER)
-        _write_files(Path(pushed.uri), repository.read_bundle(release))
+        _write_files(pushed.uri, repository.read_bundle(release))
         _note_release(pushed, repository, release, exec_properties["channel"])
 
 
 def _read(uri: str, name: str) -> bytes | None:
-    path = Path(uri) / name
-    return path.read_bytes() if path.is_file() else None
+    return read_bytes_if_there(join(uri, name))
 
 
 def _read_blessing(artifact: types.Artifact) -> Blessing:
-    is_blessed = artifact.get_int_custom_property("blessed") == 1 and (Path(artifact.uri) / _BLESSED_FILE).is_file()
+    is_blessed = artifact.get_int_custom_property("blessed") == 1 and exists(join(artifact.uri, _BLESSED_FILE))
     model_id = artifact.get_custom_property("current_model_id")  # Kubeflow writes a name here, which says nothing to us
     return Blessing(is_blessed, model_id if isinstance(model_id, int) else None)
 
@@ -120,10 +121,15 @@ def _draft(
         stack=record.stack,
         verdict=record.verdict,
         inputs=_meanings(spec, input_dict.get("examples") or []),
-        observation=read_observation(Path(input_dict["evaluation"][0].uri)),
+        observation=_observation(input_dict["evaluation"][0].uri),
         answer=record.answer,
     )
     return draft(exec_properties["model_name"], files, description)
+
+
+def _observation(evaluation: str) -> Observation | None:
+    with local_copy(evaluation) as directory:
+        return read_observation(directory)
 
 
 def _meanings(spec: ExampleSpec | None, examples: list[types.Artifact]) -> dict[str, InputMeaning]:
@@ -132,7 +138,8 @@ def _meanings(spec: ExampleSpec | None, examples: list[types.Artifact]) -> dict[
         return {}
     if spec.image is not None:
         has_turned = any(artifact.get_int_custom_property(NUM_TURNED_IMAGES) for artifact in examples)
-        return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), UPRIGHT if has_turned else None)}
+        orientation = UPRIGHT if has_turned else None
+        return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), orientation, resize=spec.image.resize)}
     summaries = [summary for artifact in examples if (summary := DataSummary.read(artifact.uri)) is not None]
     features = {name: feature for summary in summaries for name, feature in summary.features.items()}
     return {
@@ -160,6 +167,7 @@ def _build(
         git_commit=git_commit(Path.cwd()),
         artifact_ids={name: artifacts[0].id for name, artifacts in sorted(input_dict.items()) if artifacts},
         library_licenses=installed_licenses(library_versions),
+        reason=os.environ.get(REASON_VARIABLE, ""),
     )
 
 
@@ -191,11 +199,10 @@ def _examples_material(artifact: types.Artifact) -> Material:
     return Material("examples", {}, facts)
 
 
-def _write_files(directory: Path, bundle: bytes) -> None:
+def _write_files(uri: str, bundle: bytes) -> None:
     """Lays the release's files out beside the record, for people and for components that come after."""
-    directory.mkdir(parents=True, exist_ok=True)
     for name, data in unpack(bundle).items():
-        (directory / name).write_bytes(data)
+        write_bytes(join(uri, name), data)
 
 
 def _note_refusal(pushed: types.Artifact, reason: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import channel_utils, component_spec, standard_artifacts
@@ -47,7 +46,7 @@ class ReleaseImporter(base_component.BaseComponent):
         channel: str,
         model_name: str,
         code_version: str,
-        channel_state: str | None = None,
+        channel_state: str | RuntimeParameter,
     ) -> None:
         """Builds the node.
 
@@ -57,8 +56,7 @@ class ReleaseImporter(base_component.BaseComponent):
             channel: Name of the channel.
             model_name: Name of the model.
             code_version: Hash of our sources and library versions, so that the TFX cache sees changed code.
-            channel_state: ``offer.channel_state(...)``, where the pipeline is built for each run: an unmoved channel is then served
-                from the cache. None runs the node in every run, as a pipeline needs that is compiled once.
+            channel_state: ``releases.offer.channel_state(...)`` when the node runs: an unmoved channel is served from the cache.
 
         Raises:
             ReleaseError: The location cannot hold releases.
@@ -71,8 +69,7 @@ class ReleaseImporter(base_component.BaseComponent):
                 channel=channel,
                 model_name=model_name,
                 code_version=code_version,
-                # The runner puts its run's id there, whenever the pipeline was compiled.
-                channel_state=channel_state or RuntimeParameter(name=PIPELINE_RUN_ID_PARAMETER_NAME, ptype=str),
+                channel_state=channel_state,
                 model=channel_utils.as_channel([standard_artifacts.Model()]),
             )
         )

@@ -11,6 +11,7 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.artifacts import join, write_bytes
 from releases.errors import ReleaseError
 from releases.offer import NothingOffered, read_offered
 
@@ -42,12 +43,11 @@ class Executor(base_executor.BaseExecutor):
                 f"gate.champion_channel asks for the release on channel {channel}, which cannot be read: {error} "
                 "To compare with the last blessed model instead, add --set gate.champion_channel=null."
             ) from error
-        Path(model.uri).mkdir(parents=True, exist_ok=True)
         if isinstance(offer, NothingOffered):
             model.set_string_custom_property("reason", offer.reason)
             _progress.info("champion: none, %s", offer.reason)
             return
-        (Path(model.uri) / MODEL_FILE).write_bytes(offer.data)
+        write_bytes(join(model.uri, MODEL_FILE), offer.data)
         model.set_string_custom_property("release_version", offer.version)
         model.set_string_custom_property("channel", offer.channel)
         model.set_string_custom_property("sha256", offer.sha256)

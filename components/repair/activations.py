@@ -87,7 +87,7 @@ class ActivationReader:
         if self._feeding is Feeding.STREAM:
             self._restart()
         for step in steps:
-            if self._feeding is Feeding.RESET:
+            if self._feeding is Feeding.RESET or self._interface.has_variable_tensors:
                 self._reset()
             self._run(self._fed(rows, self._positions(step, _num_rows(rows))), step.start)
             yield step
@@ -158,10 +158,11 @@ class ActivationReader:
             raise ValueError(str(error)) from error
 
     def _reset(self) -> None:
-        if self._interface.state is State.TENSORS:
-            self._interpreter.reset_all_variables()
-        else:
+        """Resets what operators keep, or all that the graph remembers where rows are no stream."""
+        if self._interface.state is State.VARIABLES and self._feeding is Feeding.RESET:
             self._restart()
+        else:
+            self._interpreter.reset_all_variables()
 
     def _restart(self) -> None:
         self._interpreter, self._allocated = self._open(), self._declared

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from components.cores import usable_cores
 from components.errors import CalibrationError
+from components.light_workers import usable_cores
 from components.repair.activations import ActivationReader
 
 Array: TypeAlias = NDArray[Any]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.artifacts import local_copy, local_output
 from components.errors import CalibrationError
 from components.examples import ExampleSpec, read_batches, split_files
 from components.repair.recipes import IoType, Recipe, parse_recipe
@@ -37,27 +37,32 @@ class Executor(base_executor.BaseExecutor):
             ConversionError: The model cannot be converted.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        recipe = parse_recipe(exec_properties["recipe"])
-        model = artifact_utils.get_single_instance(input_dict["model"])
-        examples = artifact_utils.get_single_instance(input_dict["examples"])
-        request = ConversionRequest(
-            saved_model=saved_model_dir(model.uri),
-            recipe=recipe,
-            pool=_read_pool(examples, recipe, exec_properties),
-            min_samples=exec_properties["min_samples"],
-            num_samples=exec_properties["num_samples"],
-            seed=exec_properties["seed"],
-            input_type=_io_type(exec_properties["input_type"]),
-            output_type=_io_type(exec_properties["output_type"]),
-            allow_float_operators=bool(exec_properties["allow_float_operators"]),
-            qat_saved_model=qat_saved_model(model.uri),
-            select_tf_operators=bool(exec_properties["select_tf_operators"]),
-            auto=AutoSettings.from_json(exec_properties["auto_settings"]),
-        )
         output = artifact_utils.get_single_instance(output_dict["tflite_model"])
-        conversion = convert(request)
-        write_conversion(Path(output.uri), conversion)
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        with local_copy(model.uri) as directory:
+            conversion = convert(_request(str(directory), input_dict["examples"], exec_properties))
+        with local_output(output.uri) as written:
+            write_conversion(written, conversion)
         _describe(output, conversion)
+
+
+def _request(model: str, examples: list[types.Artifact], exec_properties: dict[str, Any]) -> ConversionRequest:
+    """What is asked for, of the model in a local directory."""
+    recipe = parse_recipe(exec_properties["recipe"])
+    return ConversionRequest(
+        saved_model=saved_model_dir(model),
+        recipe=recipe,
+        pool=_read_pool(artifact_utils.get_single_instance(examples), recipe, exec_properties),
+        min_samples=exec_properties["min_samples"],
+        num_samples=exec_properties["num_samples"],
+        seed=exec_properties["seed"],
+        input_type=_io_type(exec_properties["input_type"]),
+        output_type=_io_type(exec_properties["output_type"]),
+        allow_float_operators=bool(exec_properties["allow_float_operators"]),
+        qat_saved_model=qat_saved_model(model),
+        select_tf_operators=bool(exec_properties["select_tf_operators"]),
+        auto=AutoSettings.from_json(exec_properties["auto_settings"]),
+    )
 
 
 def _read_pool(examples: types.Artifact, recipe: Recipe, exec_properties: dict[str, Any]) -> CalibrationPool | None:

@@ -5,13 +5,16 @@ Whoever trained, the result is held to the same rule: a SavedModel with a raw-te
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgeproof_edge.addresses import is_address
 from edgeproof_edge.errors import EdgeproofError
 
+from components.artifacts import local_copies, local_output, matching_files, name_of, parent_of
 from components.compat import skip_autograph_conversion
 from components.errors import ModelError
 from components.examples import check_class_names, examples_of
@@ -25,6 +28,9 @@ from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
 from components.trainer.training import Places, train
 from components.user_module import call_user_function, describe_failure, function_of, load_module
 
+#: Buckets that TensorFlow itself can write.
+_WRITTEN_BY_TENSORFLOW = ("gs://", "hdfs://")
+
 
 def run_fn(fn_args: Any) -> None:
     """TFX's entry point; see ``tfx.components.trainer.fn_args_utils.FnArgs``.
@@ -36,19 +42,53 @@ def run_fn(fn_args: Any) -> None:
     skip_autograph_conversion()
     for examples in {examples_of(pattern) for pattern in fn_args.train_files}:
         check_class_names(examples, spec.examples.class_names)
-    if spec.run_fn is not None:
-        _run_team_function(spec.run_fn, fn_args, spec)
-    else:
-        _train_module(fn_args, spec)
-    read_signature(Path(fn_args.serving_model_dir))
+    checkpoints = checkpoint_directory(fn_args.serving_model_dir, spec, expand(fn_args.train_files))
+    with _local(fn_args):
+        if spec.run_fn is not None:
+            _run_team_function(spec.run_fn, fn_args, spec)
+        else:
+            with _kept(checkpoints) as directory:
+                _train_module(fn_args, spec, directory)
+        read_signature(Path(fn_args.serving_model_dir))
 
 
-def _train_module(fn_args: Any, spec: TrainingSpec) -> None:
+@contextmanager
+def _local(fn_args: Any) -> Iterator[None]:
+    """Lets files be read and outputs be written in local directories: libraries write SavedModels and logs to few kinds of address."""
+    served, run = fn_args.serving_model_dir, getattr(fn_args, "model_run_dir", "")
+    if not is_address(served):
+        yield
+        return
+    with (
+        local_copies(expand(fn_args.train_files)) as fn_args.train_files,
+        local_copies(expand(fn_args.eval_files)) as fn_args.eval_files,
+        local_output(parent_of(served)) as artifact,
+        local_output(run) as logs,
+    ):
+        fn_args.serving_model_dir, fn_args.model_run_dir = str(artifact / name_of(served)), str(logs)
+        yield
+    fn_args.serving_model_dir, fn_args.model_run_dir = served, run
+
+
+@contextmanager
+def _kept(checkpoints: str) -> Iterator[str]:
+    """The directory for checkpoints; where TensorFlow cannot write the bucket, one that goes with this process."""
+    if not is_address(checkpoints) or checkpoints.startswith(_WRITTEN_BY_TENSORFLOW):
+        yield checkpoints
+        return
+    with tempfile.TemporaryDirectory(prefix="edgeproof-") as directory:
+        yield directory
+
+
+def _train_module(fn_args: Any, spec: TrainingSpec, checkpoints: str) -> None:
     """Trains and exports; whatever else is raised comes from the module's layers, loss, optimizer or augmentation."""
     train_files, validation_files = expand(fn_args.train_files), expand(fn_args.eval_files)
     served = Path(fn_args.serving_model_dir)
+    _forget_other_models()
     try:
-        trained = train(spec, train_files, validation_files, _places(fn_args, spec, train_files))
+        trained = train(
+            spec, train_files, validation_files, Places(checkpoints, getattr(fn_args, "model_run_dir", None))
+        )
         export(trained.model, served, spec.examples)
         (served.parent / HISTORY_FILE).write_text(trained.history.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if spec.qat is not None:
@@ -61,9 +101,11 @@ def _train_module(fn_args: Any, spec: TrainingSpec) -> None:
         raise ModelError(f"training {spec.module} raised {describe_failure(error, spec.module or '')}") from error
 
 
-def _places(fn_args: Any, spec: TrainingSpec, train_files: list[str]) -> Places:
-    directory = checkpoint_directory(fn_args.serving_model_dir, spec, train_files)
-    return Places(checkpoints=directory, summaries=getattr(fn_args, "model_run_dir", None))
+def _forget_other_models() -> None:
+    """Keras numbers layers by what this process built before, and names are part of the model's bytes: a pod would give others."""
+    import tf_keras as keras
+
+    keras.backend.clear_session()
 
 
 def _run_team_function(source: str, fn_args: Any, spec: TrainingSpec) -> None:
@@ -88,4 +130,4 @@ def resolve_run_fn(source: str) -> Any:
 
 def expand(patterns: Iterable[str]) -> list[str]:
     """TFX hands over patterns such as ``.../Split-train/*``; TFRecordDataset wants files."""
-    return sorted(path for pattern in patterns for path in glob.glob(pattern))
+    return sorted(path for pattern in patterns for path in matching_files(pattern))

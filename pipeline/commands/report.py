@@ -15,13 +15,16 @@ from pipeline.commands.options import config_argument, json_option, print_json, 
 @json_option
 def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Explain the verdict of the last run of CONFIG that came to one. Exit code 0: accepted; 1: refused."""
+    from edgeproof_edge.addresses import is_address
+
     from components.evaluator.report.advice import Invocation
     from pipeline.config_file import load_config
     from pipeline.outcome import describe_run, read_gate_report
-    from pipeline.run_record import read_last_record, read_later_attempt
+    from pipeline.run_record import previous_record, read_last_record, read_later_attempt
 
     loaded = load_config(Path(config), overrides)
-    record = read_last_record(loaded.workspace_dir, is_default=loaded.workspace is None)
+    is_default = loaded.workspace is None or is_address(loaded.workspace)
+    record = read_last_record(loaded.workspace_dir, is_default=is_default)
     later = read_later_attempt(loaded.workspace_dir, record)
     if later is not None:
         click.echo(
@@ -31,5 +34,6 @@ def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json({"run": record.model_dump(), "gate_report": read_gate_report(record).model_dump(mode="json")})
     else:
-        click.echo(describe_run(record, Invocation(config, overrides)))
+        earlier = previous_record(loaded.workspace_dir, record)
+        click.echo(describe_run(record, Invocation(config, overrides), earlier))
     raise click.exceptions.Exit(0 if record.is_accepted else 1)

@@ -53,11 +53,11 @@ def run_config(
     quiet_libraries()
     from pipeline.local_runner import run
     from pipeline.outcome import describe_run
-    from pipeline.run_record import BY_HAND
+    from pipeline.run_record import BY_HAND, previous_record
 
     record = run(config, log_level, reason or BY_HAND)
     if as_json:
         print_json(record.model_dump())
     else:
-        click.echo(describe_run(record, invocation))
+        click.echo(describe_run(record, invocation, previous_record(config.workspace_dir, record)))
     finish(0 if record.is_accepted else 1)

@@ -11,7 +11,7 @@ import click
 from pipeline.commands.options import json_option, print_json
 
 if TYPE_CHECKING:
-    from pipeline.runs import Difference, Run
+    from pipeline.runs import Difference, RunSummary
 
 config_option = click.option(
     "--config",
@@ -89,7 +89,7 @@ def _workspaces(config: str | None) -> list[Path]:
     return found
 
 
-def runs_table(runs: list[Run]) -> str:
+def runs_table(runs: list[RunSummary]) -> str:
     """One line per run, newest last."""
     header = ("run", "when (UTC)", "pipeline", "float", "edge", "ratio", "verdict", "release", "data", "why", "changed")
     rows = [
@@ -111,7 +111,7 @@ def runs_table(runs: list[Run]) -> str:
     return _aligned([header, *rows])
 
 
-def differences_table(first: Run, second: Run, differences: tuple[Difference, ...]) -> str:
+def differences_table(first: RunSummary, second: RunSummary, differences: tuple[Difference, ...]) -> str:
     """One line per difference; long values are cut, ``--json`` has them whole."""
     if not differences:
         return f"runs {first.number} and {second.number} are the same in every setting and result"
@@ -119,7 +119,7 @@ def differences_table(first: Run, second: Run, differences: tuple[Difference, ..
     return _aligned([header, *((found.what, _short(found.first), _short(found.second)) for found in differences)])
 
 
-def _figure(run: Run, accuracy: float | None, error: float | None) -> str:
+def _figure(run: RunSummary, accuracy: float | None, error: float | None) -> str:
     return _percent(accuracy) if error is None else f"{run.metric} {error:.6g}"
 
 

@@ -10,15 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgeproof_edge.addresses import is_address
 from pydantic import Field, model_validator
 
 from components.evaluator.counting.metric import LabelKind
+from pipeline.config.beam import BeamConfig
 from pipeline.config.convert import ConvertConfig
 from pipeline.config.data import DataConfig, LabelType
 from pipeline.config.gate import GateConfig
+from pipeline.config.kubeflow import KubeflowConfig
 from pipeline.config.model import ModelConfig, QatMode, TrainConfig
 from pipeline.config.release import ReleaseConfig
-from pipeline.config.section import ConfigPath, Section
+from pipeline.config.section import Location, Section
 
 #: The folder in the current directory that holds a workspace per pipeline.
 WORKSPACES = ".edgeproof"
@@ -30,9 +33,10 @@ class PipelineConfig(Section):
     name: str = Field(
         pattern=r"^[a-z][a-z0-9-]{0,62}$", description="Name of the pipeline and of its model: a-z, 0-9 and hyphens."
     )
-    workspace: ConfigPath | None = Field(
+    workspace: Location | None = Field(
         None,
-        description="Directory of artifacts, metadata and logs. Default: .edgeproof/<name> in the current directory.",
+        description="Directory of artifacts, metadata and logs. Default: .edgeproof/<name> in the current directory. An address (s3://, "
+        "gs://, az://) takes the artifacts; metadata, logs, keys and releases then stay in that default directory.",
     )
     data: DataConfig
     model: ModelConfig
@@ -40,6 +44,8 @@ class PipelineConfig(Section):
     convert: ConvertConfig = ConvertConfig()
     gate: GateConfig = GateConfig()
     release: ReleaseConfig = ReleaseConfig()
+    beam: BeamConfig = BeamConfig()
+    kubeflow: KubeflowConfig = KubeflowConfig()
 
     @model_validator(mode="after")
     def _qat_needs_a_module(self) -> PipelineConfig:
@@ -73,7 +79,15 @@ class PipelineConfig(Section):
 
     @property
     def workspace_dir(self) -> Path:
-        return self.workspace or Path.cwd() / WORKSPACES / self.name
+        """Directory of this machine for what a bucket cannot keep: metadata, logs, the lock, keys."""
+        if self.workspace is None or is_address(self.workspace):
+            return Path.cwd() / WORKSPACES / self.name
+        return Path(self.workspace)
+
+    @property
+    def artifact_root(self) -> str:
+        """URI under which runs write their artifacts."""
+        return f"{(self.workspace or str(self.workspace_dir)).rstrip('/')}/artifacts"
 
     @property
     def release_location(self) -> str:

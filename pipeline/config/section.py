@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from edgeproof_edge.addresses import is_address
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 
@@ -15,7 +16,7 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
 
 def _resolve_location(location: str, info: ValidationInfo) -> str:
     """A directory becomes absolute; an address stays as it is."""
-    return location if "://" in location else str(_resolve(Path(location), info))
+    return location if is_address(location) else str(_resolve(Path(location), info))
 
 
 def _resolve_module(source: str, info: ValidationInfo) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.projects import Project, make_project
+from tests.releases.conftest import s3_endpoint  # noqa: F401 - a fixture
 
 EVAL_CONFIG = 'metrics_specs { metrics { class_name: "AUC" } binarize { class_ids { values: 3 } } }'
 

@@ -91,7 +91,7 @@ def test_every_path_key_is_found() -> None:
     ("overrides", "message"),
     [
         pytest.param(["data.fromat=csv"], "data.fromat: unknown key; did you mean format?", id="misspelled-key"),
-        pytest.param(["foo=1"], "foo: unknown key; allowed: convert, data, gate", id="unknown-section"),
+        pytest.param(["foo=1"], "foo: unknown key; allowed: beam, convert, data, gate, kubeflow", id="unknown-section"),
         pytest.param(
             ["data.format=jpeg"], "data.format: Input should be 'image_folder', 'tfrecord'", id="unknown-format"
         ),

@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -18,8 +19,7 @@ from pipeline.demo import EXAMPLE, write_images
 pytestmark = pytest.mark.tfx
 
 
-@pytest.mark.parametrize("for_one_run", [True, False], ids=["built-for-each-run", "compiled-once"])
-def test_only_a_pipeline_for_one_run_says_what_a_channel_offers(tmp_path: Path, for_one_run: bool) -> None:
+def test_the_champion_is_looked_for_as_late_as_it_can_be(tmp_path: Path) -> None:
     from tfx.dsl.components.common.importer import Importer
     from tfx.orchestration.data_types import RuntimeParameter
     from tfx.types import standard_artifacts
@@ -37,10 +37,10 @@ def test_only_a_pipeline_for_one_run_says_what_a_channel_offers(tmp_path: Path, 
         tmp_path,
     )
     before = Importer("somewhere", standard_artifacts.Model).with_id("TFLiteConverter")
-    node = champion(config, before, for_one_run)
+    node = champion(config, before)
     assert node is not None
     assert {upstream.id for upstream in node.upstream_nodes} == {"TFLiteConverter"}
-    assert isinstance(node.exec_properties["channel_state"], str if for_one_run else RuntimeParameter)
+    assert isinstance(node.exec_properties["channel_state"], RuntimeParameter)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_validator_knows_what_later_steps_need(
     )
     statistics = Importer("statistics", standard_artifacts.ExampleStatistics).with_id("StatisticsGen")
     statistics.outputs["statistics"] = Channel(type=standard_artifacts.ExampleStatistics)
-    schema = Importer("schema", standard_artifacts.Schema).with_id("ImportSchemaGen")
+    schema = Importer("schema", standard_artifacts.Schema).with_id("SchemaGen")
     schema.outputs["schema"] = Channel(type=standard_artifacts.Schema)
     properties = validator(config, statistics, schema).exec_properties
     minimums = json.loads(properties["minimums"])
@@ -99,16 +99,20 @@ def other_libraries() -> dict[str, str]:
 def test_every_node_that_runs_code_has_its_version_in_the_cache_key(
     digits: PipelineConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from tfx.orchestration.data_types import RuntimeParameter
+
     from pipeline.dag import build_pipeline
+    from pipeline.place import local_place
 
     def properties() -> dict[str, dict[str, Any]]:
-        return {node.id: dict(node.exec_properties) for node in build_pipeline(digits).components}
+        return {node.id: dict(node.exec_properties) for node in build_pipeline(digits, local_place(digits)).components}
 
     before = properties()
     monkeypatch.setattr(code_version, "library_versions", other_libraries)
     after = properties()
+    state = after["Pusher"].pop("published_state"), before["Pusher"].pop("published_state")
+    assert all(isinstance(value, RuntimeParameter) for value in state)
     changed = {node: [key for key in after[node] if after[node][key] != before[node].get(key)] for node in after}
-    changed["Pusher"].remove("published_state")  # of a repository that is not there
     assert changed == {node: ["custom_config" if node == "Trainer" else "code_version"] for node in after}
 
 
@@ -120,11 +124,11 @@ def test_a_stricter_rule_and_another_stack_are_never_served_from_the_cache(
         shutil.copytree(folder, house[name], ignore=shutil.ignore_patterns("__pycache__", "android"))
     monkeypatch.setattr(own_sources, "_PACKAGES", house)
 
-    assert set(_run_to_the_validator(digits, tmp_path).values()) == {"COMPLETE"}
-    assert set(_run_to_the_validator(digits, tmp_path).values()) == {"CACHED"}
+    assert set(_run_to_the_validator(digits, tmp_path).values()) == {"complete"}
+    assert set(_run_to_the_validator(digits, tmp_path).values()) == {"cached"}
     with monkeypatch.context() as other_stack:
         other_stack.setattr(code_version, "library_versions", other_libraries)
-        assert set(_run_to_the_validator(digits, tmp_path).values()) == {"COMPLETE"}
+        assert set(_run_to_the_validator(digits, tmp_path).values()) == {"complete"}
 
     with (house["components"] / "example_validator" / "anomalies.py").open("a", encoding="utf-8") as rules:
         rules.write("# stricter\n")
@@ -136,30 +140,29 @@ def test_a_stricter_rule_and_another_stack_are_never_served_from_the_cache(
 
 def _run_to_the_validator(config: PipelineConfig, directory: Path) -> dict[str, str]:
     """Node -> state of the run's executions."""
-    from ml_metadata import proto
-    from ml_metadata.metadata_store.metadata_store import MetadataStore
-    from tfx.orchestration import metadata, pipeline
-    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration import pipeline
 
-    from pipeline import nodes
+    from pipeline import launching, nodes
     from pipeline.description import describe_data
+    from pipeline.mlmd import MetadataLocation
+    from pipeline.place import IN_PROCESS_BEAM_ARGS
+    from pipeline.world import DataPlace
 
     data = describe_data(config)
     examples, schema = nodes.examples(config), nodes.schema(config, data)
     statistics = nodes.statistics(config, data, examples, schema)
     chain = [examples, schema, statistics, nodes.validator(config, statistics, schema)]
-    connection = metadata.sqlite_metadata_connection_config(str(directory / "metadata.sqlite"))
-    arguments = ["--runner=FnApiRunner", "--sdk_container_image=local"]
-    root = str(directory / "artifacts")
-    LocalDagRunner().run(
-        pipeline.Pipeline(
-            config.name, root, connection, components=chain, enable_cache=True, beam_pipeline_args=arguments
-        )
+    dag = pipeline.Pipeline(
+        config.name,
+        str(directory / "artifacts"),
+        components=chain,
+        enable_cache=True,
+        beam_pipeline_args=list(IN_PROCESS_BEAM_ARGS),
     )
-    store = MetadataStore(connection)
-    run = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: int(context.id))
-    executions = store.get_executions_by_context(run.id)
-    return {execution.type: proto.Execution.State.Name(execution.last_known_state) for execution in executions}
+    ir = launching.bound(launching.compiled(dag), uuid4().hex)
+    location = MetadataLocation.of_file(directory / "metadata.sqlite")
+    data_place = DataPlace(config.data, directory)
+    return {node_id: launching.launch(ir, node_id, location, data_place).state for node_id in launching.node_ids(ir)}
 
 
 def test_what_the_gate_section_says_reaches_the_evaluator(tmp_path: Path) -> None:

@@ -11,9 +11,12 @@ from unittest.mock import Mock
 import pytest
 from click.testing import CliRunner
 
+from components.evaluator.report.gate_report import write_report
 from pipeline.errors import ConfigError
 from pipeline.local_runner import LOCK_FILE, is_running
-from pipeline.runs import METADATA_FILE, compare, find_run, read_runs
+from pipeline.place import METADATA_FILE
+from pipeline.runs import compare, find_run, read_runs
+from tests.components.evaluator.report.test_gate_report import INCIDENT, report_of
 
 NODES = ("ImageExampleGen", "Trainer", "TFLiteConverter", "Evaluator", "Pusher")
 
@@ -140,9 +143,10 @@ def test_runs_say_when_why_and_how_they_ended(workspace: Path) -> None:
 
 
 def test_the_ratio_is_the_gates_own_where_its_report_still_lies_there(workspace: Path) -> None:
-    (workspace / "Evaluator").mkdir()
-    report = workspace / "Evaluator" / "gate_report.json"
-    report.write_text(json.dumps({"ratio": {"decimal": "0.987654"}}), encoding="utf-8")
+    report = report_of(INCIDENT)
+    assert report.ratio is not None
+    ratio = report.ratio.model_copy(update={"decimal": "0.987654"})
+    write_report(report.model_copy(update={"ratio": ratio}), workspace / "Evaluator")
     assert read_runs(workspace)[0].ratio == 0.987654
 
 

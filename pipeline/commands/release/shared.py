@@ -55,8 +55,9 @@ class Target:
 def find_target(target: str, keys: Path | None = None) -> Target:
     """Reads TARGET: a config file by its ending, a repository otherwise."""
     if target.endswith((".yaml", ".yml")):
+        from edgeproof_edge.addresses import is_address
+
         from pipeline.config_file import load_config
-        from releases.location import is_address
 
         config = load_config(Path(target))
         release = config.release
@@ -69,7 +70,7 @@ def find_target(target: str, keys: Path | None = None) -> Target:
             release.license,
             made_by_run_of,
         )
-    if "://" in target:
+    if is_address(target):
         return Target(target, keys or Path("keys"))
     return Target(target, keys or Path(target).absolute().parent / "keys")
 

@@ -23,7 +23,7 @@ from pipeline.commands.release.shared import (
 any_key_type_option = click.option(
     "--any-key-type",
     is_flag=True,
-    help="Take EC and RSA keys, too. Devices verify them only with the library cryptography: pip install 'edgeproof-edge[kms]' there.",
+    help="Take EC and RSA keys, too. Devices verify them only with the library cryptography: pip install 'edgeproof-edge[crypto]' there.",
 )
 
 
@@ -145,8 +145,9 @@ def rotate(
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
 def serve(target: str, host: str, port: int) -> None:
     """Serve the repository over HTTP, for development; any static web server does in production."""
+    from edgeproof_edge.addresses import is_address
+
     from pipeline.errors import ConfigError
-    from releases.location import is_address
     from releases.server import make_server
 
     place = find_target(target, None)

@@ -290,7 +290,7 @@ def test_an_accepted_model_is_blessed_as_tfx_does(bench: Bench, models: Models) 
     assert outcome.evaluation.get_float_custom_property("float_accuracy") == pytest.approx(accuracy)
     assert outcome.evaluation.get_float_custom_property("candidate_accuracy") > 0.8
     assert outcome.evaluation.get_int_custom_property("num_examples") == len(LABELS)
-    assert sorted(path.name for path in (bench.root / "evaluation").iterdir()) == [
+    assert sorted(path.name for path in (str(bench.root / "evaluation")).iterdir()) == [
         "eval_config.json",
         "flipped.npz",
         "gate_report.json",
@@ -481,13 +481,13 @@ def test_bytes_that_change_under_the_workers_are_refused(bench: Bench, models: M
     case = Case(models.saved_model, models.int8, "int8", "eval", len(LABELS), GateRules())
 
     def score(candidate: Candidate) -> Any:
-        job = ScoringJob(models.saved_model, models.badly_calibrated, candidate.sha256, SPEC, case.plan)
-        return score_files(lambda: beam.Pipeline(argv=BEAM_ARGUMENTS), files, job, bench.root / "evaluation")
+        job = ScoringJob(str(models.saved_model), str(models.badly_calibrated), candidate.sha256, SPEC, case.plan)
+        return score_files(lambda: beam.Pipeline(argv=BEAM_ARGUMENTS), files, job, str(bench.root / "evaluation"))
 
     report = judge_case(case, score).report
     assert broken(report) == {"candidate_usable"}
     assert "the file was changed after it was made" in report.verdict.sentence
-    assert list((bench.root / "evaluation").iterdir()) == []
+    assert list((str(bench.root / "evaluation")).iterdir()) == []
 
 
 def test_arrays_are_judged_as_a_split_is(bench: Bench, models: Models) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from components.errors import DataError
 from components.example_validator.minimums import Minimum, minimums_to_json
 from components.examples import ExampleSpec, ImageSpec, TensorFeature
-from components.feature_schema import feature_names, feature_schema, write_schema
+from components.feature_schema import feature_names, feature_schema, schema_text
 
 pytestmark = pytest.mark.tfx
 
@@ -87,7 +87,9 @@ def _validate(
             for row in rows:
                 records.write(_example(row))
     feature_schema_ = feature_schema(spec)
-    schema = _artifact(kinds.Schema, write_schema(feature_schema_, tmp_path / "schema").parent)
+    (tmp_path / "schema").mkdir()
+    (tmp_path / "schema" / "schema.pbtxt").write_text(schema_text(feature_schema_), encoding="utf-8")
+    schema = _artifact(kinds.Schema, tmp_path / "schema")
     channels = types.Channel(type=kinds.Examples), types.Channel(type=kinds.Schema)
     options = statistics_gen(*channels, feature_names(feature_schema_)).exec_properties
     statistics = _artifact(kinds.ExampleStatistics, tmp_path / "statistics")
@@ -166,7 +168,7 @@ def test_tensors_that_break_the_config_stop_the_run(tmp_path: Path) -> None:
     assert "feature 'x': " in found["other-shape"]
     assert "feature 'x': " in found["nan"]
     assert "NaN" in found["nan"]
-    for advice in ("fill in or remove", "data.features.<name>.shape", "examples with NaN"):
+    for advice in ("fill in or remove", "a pad for examples with fewer", "examples with NaN"):
         assert advice in found["advice"]
 
 

@@ -1,0 +1,1 @@
+"""Brings a team's own SavedModel into a run."""

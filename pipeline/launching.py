@@ -1,0 +1,78 @@
+"""Launches the nodes of a compiled pipeline one by one: the same way in this process and in a pod of its own.
+
+Rules, in order: 1. TFX's launcher returns normally where a node's inputs cannot be resolved, so the record is read after every node. 2. A
+node whose predecessor did not run (a condition said no) is skipped, not failed. 3. What the world looks like is read just before the node.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata, pipeline
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+
+from pipeline.mlmd import MetadataLocation, NodeRun, RunStore
+from pipeline.world import DataPlace, read_states
+
+SKIPPED = "skipped"
+
+
+def compiled(dag: pipeline.Pipeline) -> Any:
+    """The pipeline as TFX's portable launcher takes it (IR)."""
+    return compiler.Compiler().compile(dag)
+
+
+def bound(ir: Any, run_id: str, parameters: Mapping[str, Any] | None = None) -> Any:
+    """A copy for one run, with the run's id and its parameters filled in."""
+    for_run = copy.deepcopy(ir)
+    values = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id, **(parameters or {})}
+    runtime_parameter_utils.substitute_runtime_parameter(for_run, values)
+    return for_run
+
+
+def node_ids(ir: Any) -> tuple[str, ...]:
+    """The nodes in the order of running."""
+    return tuple(node.pipeline_node.node_info.id for node in ir.nodes)
+
+
+def launch(ir: Any, node_id: str, location: MetadataLocation, data: DataPlace | None = None) -> NodeRun:
+    """Runs one node, or takes it from the cache, or skips it.
+
+    Args:
+        ir: A pipeline of :func:`bound`.
+        node_id: Which one.
+        location: Where it is recorded.
+        data: Needed for the node that reads the data.
+
+    Returns:
+        How it ended, as it is recorded; ``skipped`` where it was not to run.
+    """
+    node = next(node.pipeline_node for node in ir.nodes if node.pipeline_node.node_info.id == node_id)
+    store, run_id = RunStore(location), ir.runtime_spec.pipeline_run_id.field_value.string_value
+    if not _is_due(node, store, run_id):
+        return NodeRun(name=node_id, state=SKIPPED, seconds=0.0)
+    runtime_parameter_utils.substitute_runtime_parameter(node, read_states(node, data))
+    deployment = runner_utils.extract_local_deployment_config(ir)
+    launcher.Launcher(
+        pipeline_node=node,
+        mlmd_connection=metadata.Metadata(location.connection()),
+        pipeline_info=ir.pipeline_info,
+        pipeline_runtime_spec=ir.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+    ).launch()
+    run = store.run(run_id)
+    recorded = run.node(node_id) if run is not None else None
+    return recorded or NodeRun(name=node_id, state=SKIPPED, seconds=0.0)
+
+
+def _is_due(node: Any, store: RunStore, run_id: str) -> bool:
+    """Whether all nodes before it ran."""
+    if not node.upstream_nodes:
+        return True
+    run = store.run(run_id)
+    return run is not None and set(node.upstream_nodes) <= {recorded.name for recorded in run.nodes}
