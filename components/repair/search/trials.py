@@ -72,11 +72,14 @@ class Trials:
         self._seen[inspection.sha256] = proposal.name
         if self._int8_bytes is None and proposal.recipe is Recipe.INT8:
             self._int8_bytes = len(model)
+        refused = [scale for scale in inspection.refused_requantizations if scale.prevents_loading]
+        if refused:  # not even loaded: LiteRT refuses most such files, and aborts the process over some
+            overflowing = tuple(scale.output for scale in refused)
+            return self._not_made(Skip(proposal.name, refused[0].sentence, proposal, overflowing))
         try:
             outputs = predict(model, self._request.selection_rows)
         except (EdgeproofError, RuntimeError, ValueError) as error:
-            overflowing = tuple(s.output for s in inspection.refused_requantizations if s.prevents_loading)
-            return self._not_made(Skip(proposal.name, _one_line(error), proposal, overflowing))
+            return self._not_made(Skip(proposal.name, _one_line(error), proposal))
         candidate = Candidate(
             name=self._free_name(proposal.name),
             proposal=proposal,
