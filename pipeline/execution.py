@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof_edge.errors import EdgeproofError
+from edgeproof_edge.progress import progress
 
 from components.artifacts import join, local_copy
 from components.compat import skip_autograph_conversion
@@ -21,15 +22,12 @@ from components.evaluator.report.gate_report import REPORT_FILE, read_report
 from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
 from pipeline import launching
 from pipeline.config import PipelineConfig
-from pipeline.console import PROGRESS_LOGGER
 from pipeline.dag import build_pipeline
 from pipeline.errors import RunError
 from pipeline.mlmd import Artifact, NodeRun, Run, RunPurpose, RunStore
 from pipeline.place import Place, local_place
 from pipeline.run_record import BY_HAND, ReleaseRecord, RunRecord
 from pipeline.world import DataPlace
-
-progress = logging.getLogger(PROGRESS_LOGGER)
 
 
 def execute(config: PipelineConfig, log_file: Path, reason: str = BY_HAND, place: Place | None = None) -> RunRecord:

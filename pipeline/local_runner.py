@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeproof_edge.progress import progress
+
 from pipeline.config import PipelineConfig
-from pipeline.console import PROGRESS_LOGGER, captured_output
+from pipeline.console import captured_output
 from pipeline.errors import RunError
 from pipeline.run_record import BY_HAND, RunRecord, write_attempt, write_record
-
-progress = logging.getLogger(PROGRESS_LOGGER)
 
 #: What is told of a workspace that is made: whoever expected an old one sees that this is another.
 NEW_WORKSPACE = " (new: with releases and keys of its own)"

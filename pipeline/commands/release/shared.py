@@ -55,8 +55,6 @@ class Target:
 def find_target(target: str, keys: Path | None = None) -> Target:
     """Reads TARGET: a config file by its ending, a repository otherwise."""
     if target.endswith((".yaml", ".yml")):
-        from edgeproof_edge.addresses import is_address
-
         from pipeline.config_file import load_config
 
         config = load_config(Path(target))
