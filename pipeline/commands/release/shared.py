@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from edgeproof_edge.addresses import is_address
 
 from pipeline.commands.options import print_json
 
