@@ -110,10 +110,10 @@ def _told(error: EdgeproofError) -> int:
 
 def _run(asked: argparse.Namespace, location: MetadataLocation) -> Iterator[NodeRun]:
     from components.compat import skip_autograph_conversion
-    from pipeline import launching
     from pipeline.config.data import DataConfig
     from pipeline.kubeflow.node_ir import decode
-    from pipeline.world import DataPlace
+    from pipeline.running import launching
+    from pipeline.running.world import DataPlace
 
     skip_autograph_conversion()
     sys.argv = sys.argv[:1]  # TFX's executors parse it as Beam's flags

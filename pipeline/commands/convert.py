@@ -108,7 +108,7 @@ def command(
         from components.saved_model import read_signature
         from components.tflite_converter.calibration import load_pool
         from components.tflite_converter.conversion import ConversionRequest, convert, write_conversion
-        from pipeline.outcome import describe_conversion
+        from pipeline.history.outcome import describe_conversion
 
         request = ConversionRequest(
             saved_model=saved_model,

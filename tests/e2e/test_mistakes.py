@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.config import PipelineConfig, validated
 from pipeline.errors import RunError
-from pipeline.local_runner import run
+from pipeline.running.local_runner import run
 
 pytestmark = pytest.mark.e2e
 

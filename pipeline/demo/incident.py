@@ -23,7 +23,7 @@ from components.repair.recipes import Recipe
 from components.saved_model import saved_model_dir
 from components.tflite_converter.calibration import CalibrationPool
 from components.tflite_converter.conversion import Conversion, ConversionRequest, convert
-from pipeline.run_record import RunRecord
+from pipeline.history.run_record import RunRecord
 
 #: Of the ink of a dark scan.
 BRIGHT_INK = 0.5

@@ -17,7 +17,7 @@ from edgeproof_edge.progress import progress
 from pipeline.config import PipelineConfig
 from pipeline.console import captured_output
 from pipeline.errors import RunError
-from pipeline.run_record import BY_HAND, RunRecord, write_attempt, write_record
+from pipeline.history.run_record import BY_HAND, RunRecord, write_attempt, write_record
 
 #: What is told of a workspace that is made: whoever expected an old one sees that this is another.
 NEW_WORKSPACE = " (new: with releases and keys of its own)"
@@ -44,8 +44,8 @@ def run(config: PipelineConfig, log_level: str | None = None, reason: str = BY_H
     log_file = workspace / "logs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
     with _only_run(workspace), captured_output(log_file, log_level):
         progress.info("edgeproof: pipeline %s in %s%s", config.name, workspace, NEW_WORKSPACE if is_new else "")
-        from pipeline.execution import execute
         from pipeline.preflight import check
+        from pipeline.running.execution import execute
 
         write_attempt(workspace, time.strftime("%Y-%m-%d %H:%M:%S"), log_file)
         check(config)

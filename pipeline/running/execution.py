@@ -20,14 +20,14 @@ from components.artifacts import join, local_copy
 from components.compat import skip_autograph_conversion
 from components.evaluator.report.gate_report import REPORT_FILE, read_report
 from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
-from pipeline import launching
 from pipeline.config import PipelineConfig
 from pipeline.dag import build_pipeline
 from pipeline.errors import RunError
+from pipeline.history.run_record import BY_HAND, ReleaseRecord, RunRecord
 from pipeline.mlmd import Artifact, NodeRun, Run, RunPurpose, RunStore
 from pipeline.place import Place, local_place
-from pipeline.run_record import BY_HAND, ReleaseRecord, RunRecord
-from pipeline.world import DataPlace
+from pipeline.running import launching
+from pipeline.running.world import DataPlace
 
 
 def execute(config: PipelineConfig, log_file: Path, reason: str = BY_HAND, place: Place | None = None) -> RunRecord:

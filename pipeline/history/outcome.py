@@ -15,7 +15,7 @@ from components.evaluator.report.gate_report import GateReport, read_report
 from components.evaluator.report.page import PAGE_FILE
 from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport
-from pipeline.run_record import ReleaseRecord, RunRecord
+from pipeline.history.run_record import ReleaseRecord, RunRecord
 
 
 def describe_run(record: RunRecord, invocation: Invocation) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.outcome import describe_conversion, describe_release, shortened
-from pipeline.run_record import ReleaseRecord
+from pipeline.history.outcome import describe_conversion, describe_release, shortened
+from pipeline.history.run_record import ReleaseRecord
 from tests.components.tflite_converter.test_report import REPORT
 
 

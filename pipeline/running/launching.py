@@ -16,7 +16,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
 from pipeline.mlmd import MetadataLocation, NodeRun, RunStore
-from pipeline.world import DataPlace, read_states
+from pipeline.running.world import DataPlace, read_states
 
 SKIPPED = "skipped"
 
