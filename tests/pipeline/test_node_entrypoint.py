@@ -88,7 +88,8 @@ def test_sigterm_ends_a_process_that_is_deep_in_a_library(tmp_path: object) -> N
     code = (
         "import ctypes, pipeline.node_entrypoint as e; from pipeline.mlmd import *;"
         f"l = MetadataLocation.of_file(__import__('pathlib').Path({str(tmp_path)!r}) / 'm.sqlite');"
-        "e._end_at_sigterm(l, 'r', None); print('deep', flush=True); ctypes.CDLL(None).sleep(60)"
+        "e._end_at_sigterm(l, 'r', None); print('deep', flush=True);"
+        "[ctypes.CDLL(None).sleep(60) for _ in range(9)]"  # a signal wakes it
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
