@@ -29,8 +29,12 @@ class Cost:
     largest_process_bytes: int
 
 
-def measure(command: Sequence[str]) -> Cost:
+def measure(command: Sequence[str], accepted: Sequence[int] = (0,)) -> Cost:
     """Runs a command to its end.
+
+    Args:
+        command: What to run.
+        accepted: Exit codes that are no failure.
 
     Raises:
         RuntimeError: It failed; the message is its stderr.
@@ -51,7 +55,7 @@ def measure(command: Sequence[str]) -> Cost:
     said += process.stderr.read() or b""
     process.stderr.close()
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.returncode not in accepted:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said.decode(errors='replace')}")
     return Cost(seconds, max(peak, usage.ru_maxrss * 1024), usage.ru_maxrss * 1024)
 

@@ -94,10 +94,7 @@ def main() -> None:
         binaries = find_binaries()
         if binaries is None:
             sys.exit("PostgreSQL is not installed: .ci/services installs it")
-        Path(directory).chmod(0o711)
-        home = Path(directory) / "server"
-        home.mkdir()
-        server = PostgresqlServer.make(home, binaries, SETTINGS)  # with fsync
+        server = PostgresqlServer.make(Path(directory), binaries, SETTINGS)  # with fsync
         server.start()
         try:
             for number in range(options.rounds):

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 #: Chance that some class of a candidate that is as good as float is called lost. 10 examples of 10 lost have 0.001.
 FAMILY_LEVEL = Fraction(1, 100)
@@ -37,6 +38,7 @@ class PairedLoss:
         return sign_test(self.losses + self.gains, 0)
 
 
+@lru_cache(maxsize=4096)  # of many classes, many have the same few pairs
 def sign_test(losses: int, gains: int) -> float:
     """Chance that of ``losses + gains`` tosses of a coin at least ``losses`` fall on the one side; 1 without any."""
     pairs = losses + gains
@@ -60,8 +62,7 @@ def is_beyond_chance(loss: PairedLoss, level: Fraction = FAMILY_LEVEL) -> bool:
 
 def beyond_chance(losses: Sequence[PairedLoss], level: Fraction = FAMILY_LEVEL) -> tuple[bool, ...]:
     """Which of several losses chance does not explain; the level holds for all of them together."""
-    least = sorted(loss.least_chance for loss in losses)
-    divisor = 1
-    while sum(chance <= level / divisor for chance in least) > divisor:
+    least, divisor, family = [loss.least_chance for loss in losses], 1, float(level)
+    while sum(chance <= family / divisor for chance in least) > divisor:
         divisor += 1
-    return tuple(loss.chance <= level / divisor for loss in losses)
+    return tuple(loss.chance <= family / divisor for loss in losses)

@@ -40,6 +40,32 @@ class RowReader(Protocol):
         """Yields so many rows at a time; only the last slice may be shorter."""
 
 
+def spread_rows(reader: RowReader, num_rows: int, most: int) -> dict[str, Array]:
+    """Rows from all over a data set: its first ones may be of one class.
+
+    Args:
+        reader: The data set.
+        num_rows: How many rows it holds.
+        most: How many are wanted; also the size of a slice.
+
+    Returns:
+        The chosen rows ``[min(most, num_rows), ...]`` by input name, those of :func:`spread_positions`.
+    """
+    wanted, start = spread_positions(num_rows, most), 0
+    parts: list[dict[str, Array]] = []
+    for part in reader.slices(most):
+        size = len(next(iter(part.values())))
+        inside = wanted[(wanted >= start) & (wanted < start + size)] - start
+        parts.append({name: np.asarray(array)[inside] for name, array in part.items()})
+        start += size
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def spread_positions(num_rows: int, most: int) -> NDArray[np.int64]:
+    """Evenly spaced positions of rows, the first and the last among them."""
+    return np.linspace(0, num_rows - 1, min(most, num_rows)).astype(np.int64)
+
+
 @dataclass(frozen=True)
 class ArrayRows:
     """Arrays ``[n, ...]`` in memory, by input name."""

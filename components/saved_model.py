@@ -203,7 +203,7 @@ class FloatModel:
     @property
     def row_use(self) -> RowUse:
         """How rows go in, as far as that is known: before the first rows it is one by one."""
-        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows)
+        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows, self._feeding is not None)
 
     @property
     def order(self) -> RowOrder:
@@ -293,9 +293,8 @@ def read_facts(directory: Path, signature_key: str) -> GraphFacts:
 
 
 def row_bytes(inputs: Sequence[TensorSpec]) -> int:
-    """Bytes of one row of a model's inputs."""
-    sizes = (math.prod(max(1, size) for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize for spec in inputs)
-    return sum(sizes)
+    """Bytes of one row of a model's inputs as they are fed: as float32, whatever the file stores."""
+    return sum(4 * math.prod(max(1, size) for size in spec.shape[1:]) for spec in inputs)
 
 
 def _fixed_batch(signature: Signature) -> int | None:

@@ -28,6 +28,8 @@ VERBS = {
     "kubeflow": "Compile, run and schedule a pipeline on Kubeflow.",
     "release": "Publish, promote, roll back and prove signed releases.",
     "telemetry": "Take in what devices report, and show it.",
+    "trigger": "Decide, for a reason that is written down, whether to retrain.",
+    "feedback": "Label what devices were unsure of, and make a span of it.",
     "doctor": "Check this machine and this installation.",
 }
 

@@ -22,7 +22,15 @@ from components.record_example_gen.plan import ShardScan, plan_records, problems
 from components.record_example_gen.scanning import RecordOptions, scan_tasks
 from pipeline.config.data import DataConfig
 from pipeline.data_files import matched_files, nearest, split_patterns
-from pipeline.data_source import class_names_of, example_spec, folder_class_names, image_limits, is_raw, shares_of
+from pipeline.data_source import (
+    class_names_of,
+    example_spec,
+    folder_class_names,
+    group_by_of,
+    image_limits,
+    is_raw,
+    shares_of,
+)
 
 _FILES_LOOKED_INTO = 200  # Files whose first bytes are read; more would make `check` slow on a network disk.
 _IMAGES_LOOKED_INTO = 2000  # Images whose header is read, spread over the folder: half a second.
@@ -75,7 +83,7 @@ def preflight(data: DataConfig, parse_module: str | None = None) -> DataLook:
         if not os.access(path, os.R_OK):
             raise DataError(f"{path} cannot be read by this user. Change its permissions.")
     if data.kind.is_image_folder:
-        _check_class_folders(data)
+        _check_class_folders(data, folder_class_names(data, matched))
         return _look_at_images(data, matched)
     for path in files[:_FILES_LOOKED_INTO]:
         data.kind.check_file(path)
@@ -83,14 +91,15 @@ def preflight(data: DataConfig, parse_module: str | None = None) -> DataLook:
     return _look_at_records(data, matched, parse_module)
 
 
-def _check_class_folders(data: DataConfig) -> None:
+def _check_class_folders(data: DataConfig, with_images: Sequence[str]) -> None:
     """Names class folders that hold no image; the run counts them as classes, and refuses."""
-    classes = set(folder_class_names(data))
     for pattern in split_patterns(data).values():
         if "{" in pattern:
             continue  # the newest span's folders are those that hold a file
         folders = {path.name for path in data.path.glob(class_folder_pattern(pattern)) if path.is_dir()}
-        empty = sorted(name for name in folders - classes - set(data.ignore) if not name.startswith((".", "__MACOSX")))
+        empty = sorted(
+            name for name in folders - {*with_images, *data.ignore} if not name.startswith((".", "__MACOSX"))
+        )
         if empty:
             raise DataError(
                 f"{len(empty)} class folder(s) under {data.path} hold no image: {', '.join(empty[:5])}. Put images into them, delete "
@@ -100,8 +109,8 @@ def _check_class_folders(data: DataConfig) -> None:
 
 def _look_at_images(data: DataConfig, matched: Mapping[str, Sequence[Path]]) -> DataLook:
     files = [path for paths in matched.values() for path in paths]
-    sentences = _check_images(data, files)
-    class_names = class_names_of(data)
+    class_names = data.class_names or folder_class_names(data, matched)
+    sentences = _check_images(data, files, class_names)
     patterns = split_patterns(data)
     numbers = {name: number for number, name in enumerate(class_names)}
     counts: Counter[int] = Counter()
@@ -167,7 +176,7 @@ def _expected_sentence(data: DataConfig, number: int) -> str:
     return f"examples: {number:,} files: {parts}"
 
 
-def _check_images(data: DataConfig, files: Sequence[Path]) -> tuple[str, ...]:
+def _check_images(data: DataConfig, files: Sequence[Path], class_names: Sequence[str]) -> tuple[str, ...]:
     """Refuses what ImageExampleGen would refuse, as far as the headers of a spread of the files tell; what is worth a note."""
     from components.image_example_gen.images import (
         BadImage,
@@ -187,7 +196,7 @@ def _check_images(data: DataConfig, files: Sequence[Path]) -> tuple[str, ...]:
     headers = [(path, header) for path, header in looks if isinstance(header, ImageHeader)]
     other_size = other_size_message(((path, header.size) for path, header in headers), image_limits(data), among)
     if other_size:
-        raise DataError(" ".join((other_size, *(f"Note on {each}." for each in _mask_sentence(class_names_of(data))))))
+        raise DataError(" ".join((other_size, *(f"Note on {each}." for each in _mask_sentence(class_names)))))
     num_turned = sum(header.orientation != 1 for _, header in headers)
     return (_turned_sentence(num_turned, among),) if num_turned else ()
 
@@ -208,7 +217,7 @@ def _look_at_records(data: DataConfig, matched: Mapping[str, Sequence[Path]], pa
         patterns=split_patterns(data),
         example_spec=spec,
         is_raw=is_raw(data, parse_module),
-        group_by=data.group_by or "" if data.patterns is None else "",
+        group_by=group_by_of(data),
         shares=shares_of(data),
         image_limits=image_limits(data) if spec.image and parse_module is None else None,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,21 @@ def class_names_of(data: DataConfig) -> tuple[str, ...]:
     return tuple(str(number) for number in range(data.num_classes))
 
 
-def folder_class_names(data: DataConfig) -> tuple[str, ...]:
+def folder_class_names(data: DataConfig, matched: Mapping[str, Sequence[Path]] | None = None) -> tuple[str, ...]:
     """The sorted names of the class folders that the patterns match.
+
+    Args:
+        data: The data section.
+        matched: The files of each input split, where they were listed already.
 
     Raises:
         DataError: A pattern matches no file.
     """
-    patterns = split_patterns(data)
-    return tuple(
-        sorted(
-            {
-                path.relative_to(data.path).parts[class_folder_pattern(patterns[split]).count("/")]
-                for split, paths in matched_files(data).items()
-                for path in paths
-            }
-        )
-    )
+    names: set[str] = set()
+    for split, paths in (matched_files(data) if matched is None else matched).items():
+        position = class_folder_pattern(split_patterns(data)[split]).count("/")
+        names.update(path.relative_to(data.path).parts[position] for path in paths)
+    return tuple(sorted(names))
 
 
 def example_spec(data: DataConfig, class_names: tuple[str, ...], parse_module: str | None = None) -> ExampleSpec:
@@ -68,13 +68,19 @@ def data_fingerprint(data: DataConfig, workspace: Path) -> str:
     Raises:
         DataError: As :func:`pipeline.data_files.matched_files`, or a file cannot be read.
     """
-    paths = [str(path.relative_to(data.path)) for files in matched_files(data).values() for path in files]
+    prefix = os.path.join(data.path, "")
+    paths = [str(path).removeprefix(prefix) for files in matched_files(data).values() for path in files]
     return content_fingerprint(data.path, paths, workspace / "content_hashes.json")
 
 
 def shares_of(data: DataConfig) -> Shares:
     """How undivided data is cut."""
     return Shares(data.shares.train, data.shares.calibration, data.shares.eval)
+
+
+def group_by_of(data: DataConfig) -> str:
+    """What keeps examples in one split; nothing where a person has divided records."""
+    return data.group_by or "" if data.kind.is_image_folder or data.patterns is None else ""
 
 
 def is_raw(data: DataConfig, parse_module: str | None) -> bool:
@@ -103,7 +109,7 @@ def example_gen(data: DataConfig, code_version: str, fingerprint: Any = "", pars
         "input_config": example_gen_pb2.Input(splits=splits),
         "code_version": code_version,
         "fingerprint": fingerprint,
-        "group_by": data.group_by or "",
+        "group_by": group_by_of(data),
         "shares": shares_of(data),
         "ignore": data.ignore,
     }

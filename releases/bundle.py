@@ -53,6 +53,7 @@ class InputMeaning:
     value_range: tuple[float, float] | None = None
     orientation: str | None = None
     categories: tuple[str, ...] = ()
+    resize: str | None = None
 
 
 @dataclass(frozen=True)

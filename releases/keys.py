@@ -49,7 +49,7 @@ ANCHOR_FILE = "root.json"
 #: What a device verifies without compiled crypto.
 _EVERY_DEVICE_VERIFIES = "ed25519"
 #: What a device needs for the other types.
-_DEVICE_EXTRA = "edgeproof-edge[kms]"
+_DEVICE_EXTRA = "edgeproof-edge[crypto]"
 _LOCK = ".lock"
 _KEYID_CHARACTERS = 8
 #: A key file that keys.json does not name yet.
@@ -329,6 +329,11 @@ class KeyRing:
 
     def _open_file(self, name: str, entry: KeyEntry) -> Signer:
         path = self._file_of(entry)
+        if not path.exists() and name != ROOT:
+            raise ReleaseKeyError(
+                f"the key {name!r} is not at {path}. Put its file there, or replace it where it is lost: `edgeproof release keys rotate`. "
+                "Nothing was signed."
+            )
         pem = read_private(path, name)
         passphrase = None
         if b"ENCRYPTED" in pem:

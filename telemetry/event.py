@@ -1,8 +1,7 @@
 """The event that devices send, as ``schemas/telemetry_event.schema.json`` says it, and what that schema cannot say.
 
 Rules, in order: 1. An unknown key, a wrong type, a number out of bounds is refused with its place. 2. What a database cannot hold (a NUL
-in a text, a sum beyond any clock) is refused here, not there. 3. Beyond the schema: counts are one more than edges, edges ascend, a
-window starts at a multiple of its length.
+in a text, a sum beyond any clock) is refused here, not there. 3. Beyond the schema: counts are one more than edges, edges ascend.
 """
 
 from __future__ import annotations
@@ -177,8 +176,6 @@ def problems_of(event: Event, earliest: datetime, latest: datetime) -> str | Non
             f"window_start {event.window_start} is not between {format_time(earliest)} and {format_time(latest)}; "
             "check the device's clock"
         )
-    if int(start.timestamp()) % event.window_seconds:
-        return f"window_start {event.window_start} is no multiple of window_seconds {event.window_seconds}"
     return _histogram_problem(event.histograms)
 
 

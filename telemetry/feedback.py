@@ -49,6 +49,10 @@ class FeedbackMessage(BaseModel):
     answer: Annotated[Text, Field(min_length=1, max_length=100, description="The class that the model answered.")]
     confidence: Annotated[float, Field(ge=0, le=1)]
     slice: Annotated[str, Field(pattern=SLICE_PATTERN, description="Where it comes from, as in dark.")] = "field"
+    sampling: Annotated[
+        Literal["random", "unsure"],
+        Field(description="random: taken by chance, so that it can tell the accuracy. unsure: because the model was."),
+    ] = "unsure"
     label: (
         Annotated[str, Field(pattern=LABEL_PATTERN, description="The right class, where the device knows it.")] | None
     ) = None
@@ -112,7 +116,7 @@ class FeedbackBook:
             values = (
                 sha256(content).hexdigest(), message.model_name, device_id, message.model_version,
                 time_value(parse_time(message.captured_at)), time_value(now), message.media_type, content, message.answer,
-                message.confidence, message.slice, message.label, state.value, *labelled, None,
+                message.confidence, message.slice, message.sampling, message.label, state.value, *labelled, None,
             )  # fmt: skip
             places = ", ".join("?" * len(values))
             return transaction.run(f"insert into feedback values ({places}) on conflict do nothing", values) == 1
@@ -182,11 +186,11 @@ class FeedbackBook:
                 )
 
     def accuracy(self, model_name: str, model_version: str) -> tuple[Accuracy, ...]:
-        """Right answers of a release on its labelled examples, by slice."""
+        """Right answers of a release on its labelled examples, by slice; only of those that were taken by chance."""
         with self._database.transaction() as transaction:
             rows = transaction.query(
                 "select slice, count(*), sum(case when answer = label then 1 else 0 end), count(distinct device_id) from feedback"
-                " where model_name = ? and model_version = ? and state = 'labelled' group by slice order by slice",
+                " where model_name = ? and model_version = ? and state = 'labelled' and sampling = 'random' group by slice order by slice",
                 (model_name, model_version),
             )
         return tuple(Accuracy(name, int(total), int(correct), int(devices)) for name, total, correct, devices in rows)

@@ -62,16 +62,22 @@ def describe(report: FleetReport) -> str:
         f"{'version':<22}{'scheme':<10}{'device':<24}{'devices':>8}{'answers':>12}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}"
     )
     lines += [_group_line(group) for group in report.groups]
-    lines += _section("SLOWER VERSION", [_regression(found) for found in report.regressions])
-    lines += _section("FALLEN BACK", [_fallback(found) for found in report.fallbacks])
-    lines += _section("OUTLIER", [_outlier(found) for found in report.outliers])
-    lines += _section("INCIDENT", [_incident(found) for found in report.incidents])
-    lines += _section(
-        "SILENT", [f"{seen.device_id} since {seen.last_window:%Y-%m-%d %H:%M} UTC" for seen in report.silent]
-    )
+    for name, texts in lines_of(report).items():
+        lines += _section(name, texts)
     if report.is_quiet:
         lines.append("nothing stands out")
     return "\n".join(lines)
+
+
+def lines_of(report: FleetReport) -> dict[str, list[str]]:
+    """What stands out, a sentence each, by its kind."""
+    return {
+        "SLOWER VERSION": [_regression(found) for found in report.regressions],
+        "FALLEN BACK": [_fallback(found) for found in report.fallbacks],
+        "OUTLIER": [_outlier(found) for found in report.outliers],
+        "INCIDENT": [_incident(found) for found in report.incidents],
+        "SILENT": [f"{seen.device_id} since {seen.last_window:%Y-%m-%d %H:%M} UTC" for seen in report.silent],
+    }
 
 
 def _section(name: str, found: Sequence[str]) -> list[str]:

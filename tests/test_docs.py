@@ -12,7 +12,7 @@ from pipeline.cli import VERBS
 from pipeline.config import validated
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "docs" / "how-to.md"]
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("how-to", "telemetry", "triggers"))]
 CONFIGS = [
     pytest.param(block, id=f"{page.name}-{number}")
     for page in PAGES

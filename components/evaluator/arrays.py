@@ -15,7 +15,7 @@ from components.errors import DataError
 from components.evaluator.case import NO_CHAMPION, Case, Champion, NoChampion
 from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
 from components.evaluator.counting.metric import LabelKind
-from components.evaluator.counting.scoring import Candidate, Scorer
+from components.evaluator.counting.scoring import BATCH_SIZE, Candidate, Scorer
 from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceSpec, with_label_buckets
 from components.evaluator.counting.tally import Tally
 from components.evaluator.evaluation import Judgement, judge_case
@@ -32,6 +32,8 @@ from components.row_sources import (
     is_record_pattern,
     open_pictures,
     open_records,
+    spread_positions,
+    spread_rows,
 )
 from components.saved_model import Signature, bind_inputs, saved_model_dir
 
@@ -104,7 +106,11 @@ def evaluate_arrays(
             start = rows.stop
         return total
 
-    return judge_case(case, score)
+    def sample() -> Batch:
+        positions = spread_positions(len(labels), BATCH_SIZE)
+        return Batch(spread_rows(reader, len(labels), BATCH_SIZE), labels[positions], {})
+
+    return judge_case(case, score, sample)
 
 
 def _with_quarters(slices: tuple[SliceSpec, ...], labels: NDArray[Any]) -> tuple[SliceSpec, ...]:
@@ -185,8 +191,7 @@ def _class_indices(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
     flat = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if flat.ndim != 1:
         raise DataError(
-            f"{path}: y has shape {list(labels.shape)}; it takes one class index per row, [n]. "
-            "Turn one-hot labels into indices with numpy.argmax(y, axis=1)."
+            f"{path}: y has shape {list(labels.shape)}; it takes one class index per row, [n]. {_hint(labels)}"
         )
     whole = flat.dtype.kind in "iub" or (
         flat.dtype.kind == "f" and bool(np.isfinite(flat).all() and (flat == np.rint(flat)).all())
@@ -196,6 +201,18 @@ def _class_indices(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
             f"{path}: y is {labels.dtype} with values that are no class indices; it takes whole numbers from 0."
         )
     return flat.astype(np.int64)
+
+
+def _hint(labels: NDArray[Any]) -> str:
+    """What labels of several numbers per row are, and what judges them."""
+    by_value = "--metric mae or rmse compares the outputs with them number by number."
+    if labels.ndim == 2 and np.isin(labels, (0, 1)).all():
+        if (labels.sum(axis=1) == 1).all():
+            return "Turn one-hot labels into indices with numpy.argmax(y, axis=1)."
+        return f"Rows with several ones, or none, are several labels per example: {by_value}"
+    if labels.ndim == 2:
+        return f"Several real numbers per row are values, such as an embedding: {by_value}"
+    return f"A label per pixel or step is many values: {by_value}"
 
 
 def _real_labels(labels: NDArray[Any], path: Path) -> NDArray[np.float64]:

@@ -15,11 +15,14 @@ from components.evaluator.case import Case, Champion
 from components.evaluator.counting.latency import measure_latencies
 from components.evaluator.counting.scoring import NUM_THREADS, Candidate, CandidateError, sha256_of_directory
 from components.evaluator.counting.tally import Tally
+from components.evaluator.float_probes import probe_float_model
 from components.evaluator.gate.evidence import CandidateFacts, Evidence
 from components.evaluator.gate.judgement import judge
+from components.evaluator.gate.rule import Blame
 from components.evaluator.report.builder import Surroundings, build_report
 from components.evaluator.report.diagnosis import Diagnosis, read_diagnosis
 from components.evaluator.report.gate_report import GateReport, RuntimeRecord
+from components.examples import Batch
 
 #: What the converter writes beside the candidate.
 FLOAT_FILE = "float.tflite"
@@ -35,13 +38,16 @@ class Judgement:
     candidate: CandidateFacts
 
 
-def judge_case(case: Case, score: Callable[[Candidate], Tally]) -> Judgement:
+def judge_case(
+    case: Case, score: Callable[[Candidate], Tally], sample: Callable[[], Batch | None] = lambda: None
+) -> Judgement:
     """Opens the candidate, has it scored, judges, reports. A candidate that cannot be judged is refused, with the
     reason.
 
     Args:
         case: What is judged.
         score: Counts both models' answers over all examples; raises CandidateError for what is the candidate's fault.
+        sample: Gives a few hundred examples, for looking into a float model that is near chance.
 
     Raises:
         EdgeproofError: The data or the float model cannot be used.
@@ -57,7 +63,10 @@ def judge_case(case: Case, score: Callable[[Candidate], Tally]) -> Judgement:
     if tally is not None:
         facts = _timed(case, facts)
     evidence = Evidence(case, facts, tally)
-    return Judgement(build_report(judge(evidence), evidence, _surroundings(case)), tally, facts)
+    verdict, surroundings = judge(evidence), _surroundings(case, tally)
+    if tally is not None and Blame.FLOAT_MODEL in verdict.blamed:
+        surroundings = replace(surroundings, probe=probe_float_model(case, tally, sample()))
+    return Judgement(build_report(verdict, evidence, surroundings), tally, facts)
 
 
 def _open_candidate(case: Case) -> tuple[Candidate | None, CandidateFacts]:
@@ -91,12 +100,12 @@ def _timed(case: Case, facts: CandidateFacts) -> CandidateFacts:
     return replace(facts, latency=latencies.get(case.candidate_name), float_latency=latencies.get(FLOAT_FILE))
 
 
-def _surroundings(case: Case) -> Surroundings:
+def _surroundings(case: Case, tally: Tally | None) -> Surroundings:
     champion = case.champion
     return Surroundings(
         baseline_sha256=sha256_of_directory(case.saved_model),
         champion_sha256=_sha256_of(champion) if isinstance(champion, Champion) else None,
-        runtime=_runtime_record(),
+        runtime=_runtime_record(tally),
         stack=stack_name(),
         diagnosis=read_diagnosis(case.tflite.parent / CONVERSION_REPORT_FILE) or Diagnosis(),
     )
@@ -109,8 +118,9 @@ def _sha256_of(champion: Champion) -> str | None:
         return None
 
 
-def _runtime_record() -> RuntimeRecord:
+def _runtime_record(tally: Tally | None) -> RuntimeRecord:
     from edgeproof_edge.interpreter import Kernels, runtime_version
 
     name, _, version = runtime_version().partition(" ")
-    return RuntimeRecord(name=name, version=version, kernels=Kernels.XNNPACK.value, num_threads=NUM_THREADS)
+    rows = tally.rows if tally is not None else None
+    return RuntimeRecord(name=name, version=version, kernels=Kernels.XNNPACK.value, num_threads=NUM_THREADS, rows=rows)

@@ -26,7 +26,7 @@ from components.evaluator.counting.extra_figures import features_without_slices
 from components.evaluator.counting.flips import write_flips
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.observation import observe, summarize
-from components.evaluator.counting.scoring import BATCH_SIZE, Candidate
+from components.evaluator.counting.scoring import Candidate, rows_per_batch
 from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceBy, slices_from_json, with_label_buckets
 from components.evaluator.counting.tally import Tally
 from components.evaluator.evaluation import Judgement, judge_case
@@ -36,17 +36,19 @@ from components.evaluator.report.page import CONVERSION_REPORT_FILE, QAT_REPORT_
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
 from components.evaluator.tfma.eval_config import check_metrics, read_eval_config, slicing_features
 from components.evaluator.tfma.results import write_tfma_results
-from components.examples import ExampleSpec, check_class_names, read_batches, split_files
+from components.examples import Batch, ExampleSpec, check_class_names, read_batches, split_files
 from components.saved_model import saved_model_dir
 from releases.observation import Observation, with_golden, write_observation
 
 #: Inputs that are read as directories here; the examples are read by Beam's workers alone.
 LOCAL_INPUTS = ("float_model", "tflite_model", "champion", "statistics")
+#: Rows that a float model with few right answers is tried on, in another class order and pixel range.
+PROBE_ROWS = 256
 #: Files under the artifacts that other components write.
 TFLITE_FILE = "model.tflite"
 STATISTICS_FILE = "FeatureStats.pb"
-#: Batches of the split that golden rows are to come from; one holds many times the rows that are chosen.
-MAX_GOLDEN_BATCHES = 2
+#: Rows of the split that golden rows are to come from: many times those that are chosen.
+MAX_GOLDEN_ROWS = 512
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -72,7 +74,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         with local_inputs(input_dict, LOCAL_INPUTS) as local, local_output(evaluation.uri) as directory:
             case = replace(read_case(local, exec_properties), lineage=read_lineage(input_dict))
-            judgement = judge_case(case, self._scoring(case, input_dict, evaluation.uri, exec_properties))
+            files = files_of_split(input_dict["examples"], case.split)
+
+            def sample() -> Batch | None:
+                spec = read_example_spec(exec_properties, case.eval_config)
+                return next(iter(read_batches(files, spec, PROBE_ROWS)), None)
+
+            judgement = judge_case(case, self._scoring(case, input_dict, evaluation.uri, exec_properties), sample)
             write_evaluation(directory, judgement, case, artifact_utils.get_single_instance(local["float_model"]).uri)
             if judgement.report.verdict.accepted:  # only an accepted model is released
                 observation = observe_case(case, judgement, input_dict["examples"], exec_properties)
@@ -138,15 +146,19 @@ def observe_case(
         return None
     candidate = Candidate.read(case.tflite)
     spec = ExampleSpec.from_json(exec_properties["example_spec"])
-    output = next(spec for spec in candidate.load().outputs if spec.name == judgement.candidate.output)
+    model = candidate.load()
+    output = next(spec for spec in model.outputs if spec.name == judgement.candidate.output)
     ranges = value_ranges(spec)
     watch = case.plan.watch(output)
     observation = summarize(observed, watch, ranges, judgement.candidate.delegated_fraction)
     golden_split = exec_properties.get("golden_split")
     if not golden_split:
         return observation
-    batches = (batch.inputs for batch in read_batches(files_of_split(examples, golden_split), spec, BATCH_SIZE))
-    of_split = observe(candidate.data, islice(batches, MAX_GOLDEN_BATCHES), ranges, watch.threshold, output.name)
+    batch_size = rows_per_batch(model.inputs)
+    batches = (batch.inputs for batch in read_batches(files_of_split(examples, golden_split), spec, batch_size))
+    of_split = observe(
+        candidate.data, islice(batches, -(-MAX_GOLDEN_ROWS // batch_size)), ranges, watch.threshold, output.name
+    )
     return with_golden(observation, of_split.golden if of_split is not None else None)
 
 

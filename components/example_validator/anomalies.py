@@ -21,7 +21,10 @@ _ADVICE: Mapping[str, str] = {
         "set data.features.<name>.dtype to the type the data has, or convert the data (labels are class numbers, or with "
         "data.label_type: value real numbers)"
     ),
-    "INVALID_FEATURE_SHAPE": "set data.features.<name>.shape to the number of values each example has",
+    "INVALID_FEATURE_SHAPE": (
+        "give data.features.<name> a default for missing values, or a pad for examples with fewer values; in a schema of your own, leave "
+        "the shape of a feature out whose length varies"
+    ),
     "FLOAT_TYPE_HAS_NAN": "replace or remove the examples with NaN",
     "FLOAT_TYPE_HAS_INF": "replace or remove the examples with infinite values",
     **dict.fromkeys(_OUT_OF_DOMAIN, "correct the values; for a label, check data.class_names or data.num_classes"),
@@ -68,8 +71,15 @@ def problems_of(split: str, anomalies: anomalies_pb2.Anomalies) -> list[Problem]
     return found
 
 
+#: TFDV's words -> what a person would say.
+_PLAIN_WORDS = {"Feature shape dropped": "some examples have no value, or another number of values than the shape says"}
+
+
 def _problem(split: str, feature: str, info: anomalies_pb2.AnomalyInfo) -> Problem:
-    parts = [f"{reason.short_description} ({reason.description})" for reason in info.reason]
+    parts = [
+        _PLAIN_WORDS.get(reason.short_description, f"{reason.short_description} ({reason.description})")
+        for reason in info.reason
+    ]
     text = " and ".join(parts) or info.description or info.short_description
     types = tuple(anomalies_pb2.AnomalyInfo.Type.Name(reason.type) for reason in info.reason)
     return Problem(split, feature, " ".join(text.split()).replace(".)", ")"), types)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from components.artifacts import exists, join, local_copy, read_bytes_if_there, 
 from components.data_summary import DataSummary
 from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names
 from components.pusher.clearance import Blessing, GateRecord, clear, first_problem
-from components.pusher.provenance import Build, Material, git_commit, installed_licenses, statement
+from components.pusher.provenance import REASON_VARIABLE, Build, Material, git_commit, installed_licenses, statement
 from components.tflite_converter.report import CalibrationFacts, ConversionReport
 from releases.archive import Release
 from releases.bundle import (
@@ -135,7 +136,8 @@ def _meanings(spec: ExampleSpec | None, examples: list[types.Artifact]) -> dict[
         return {}
     if spec.image is not None:
         has_turned = any(artifact.get_int_custom_property(NUM_TURNED_IMAGES) for artifact in examples)
-        return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), UPRIGHT if has_turned else None)}
+        orientation = UPRIGHT if has_turned else None
+        return {spec.image_feature: InputMeaning("NHWC", (0.0, 255.0), orientation, resize=spec.image.resize)}
     summaries = [summary for artifact in examples if (summary := DataSummary.read(artifact.uri)) is not None]
     features = {name: feature for summary in summaries for name, feature in summary.features.items()}
     return {
@@ -163,6 +165,7 @@ def _build(
         git_commit=git_commit(Path.cwd()),
         artifact_ids={name: artifacts[0].id for name, artifacts in sorted(input_dict.items()) if artifacts},
         library_licenses=installed_licenses(library_versions),
+        reason=os.environ.get(REASON_VARIABLE, ""),
     )
 
 

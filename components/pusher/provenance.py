@@ -23,6 +23,8 @@ BUILD_TYPE = "urn:edgeproof:pipeline:1"
 #: Prefix of an artifact's number in the pipeline's ML Metadata.
 ARTIFACT_URI = "urn:edgeproof:artifact"
 BUILDER_ID = "urn:edgeproof:pusher"
+#: Why the run was started, as whoever started it says; a property of the Pusher would take it out of the cache for each reason.
+REASON_VARIABLE = "EDGEPROOF_RUN_REASON"
 
 #: Some distributions declare the whole text of their licence where its name belongs.
 _LONGEST_NAME = 80
@@ -64,6 +66,7 @@ class Build:
         library_licenses: Licences by name, as the installed distributions declare them.
         git_commit: Commit of the directory that the pipeline ran in; None outside of one.
         artifact_ids: Numbers in ML Metadata, by what they are.
+        reason: Why the run was started; empty where nobody said.
     """
 
     model: str
@@ -74,6 +77,7 @@ class Build:
     git_commit: Commit | None
     artifact_ids: Mapping[str, int]
     library_licenses: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
 
 def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Build) -> bytes:
@@ -101,6 +105,7 @@ def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Bu
                     "libraryVersions": dict(build.library_versions),
                     "libraryLicenses": dict(build.library_licenses),
                     "artifactIds": dict(build.artifact_ids),
+                    **({"reason": build.reason} if build.reason else {}),
                 },
                 "resolvedDependencies": materials,
             },

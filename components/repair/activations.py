@@ -53,6 +53,7 @@ class ActivationReader:
             for tensor in range(len(self.graph.tensors))
             if self.graph.is_activation(tensor)
             and (self.graph.producer(tensor) is not None or tensor in self.graph.inputs)
+            and not _is_dropped_by_loop(self.graph, tensor)
         )
         self._model = model
         self._interface = read_interface(model)
@@ -86,7 +87,7 @@ class ActivationReader:
         if self._feeding is Feeding.STREAM:
             self._restart()
         for step in steps:
-            if self._feeding is Feeding.RESET:
+            if self._feeding is Feeding.RESET or self._interface.has_variable_tensors:
                 self._reset()
             self._run(self._fed(rows, self._positions(step, _num_rows(rows))), step.start)
             yield step
@@ -157,10 +158,11 @@ class ActivationReader:
             raise ValueError(str(error)) from error
 
     def _reset(self) -> None:
-        if self._interface.state is State.TENSORS:
-            self._interpreter.reset_all_variables()
-        else:
+        """Resets what operators keep, or all that the graph remembers where rows are no stream."""
+        if self._interface.state is State.VARIABLES and self._feeding is Feeding.RESET:
             self._restart()
+        else:
+            self._interpreter.reset_all_variables()
 
     def _restart(self) -> None:
         self._interpreter, self._allocated = self._open(), self._declared
@@ -186,3 +188,10 @@ class ActivationReader:
 
 def _num_rows(rows: Mapping[str, Array]) -> int:
     return len(next(iter(rows.values())))
+
+
+def _is_dropped_by_loop(graph: FloatGraph, tensor: int) -> bool:
+    """Whether a loop computes it and nothing reads it: LiteRT then gives it no memory."""
+    producer = graph.producer(tensor)
+    is_of_loop = producer is not None and graph.kind(producer) in ("WHILE", "IF")
+    return is_of_loop and not graph.consumers(tensor) and tensor not in graph.outputs

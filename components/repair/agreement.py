@@ -13,6 +13,8 @@ from components.repair.recipes import Recipe
 
 #: Rows compared. With 200 rows agreement moved by half a percent from draw to draw; far beyond 1000 it only costs time.
 MAX_ROWS = 1000
+#: Rows from which a search chooses those: a class that stands once in 250 rows is to be among them.
+MAX_ROWS_TO_CHOOSE_FROM = 5000
 #: int16x8 has no fast kernels (50 to 100 times slower than int8 on conv nets).
 MAX_ROWS_WITHOUT_FAST_KERNELS = 200
 

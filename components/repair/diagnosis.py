@@ -38,6 +38,7 @@ class Finding:
         figure: What was measured there.
         threshold: What it was held against.
         remedy: What is tried against it.
+        step: How the remedy is called among a candidate's steps; "" where it is none of them.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Finding:
     figure: float
     threshold: float
     remedy: str
+    step: str = ""
 
 
 def diagnose(
@@ -69,13 +71,23 @@ def diagnose(
     channels = {name: _channel_ratio(tensor) for name, tensor in ranges.tensors.items()}
     offsets = {name for name, tensor in ranges.tensors.items() if _centered_share(tensor) < MAX_CENTERED_SHARE}
     groups = (
-        ("input scale", inputs - offsets, "the input stays float32"),
-        ("concat scale", concatenated - inputs, "the branches are equalized"),
-        ("constant offsets", offsets - concatenated, "offsets move into biases; failing that, float islands"),
-        ("channel imbalance", set(channels) - inputs - concatenated - offsets, "channels are equalized across layers"),
+        ("input scale", inputs - offsets, "the input stays float32", "float islands"),
+        ("concat scale", concatenated - inputs, "the branches are equalized", "equalization"),
+        (
+            "constant offsets",
+            offsets - concatenated,
+            "offsets move into biases; failing that, float islands",
+            "equalization",
+        ),
+        (
+            "channel imbalance",
+            set(channels) - inputs - concatenated - offsets,
+            "channels are equalized across layers",
+            "equalization",
+        ),
     )
-    for name, tensors, remedy in groups:
-        found.append(_worst(name, {t: channels[t] for t in tensors if t in channels}, remedy))
+    for name, tensors, remedy, step in groups:
+        found.append(_worst(name, {t: channels[t] for t in tensors if t in channels}, remedy, step))
     return tuple(finding for finding in found if finding is not None)
 
 
@@ -112,7 +124,7 @@ def _outliers(ranges: Statistics, sound: Statistics | None) -> Finding | None:
     worst = min(used, key=lambda name: (used[name], name), default=None)
     if worst is None or used[worst] >= MIN_USED_SHARE:
         return None
-    return Finding("outliers", worst, used[worst], MIN_USED_SHARE, remedy)
+    return Finding("outliers", worst, used[worst], MIN_USED_SHARE, remedy, "fault rows" if sound is not None else "p99")
 
 
 def _width(low: float, high: float, whole: TensorStatistics) -> float:
@@ -120,13 +132,13 @@ def _width(low: float, high: float, whole: TensorStatistics) -> float:
     return (high - low) / (whole.maximum - whole.minimum) if whole.maximum > whole.minimum else 1.0
 
 
-def _worst(name: str, ratios: dict[str, float], remedy: str) -> Finding | None:
+def _worst(name: str, ratios: dict[str, float], remedy: str, step: str) -> Finding | None:
     if not ratios:
         return None
     tensor = max(ratios, key=lambda key: (ratios[key], key))
     if ratios[tensor] <= MAX_CHANNEL_RATIO:
         return None
-    return Finding(name, tensor, ratios[tensor], MAX_CHANNEL_RATIO, remedy)
+    return Finding(name, tensor, ratios[tensor], MAX_CHANNEL_RATIO, remedy, step)
 
 
 def _channel_ratio(tensor: TensorStatistics) -> float:

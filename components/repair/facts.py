@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.repair.recipes import IoType, Recipe
 
+#: The step that a search which reached a bound names as skipped.
+THE_REST = "the rest"
+
 
 class Facts(BaseModel):
     """Base of everything in the report: frozen, and nothing unknown is let in."""
@@ -55,6 +58,9 @@ class OutputGoalFacts(Facts):
         description="Largest loss that meets the goal: share of right answers lost (classes), of answers changed (ids), "
         "or root mean square error / spread of the float output (values)."
     )
+    parts: tuple[str, ...] = Field(
+        (), description="Columns of different scale, each held against its own; empty where there is one scale."
+    )
 
 
 class GoalFacts(Facts):
@@ -71,6 +77,10 @@ class OutputLossFacts(Facts):
     output: str
     loss: float = Field(description="In the unit of the goal's limit for this output.")
     met: bool
+    part: str = Field("", description="Which part of the output lost so much; empty where it has one scale.")
+    is_useless: bool = Field(
+        False, description="Whether the mean of the output, or its commonest class, would tell as much."
+    )
 
 
 class FindingFacts(Facts):
@@ -81,6 +91,9 @@ class FindingFacts(Facts):
     figure: float
     threshold: float = Field(description="Beyond it (below it, for outliers) int8 is in danger.")
     remedy: str = Field(description="What the ladder tries against it.")
+    step: str = Field(
+        "", description="How the remedy is called among a candidate's steps; empty where it is none of them."
+    )
 
 
 class ChangeFacts(Facts):

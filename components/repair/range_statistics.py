@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from components.cores import usable_cores
 from components.errors import CalibrationError
+from components.light_workers import usable_cores
 from components.repair.activations import ActivationReader
 
 Array: TypeAlias = NDArray[Any]
@@ -91,6 +91,11 @@ class TensorStatistics:
         if method is RangeMethod.MSE:
             return self._least_error_range()
         return self.quantile(_CUT_SHARE[method]), self.quantile(1.0 - _CUT_SHARE[method])
+
+    def held_ranges(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper edges of the intervals that hold values, ascending; each is known to 3 %."""
+        _, low, high = self._bins()
+        return low, high
 
     def share_outside(self, low: float, high: float) -> float:
         """Share (0..1) of the values below ``low`` or above ``high``."""
@@ -260,8 +265,7 @@ class _Collector:
             return False
         np.minimum(self.minimum, minimum, out=self.minimum)
         np.maximum(self.maximum, maximum, out=self.maximum)
-        # BLAS adds in blocks: as exact as needed, at a third of the time
-        total = np.ones(len(table), np.float32) @ table
+        total = _sums(table)
         self.sums[block] = self.sums.get(block, np.zeros(len(total))) + total
         self.num_per_channel += len(table)
         self.histogram += _count(values.reshape(-1))
@@ -281,6 +285,13 @@ def _extremes(table: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if not len(rest):
         return minimum, maximum
     return np.minimum(minimum, rest.min(axis=0)), np.maximum(maximum, rest.max(axis=0))
+
+
+def _sums(table: Array) -> NDArray[np.float64]:
+    """Sums of columns; BLAS adds in blocks, as exact as needed at a third of the time, unless float32 cannot hold the sum."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = np.ones(len(table), np.float32) @ table
+    return np.asarray(sums if np.isfinite(sums).all() else table.sum(axis=0, dtype=np.float64), np.float64)
 
 
 def _count(values: Array) -> NDArray[np.int64]:

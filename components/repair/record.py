@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable
 
+from components.repair.diagnosis import Finding
 from components.repair.equalization import Change
 from components.repair.facts import (
     CandidateFacts,
@@ -28,10 +29,7 @@ def search_facts(result: SearchResult) -> SearchFacts:
     """Everything about a search but the files."""
     return SearchFacts(
         goal=_goal_facts(result.goal),
-        findings=tuple(
-            FindingFacts(name=f.name, tensor=f.tensor, figure=rounded(f.figure), threshold=f.threshold, remedy=f.remedy)
-            for f in result.findings
-        ),
+        findings=tuple(_finding_facts(f) for f in result.findings),
         candidates=tuple(
             _candidate_facts(candidate, result.choice.reason if candidate is result.chosen else "")
             for candidate in result.candidates
@@ -54,10 +52,22 @@ def change_facts(changes: Iterable[Change]) -> tuple[ChangeFacts, ...]:
     )
 
 
+def _finding_facts(finding: Finding) -> FindingFacts:
+    return FindingFacts(
+        name=finding.name,
+        tensor=finding.tensor,
+        figure=rounded(finding.figure),
+        threshold=finding.threshold,
+        remedy=finding.remedy,
+        step=finding.step,
+    )
+
+
 def _goal_facts(goal: Goal) -> GoalFacts:
     return GoalFacts(
         outputs=tuple(
-            OutputGoalFacts(output=o.name, kind=o.kind.value, reason=o.reason, limit=o.limit) for o in goal.outputs
+            OutputGoalFacts(output=o.name, kind=o.kind.value, reason=o.reason, limit=o.limit, parts=o.parts)
+            for o in goal.outputs
         ),
         num_rows=len(goal.decides) - goal.num_set_aside,
         num_set_aside=goal.num_set_aside,
@@ -83,7 +93,10 @@ def _candidate_facts(candidate: Candidate, why_chosen: str) -> CandidateFacts:
 
 
 def _losses(score: Score) -> tuple[OutputLossFacts, ...]:
-    return tuple(OutputLossFacts(output=o.output, loss=o.loss, met=o.met) for o in score.outputs)
+    return tuple(
+        OutputLossFacts(output=o.output, loss=o.loss, met=o.met, part=o.worst_part, is_useless=o.is_useless)
+        for o in score.outputs
+    )
 
 
 def rounded(figure: float) -> float:

@@ -15,7 +15,7 @@ from edgeproof_edge.interpreter import TFLiteModel
 from edgeproof_edge.rows import Feeding
 from numpy.typing import NDArray
 
-from components.cores import usable_cores
+from components.light_workers import usable_cores
 
 Array = NDArray[Any]
 

@@ -37,15 +37,7 @@ def check_operators(
             f"the converted model holds operators that TFLite has no kernel for: {', '.join(foreign)}. "
             "Replace the layers that need them with ones TFLite knows."
         )
-    flex = ", ".join(inspection.flex_operators)
-    warnings = (
-        (
-            "the device needs TensorFlow's TF Select library, some 100 MB, and LiteRT cannot test or judge the model: "
-            f"{flex}",
-        )
-        if flex
-        else ()
-    )
+    warnings = (*_flex_warnings(inspection), *_state_warnings(inspection))
     if recipe.activation_dtype == "float32":
         return warnings
     _check_integer_arithmetic(inspection, recipe)
@@ -60,6 +52,24 @@ def check_operators(
     return (*warnings, f"these operators compute in float32 although the recipe is {recipe.value}: {named}")
 
 
+def _flex_warnings(inspection: Inspection) -> tuple[str, ...]:
+    if not inspection.flex_operators:
+        return ()
+    flex = ", ".join(inspection.flex_operators)
+    return (
+        f"the device needs TensorFlow's TF Select library, some 100 MB, and LiteRT cannot test or judge the model: {flex}",
+    )
+
+
+def _state_warnings(inspection: Inspection) -> tuple[str, ...]:
+    if all(use.name != "ASSIGN_VARIABLE" for use in inspection.operators):
+        return ()
+    return (
+        "the model changes variables when it runs, so a row's answer depends on the rows before it. Where that is not a stream's "
+        "memory, the model was exported in training mode: export with training=False (model.export does)",
+    )
+
+
 def _check_integer_arithmetic(inspection: Inspection, recipe: Recipe) -> None:
     if not any(recipe.activation_dtype in use.output_dtypes for use in inspection.computing_operators):
         raise ConversionError(
@@ -69,17 +79,40 @@ def _check_integer_arithmetic(inspection: Inspection, recipe: Recipe) -> None:
         )
 
 
-def check_io_types(inspection: Inspection, signature: Signature, input_type: IoType, output_type: IoType) -> None:
+def check_io_types(
+    inspection: Inspection, signature: Signature, input_type: IoType, output_type: IoType, may_be_float: bool = False
+) -> tuple[str, ...]:
     """Checks that real-valued inputs and outputs have the wanted types, and that integer ones kept theirs.
 
+    Args:
+        inspection: Of the converted model.
+        signature: What was converted.
+        input_type: Of real-valued inputs.
+        output_type: Of real-valued outputs.
+        may_be_float: Whether the types are nobody's wish, so that float32 will do where an operator has no other.
+
+    Returns:
+        Warnings: inputs and outputs that came out as float32 where another type is the default.
+
     Raises:
-        ConversionError: One has not.
+        ConversionError: A type is another than the wanted one.
     """
-    _check_side("input", inspection.inputs, signature.inputs, input_type)
-    _check_side("output", inspection.outputs, signature.outputs, output_type)
+    return (
+        *_check_side("input", inspection.inputs, signature.inputs, input_type, may_be_float),
+        *_check_side("output", inspection.outputs, signature.outputs, output_type, may_be_float),
+    )
 
 
-def _check_side(side: str, found: Sequence[TensorSpec], declared: Sequence[TensorSpec], wanted: IoType) -> None:
+def type_of(specs: Sequence[TensorSpec], declared: Sequence[TensorSpec], asked: IoType) -> IoType:
+    """The type of the real-valued inputs or outputs: float32 as soon as one is."""
+    real_valued = {spec.name for spec in declared if spec.dtype == IoType.FLOAT32.value}
+    dtypes = {spec.dtype for spec in specs if spec.name in real_valued}
+    return IoType.FLOAT32 if IoType.FLOAT32.value in dtypes else asked
+
+
+def _check_side(
+    side: str, found: Sequence[TensorSpec], declared: Sequence[TensorSpec], wanted: IoType, may_be_float: bool
+) -> tuple[str, ...]:
     by_name = {spec.name: spec for spec in found}
     missing = [spec.name for spec in declared if spec.name not in by_name]
     if missing:
@@ -87,13 +120,19 @@ def _check_side(side: str, found: Sequence[TensorSpec], declared: Sequence[Tenso
             f"the converted model lost {side}(s) {', '.join(missing)}; it has {', '.join(sorted(by_name))}. "
             f"Export a signature in which every {side} takes part in the computation."
         )
+    warnings = []
     for spec in declared:
-        expected = wanted.value if spec.dtype == "float32" else spec.dtype
-        if by_name[spec.name].dtype != expected:
+        expected = wanted.value if spec.dtype == IoType.FLOAT32.value else spec.dtype
+        dtype = by_name[spec.name].dtype
+        if dtype == expected:
+            continue
+        if not may_be_float or dtype != IoType.FLOAT32.value:
             raise ConversionError(
-                f"{side} {spec.name!r} came out as {by_name[spec.name].dtype}; {expected} was asked for, and "
-                f"TensorFlow cannot give it here. Set {side}_type to {by_name[spec.name].dtype}."
+                f"{side} {spec.name!r} came out as {dtype}; {expected} was asked for, and "
+                f"TensorFlow cannot give it here. Set {side}_type to {dtype}."
             )
+        warnings.append(f"{side} {spec.name!r} is float32: the operator at it has no {expected} form")
+    return tuple(warnings)
 
 
 def load(name: str, data: bytes) -> TFLiteModel:

@@ -65,6 +65,7 @@ class CalibrationPool:
     Attributes:
         inputs: Arrays ``[n, ...]`` by input name.
         labels: ``[n]`` labels that stratify the draw, or None.
+        truth: True values of an output that is no class ``[n, ...]``, or None: they tell float's own error.
         source: Where the examples came from, as messages name it.
         num_seen: Examples at the source, where more were read than kept; None when all were kept.
         notes: Things the report should say about how the pool was read.
@@ -77,6 +78,7 @@ class CalibrationPool:
     num_seen: int | None = None
     notes: tuple[str, ...] = ()
     groups: dict[str, NDArray[Any]] = field(default_factory=dict)
+    truth: NDArray[Any] | None = None
 
     @property
     def num_rows(self) -> int:
@@ -225,8 +227,9 @@ def fit_pool(pool: CalibrationPool, inputs: Sequence[TensorSpec]) -> Calibration
     )
     _check_lengths(pool, arrays)
     _check_finite(pool.source, arrays)
-    labels, label_notes = _class_labels(pool.labels)
-    return replace(pool, inputs=arrays, labels=labels, notes=(*pool.notes, *casts, *label_notes))
+    labels = _class_labels(pool.labels)
+    truth = pool.truth if labels is not None or pool.labels is None else _true_values(pool.labels)
+    return replace(pool, inputs=arrays, labels=labels, truth=truth, notes=(*pool.notes, *casts))
 
 
 def _check_lengths(pool: CalibrationPool, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -255,17 +258,20 @@ def _check_finite(source: str, arrays: Mapping[str, NDArray[Any]]) -> None:
             )
 
 
-def _class_labels(labels: NDArray[Any] | None) -> tuple[NDArray[Any] | None, tuple[str, ...]]:
+def _class_labels(labels: NDArray[Any] | None) -> NDArray[Any] | None:
     if labels is None:
-        return None, ()
+        return None
     flat = labels.reshape(-1) if labels.size == len(labels) else labels
     if flat.ndim == 1 and (
         flat.dtype.kind in "iubUS" or (flat.dtype.kind == "f" and np.array_equal(flat, np.rint(flat)))
     ):
-        return (flat.astype(np.int64) if flat.dtype.kind in "bf" else flat), ()
-    return None, (
-        f"labels of shape {list(labels.shape)}, {labels.dtype}, are no class ids: rows were drawn without strata",
-    )
+        return flat.astype(np.int64) if flat.dtype.kind in "bf" else flat
+    return None
+
+
+def _true_values(labels: NDArray[Any]) -> NDArray[Any] | None:
+    """Labels that are no class ids, where they are finite numbers."""
+    return labels if labels.dtype.kind in "iufb" and np.isfinite(labels).all() else None
 
 
 def stratified_by_value(pool: CalibrationPool, label: str) -> CalibrationPool:
@@ -280,7 +286,8 @@ def stratified_by_value(pool: CalibrationPool, label: str) -> CalibrationPool:
     edges = quantile_edges(pool.labels, NUM_LABEL_STRATA)
     names = np.array([*bucket_names(edges), "(missing)"])
     buckets = names[bucket_positions(pool.labels, edges)]
-    return replace(pool, labels=None, groups={**pool.groups, label: buckets})
+    truth = _true_values(pool.labels)
+    return replace(pool, labels=None, truth=truth, groups={**pool.groups, label: buckets})
 
 
 def check_pool_size(pool: CalibrationPool, min_samples: int) -> None:
@@ -407,7 +414,7 @@ def _text(value: Any) -> str:
 
 def _cut(strata: Mapping[str, list[bytes]]) -> tuple[dict[str, list[bytes]], dict[str, list[bytes]]]:
     """Cuts each stratum in the order of its digests; a stratum of one row sets ranges."""
-    at = {label: -int(-len(rows) * RANGE_SHARE // 1) for label, rows in strata.items()}
+    at = {label: math.ceil(len(rows) * RANGE_SHARE) for label, rows in strata.items()}
     return ({k: rows[: at[k]] for k, rows in strata.items()}, {k: rows[at[k] :] for k, rows in strata.items()})
 
 

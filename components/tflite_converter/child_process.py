@@ -24,6 +24,14 @@ TIMEOUT_SECONDS = 3600.0
 _POLL_SECONDS = 0.1
 _STDERR_FILE = "stderr.txt"
 _MAX_QUOTE = 400
+#: What the converter prints of every model.
+_NOISE = (
+    "Ignored drop_control_dependency",
+    "Ignored output_format",
+    "Reading SavedModel",
+    "Reading meta graph",
+    "Restoring SavedModel",
+)
 
 
 def run_worker(
@@ -128,10 +136,35 @@ def _failure_message(failure: Failure, stage: str) -> str:
         return failure.message
     if failure.kind is FailureKind.MEMORY:
         return f"memory ran out while {stage}: {_short(failure.message)}. {_MEMORY_REMEDY}"
-    return (
-        f"TensorFlow's converter failed while {stage}: {_short(failure.message)}. "
-        "Check that the SavedModel runs, and that its operators are ones TFLite knows."
-    )
+    return f"TensorFlow's converter failed while {stage}: {_telling_part(failure.message)}. {_cure(failure.message)}"
+
+
+#: What a converter's message holds, and what helps then; the first that fits is said.
+_CURES = (
+    (
+        ("TensorList", "element_shape"),
+        "A recurrent layer (LSTM, GRU) has an open batch: export the signature with shape [1, ...], or the layer with unroll=True.",
+    ),
+    (
+        ("tf.StridedSlice",),
+        "Indexing with ... or None has no TFLite form there: write tf.expand_dims(x, -1) instead of x[..., None].",
+    ),
+    (
+        ("AssignVariable", "AssignAddVariable", "ASSIGN_VARIABLE"),
+        "The graph changes variables, as in training: export with training=False (model.export does), or keep the state outside of it.",
+    ),
+    (
+        ("Failed to infer result type", "keras/src/"),
+        "Keras 3 models are a known cause: export them with model.export(DIR), or build the model with tf_keras.",
+    ),
+)
+
+
+def _cure(text: str) -> str:
+    for marks, cure in _CURES:
+        if any(mark in text for mark in marks):
+            return cure
+    return "Check that the SavedModel runs, and that its operators are ones TFLite knows."
 
 
 _MEMORY_REMEDY = "Lower convert.calibration.num_samples, or convert on a machine with more memory."
@@ -146,23 +179,35 @@ def _death_message(return_code: int, stderr: str, stage: str) -> str:
         return f"the converting process was killed while {stage}, most likely because memory ran out. {_MEMORY_REMEDY}"
     if return_code < 0:
         name = signal.Signals(-return_code).name
-        return (
-            f"TensorFlow's converter died of {name} while {stage}{quoted}. "
-            "Keras 3 models are a known cause: export them with model.export(DIR), or build the model with tf_keras."
-        )
+        return f"TensorFlow's converter died of {name} while {stage}{quoted}. {_cure_for_death(stderr)}"
     return (
         f"the converting process ended with code {return_code} while {stage}{quoted}. "
         "Its whole output is in the log at level DEBUG."
     )
 
 
+def _cure_for_death(stderr: str) -> str:
+    """What is known of this crash; where nothing is, only that."""
+    cure = next((cure for marks, cure in _CURES if any(mark in stderr for mark in marks)), "")
+    return cure or (
+        "It did not say why, and no cause is known. Try recipe float32: where that works, the quantizer is the cause; where it does "
+        "not, leave out layers until it converts."
+    )
+
+
 def _last_telling_line(stderr: str) -> str:
     """The last line in which LLVM or the converter says what went wrong, or the last line at all."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not any(n in line for n in _NOISE)]
     telling = [
         line for line in lines if "LLVM ERROR" in line or "error:" in line or "Error" in line or "Check failed" in line
     ]
     return _short((telling or lines or [""])[-1])
+
+
+def _telling_part(message: str) -> str:
+    """The line of a compiler's message that says what went wrong, or the whole message."""
+    errors = [line.strip() for line in message.splitlines() if "error:" in line]
+    return _short(errors[-1] if errors else message)
 
 
 def _short(text: str) -> str:

@@ -19,12 +19,13 @@ import numpy as np
 from edgeproof_edge.flatbuffer import Inspection, inspect
 from edgeproof_edge.interpreter import Kernels, runtime_version
 from edgeproof_edge.progress import progress
+from numpy.typing import NDArray
 
 from components.compat import library_versions, stack_name
 from components.errors import CalibrationError, ConversionError
 from components.repair import agreement
-from components.repair.facts import CandidateFacts, SearchFacts, SelectionScore
-from components.repair.recipes import IoType, Recipe, resolve_io_types
+from components.repair.facts import THE_REST, CandidateFacts, SearchFacts, SelectionScore
+from components.repair.recipes import IoType, Maker, Recipe, resolve_io_types
 from components.repair.settings import AutoSettings
 from components.saved_model import Signature, read_facts, read_signature, saved_model_dir
 from components.tflite_converter import acceptance
@@ -134,6 +135,11 @@ class _Plan:
         return f"converting {source} to {recipe.value}{rows}"
 
     @property
+    def may_change_io(self) -> bool:
+        """Whether nobody asked for a type of inputs or outputs."""
+        return self.request.input_type is None and self.request.output_type is None
+
+    @property
     def range_rows(self) -> tuple[int, ...]:
         """Pool rows that set ranges: none for a recipe without calibration."""
         return self.drawn.range_rows if self.drawn is not None and self.request.recipe.needs_calibration else ()
@@ -142,6 +148,8 @@ class _Plan:
     def selection_rows(self) -> tuple[int, ...]:
         """Pool rows on which the candidate is compared with float."""
         rows = self.drawn.selection_rows if self.drawn is not None else ()
+        if self.request.recipe.storage.maker is Maker.SEARCH:
+            return rows[: agreement.MAX_ROWS_TO_CHOOSE_FROM]
         return rows[: agreement.num_rows_to_compare(self.request.recipe, len(rows))]
 
     @property
@@ -190,7 +198,9 @@ def convert(request: ConversionRequest, worker_command: Sequence[str] = WORKER_C
     warnings = acceptance.check_operators(
         inspection, recipe, request.allow_float_operators, request.select_tf_operators
     )
-    acceptance.check_io_types(inspection, plan.signature, *converted.io_types((plan.input_type, plan.output_type)))
+    warnings += acceptance.check_io_types(
+        inspection, plan.signature, *converted.io_types((plan.input_type, plan.output_type)), plan.may_change_io
+    )
     candidates = _candidates(plan, converted, inspection)
     report = _report(plan, converted, inspection, candidates, warnings, time.perf_counter() - started)
     progress.info("%s", summarize(report))
@@ -277,7 +287,7 @@ def _run(plan: _Plan, worker_command: Sequence[str]) -> _Converted:
         inputs=tuple(spec.name for spec in plan.signature.inputs),
         batch_size=_batch_size(plan.signature),
         auto=plan.request.auto,
-        may_change_io=plan.request.input_type is None and plan.request.output_type is None,
+        may_change_io=plan.may_change_io,
         may_use_islands=plan.request.allow_float_operators,
         select_tf_operators=plan.request.select_tf_operators,
         **_qat_source(plan.request.qat_saved_model),
@@ -308,15 +318,22 @@ def _write_rows(plan: _Plan, names: Sequence[str], directory: Path) -> None:
     if plan.pool is None or not plan.range_rows:
         return
     files: dict[str, Sequence[int]] = {CALIBRATION_FILE: plan.range_rows}
-    if plan.request.recipe is Recipe.AUTO:
+    if plan.request.recipe.storage.maker is Maker.SEARCH:
         files[SELECTION_FILE] = plan.selection_rows or plan.range_rows  # a pool of very few rows has no selection part
         if plan.head_rows:
             files[HEAD_FILE] = plan.head_rows
     for file, rows in files.items():
         inputs = plan.pool.take(rows)
-        with_labels = file == SELECTION_FILE and plan.pool.labels is not None and plan.pool.labels.dtype.kind in "iu"
-        labels = {LABELS: plan.pool.labels[list(rows)]} if with_labels and plan.pool.labels is not None else {}
+        known = _known_answers(plan.pool) if file == SELECTION_FILE else None
+        labels = {} if known is None else {LABELS: known[list(rows)]}
         np.savez(directory / file, *(inputs[name] for name in names), **labels)
+
+
+def _known_answers(pool: CalibrationPool) -> NDArray[Any] | None:
+    """Class ids, or true values; None where the pool has neither."""
+    if pool.labels is not None and pool.labels.dtype.kind in "iu":
+        return pool.labels
+    return pool.truth
 
 
 def _read_search(directory: Path) -> SearchFacts | None:
@@ -370,13 +387,13 @@ def _report(
     operator_warnings: tuple[str, ...],
     total_seconds: float,
 ) -> ConversionReport:
-    input_type, output_type = converted.io_types((plan.input_type, plan.output_type))
+    asked = converted.io_types((plan.input_type, plan.output_type))
     score = next(candidate.score for candidate in candidates if candidate.chosen)
     search = converted.search
     return ConversionReport(
         recipe=plan.request.recipe,
-        input_type=input_type,
-        output_type=output_type,
+        input_type=acceptance.type_of(inspection.inputs, plan.signature.inputs, asked[0]),
+        output_type=acceptance.type_of(inspection.outputs, plan.signature.outputs, asked[1]),
         signature=SignatureFacts(key=plan.signature.key, inputs=plan.signature.inputs, outputs=plan.signature.outputs),
         stack=stack_name(),
         library_versions=library_versions(),
@@ -410,6 +427,12 @@ def _search_facts(search: SearchFacts) -> dict[str, Any]:
     }
 
 
+def _stopped(search: SearchFacts | None) -> str:
+    """Why the search did not climb to its end; "" where it did."""
+    skips = search.skipped if search is not None else ()
+    return next((skip.reason for skip in skips if skip.step == THE_REST), "")
+
+
 def _calibration_facts(plan: _Plan) -> CalibrationFacts | None:
     if plan.pool is None or plan.drawn is None:
         return None
@@ -436,11 +459,13 @@ def _calibration_facts(plan: _Plan) -> CalibrationFacts | None:
 
 
 def _warnings(plan: _Plan, converted: _Converted, score: SelectionScore | None) -> tuple[str, ...]:
-    found = list(plan.drawn.warnings) if plan.drawn is not None else []
+    found = [*converted.result.notes, *(plan.drawn.warnings if plan.drawn is not None else ())]
     if converted.search is not None and not converted.search.met_goal:
         found.append(
             "nothing met the goal on the selection part: the best candidate goes on, and the Evaluator decides"
         )
+    if (stopped := _stopped(converted.search)) and converted.search is not None and not converted.search.met_goal:
+        found.append(stopped)
     if plan.request.recipe is Recipe.AUTO and not plan.selection_rows:
         found.append(
             "the pool is too small to keep rows for selecting: candidates were compared on rows that set ranges"

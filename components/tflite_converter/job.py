@@ -20,6 +20,7 @@ FLOAT_FILE = "float.tflite"
 MODEL_FILE = "model.tflite"
 CALIBRATION_FILE = "calibration.npz"
 SELECTION_FILE = "selection.npz"
+FIXED_BATCH_FOLDER = "fixed-batch"
 HEAD_FILE = "head.npz"
 LABELS = "labels"
 SEARCH_FILE = "search.json"
@@ -112,12 +113,14 @@ class JobResult:
         num_calibration_rows: Rows that really ran through the model to set ranges.
         float_seconds: Wall time of SavedModel -> float.tflite.
         model_seconds: Wall time of making model.tflite.
+        notes: What was changed so that the model could be converted, one sentence each.
         failure: None when both files were written.
     """
 
     num_calibration_rows: int = 0
     float_seconds: float = 0.0
     model_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
     failure: Failure | None = None
 
     def to_json(self) -> str:
@@ -130,7 +133,7 @@ class JobResult:
         if failure is not None:
             operators = tuple(UnsupportedOperator(**operator) for operator in failure["operators"])
             failure = Failure(FailureKind(failure["kind"]), failure["message"], operators)
-        return cls(**fields, failure=failure)
+        return cls(**{**fields, "notes": tuple(fields["notes"])}, failure=failure)
 
 
 def write_result(directory: Path, result: JobResult) -> None:

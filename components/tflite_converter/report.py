@@ -141,6 +141,16 @@ class ConversionReport(Facts):
         return cls.model_validate_json(text)
 
 
+def useless_outputs(report: ConversionReport) -> list[str]:
+    """One sentence per output of the chosen model that tells nothing; none unless the recipe is auto."""
+    return [
+        f"output {loss.output!r}{f' ({loss.part})' if loss.part else ''} tells no more than its "
+        "mean or its commonest class would: nothing that was tried keeps what the float model knows"
+        for loss in report.chosen.losses
+        if loss.is_useless
+    ]
+
+
 def write_report(directory: Path, report: ConversionReport) -> None:
     """Writes the report; readers see the old one or the new one."""
     replace_file(directory / REPORT_FILE, report.to_json().encode("utf-8"))

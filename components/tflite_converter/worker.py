@@ -27,8 +27,10 @@ from components.errors import CalibrationError, ConversionError
 from components.repair.graph import FloatGraph
 from components.repair.range_statistics import Statistics, measure
 from components.repair.recipes import IoType, Maker, Recipe
+from components.tflite_converter.fixed_batch import NOTE, needs_fixed_batch, with_fixed_batch
 from components.tflite_converter.job import (
     CALIBRATION_FILE,
+    FIXED_BATCH_FOLDER,
     FLOAT_FILE,
     HEAD_FILE,
     JOB_FILE,
@@ -77,7 +79,7 @@ def run(directory: Path) -> JobResult:
     if job.recipe.storage.maker is Maker.TRAINING and not job.saved_model:
         (directory / MODEL_FILE).write_bytes(quantize_by_training(job))
         return JobResult(model_seconds=time.perf_counter() - started)
-    float_model = convert_to_float(job)
+    job, float_model, notes = convert_to_float_somehow(job, directory)
     (directory / FLOAT_FILE).write_bytes(float_model)
     float_done = time.perf_counter()
     data = RepresentativeData(_read_rows(directory / CALIBRATION_FILE, job.inputs), job.batch_size)
@@ -86,7 +88,8 @@ def run(directory: Path) -> JobResult:
     else:
         made = make_model(job, float_model, data)
     (directory / MODEL_FILE).write_bytes(made.model)
-    return JobResult(made.num_calibration_rows, float_done - started, time.perf_counter() - float_done)
+    model_seconds = time.perf_counter() - float_done
+    return JobResult(made.num_calibration_rows, float_done - started, model_seconds, notes)
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,22 @@ def _fallback(
     return lambda: convert_by_recipe(other)
 
 
+def convert_to_float_somehow(job: ConversionJob, directory: Path) -> tuple[ConversionJob, bytes, tuple[str, ...]]:
+    """SavedModel -> float32 .tflite, with the batch fixed at 1 where TFLite wants it so.
+
+    Returns:
+        The job to go on with (its SavedModel may be a changed copy), the float model, and what was changed.
+    """
+    try:
+        return job, convert_to_float(job), ()
+    except Exception as error:
+        copy = directory / FIXED_BATCH_FOLDER
+        if not needs_fixed_batch(error) or not with_fixed_batch(Path(job.saved_model), copy):
+            raise
+    fixed = replace(job, saved_model=str(copy))
+    return fixed, convert_to_float(fixed), (NOTE,)
+
+
 def convert_to_float(job: ConversionJob) -> bytes:
     """SavedModel -> float32 .tflite."""
     return bytes(_converter(job).convert())
@@ -188,11 +207,13 @@ def quantize_by_training(job: ConversionJob) -> bytes:
 def quantizable(float_model: bytes, data: RepresentativeData) -> bytes:
     """The float model as the quantizer needs it.
 
-    Where a tensor lies out of reach (inside an LSTM operator, or in the body of a loop), TensorFlow's own calibration
-    writes its range into the file; all others are ours to set.
+    Where a tensor lies out of reach inside an LSTM operator, TensorFlow's own calibration writes its range into the file;
+    all others are ours to set. In the body of a loop (a GRU) TensorFlow's calibration dies of a segmentation fault: the body
+    stays float, and what is around it is quantized.
     """
     graph = FloatGraph.parse(float_model)
-    return calibrate_flatbuffer(float_model, data()) if graph.has_hidden_tensors and data.inputs else float_model
+    is_calibrated_by_tensorflow = graph.has_hidden_tensors and graph.num_subgraphs == 1 and data.inputs
+    return calibrate_flatbuffer(float_model, data()) if is_calibrated_by_tensorflow else float_model
 
 
 def quantize_by_ranges(job: ConversionJob, float_model: bytes, rows: Mapping[str, NDArray[Any]]) -> MadeModel:

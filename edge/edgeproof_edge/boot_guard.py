@@ -101,10 +101,10 @@ class BootGuard:
     def on_trial(self, new: Installed, old: Installed | None) -> None:
         """Puts a release on trial, before it is switched to."""
         with self._changing() as state:
-            if old is None or old.name == new.name:
-                fallback = state.fallback
-            else:
-                fallback = state.fallback if state.trial is not None and state.trial.name == old.name else old.name
+            is_old_trusted = state.trial is None or old is None or state.trial.name != old.name
+            fallback = state.fallback
+            if old is not None and old.name != new.name and (is_old_trusted or fallback is None):
+                fallback = old.name
             self._write(replace(state, trial=Trial(new.name), fallback=fallback))
 
     def starting(self) -> RolledBack | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -23,6 +23,8 @@ EDGE_TPU_MAX_DIMENSIONS = 3
 
 _CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
 _WEIGHTS_INPUT = 1
+TYPE_CHANGES = frozenset({"CAST", "QUANTIZE", "DEQUANTIZE"})
+"""Operators that change only how numbers are stored."""
 
 Objection = Callable[[Operator], "str | None"]
 """Why an operator stays on the CPU; None where nothing speaks against it."""
@@ -35,6 +37,18 @@ class Target(str, Enum):
     NNAPI = "NNAPI"
     GPU = "GPU delegate"
     CORE_ML = "Core ML"
+
+
+class Compiler(str, Enum):
+    """Compilers that put an accelerator's program into a custom operator, by the name of that operator."""
+
+    EDGE_TPU = "edgetpu-custom-op"
+    ETHOS_U = "ethos-u"
+
+    @property
+    def chip(self) -> str:
+        """What the program is for."""
+        return Target.EDGE_TPU.value if self is Compiler.EDGE_TPU else "Ethos-U"
 
 
 class Share(str, Enum):
@@ -95,13 +109,40 @@ def estimate(data: bytes) -> tuple[Estimate, ...]:
         ModelFileError: The bytes are no TFLite file, or a damaged one.
     """
     graph = read_model(data).graphs[0]
-    return (_edge_tpu(graph), _nnapi(graph), _gpu(graph), _core_ml(graph))
+    estimates = (_edge_tpu(graph), _nnapi(graph), _gpu(graph), _core_ml(graph))
+    compiler = compiled_for(graph)
+    return estimates if compiler is None else tuple(_bound_to(compiler, found) for found in estimates)
+
+
+def compiled_for(graph: Graph) -> Compiler | None:
+    """The accelerator whose compiler made this file; None for a file that any runtime may take."""
+    names = {operator.name for operator in graph.operators if operator.is_custom}
+    return next((compiler for compiler in Compiler if compiler.value in names), None)
+
+
+def _already_compiled(graph: Graph) -> Estimate:
+    objections = [
+        (operator, None if operator.name == Compiler.EDGE_TPU.value else "left on the CPU by the compiler")
+        for operator in graph.operators
+    ]
+    counted = _summed_up(Target.EDGE_TPU, objections, "the chip has the compiler's version", tables.EDGE_TPU_SOURCE)
+    return replace(counted, reason=f"compiled for the Edge TPU already: {counted.reason}")
+
+
+def _bound_to(compiler: Compiler, estimate: Estimate) -> Estimate:
+    """What a compiled file is to another accelerator: nothing."""
+    if estimate.target.value == compiler.chip:
+        return estimate
+    reason = f"the file is compiled for the {compiler.chip} and runs nowhere else; give the file it was made from"
+    return replace(estimate, verdict=Share.NONE, cpu_operators=(), reason=reason)
 
 
 # --- One rule set per target ------------------------------------------------------------------------------------------
 
 
 def _edge_tpu(graph: Graph) -> Estimate:
+    if compiled_for(graph) is Compiler.EDGE_TPU:
+        return _already_compiled(graph)
     batch = ", with the batch fixed to 1" if _has_open_batch(graph) else ""
     assumption = f"sizes and options pass the compiler's checks{batch}"
     objections = _objections(graph, _edge_tpu_objection)
@@ -167,12 +208,19 @@ def _table_objection(operator: Operator, table: Mapping[str, OperatorLimits]) ->
     limits = table.get(operator.name)
     if limits is None or operator.is_custom:
         return "not supported"
-    foreign = sorted({tensor.dtype for tensor in operator.activations} - limits.dtypes)
+    foreign = sorted({tensor.dtype for tensor in _streams(operator)} - limits.dtypes)
     if foreign:
         return f"{' and '.join(foreign)} data"
     if limits.max_version is not None and operator.version > limits.max_version:
         return f"version {operator.version}, supported up to {limits.max_version}"
     return None
+
+
+def _streams(operator: Operator) -> list[Tensor]:
+    """What flows in and out; the state that a recurrent operator keeps (int16 in 8-bit models) is its own affair."""
+    if "LSTM" not in operator.name:
+        return operator.activations
+    return [tensor for tensor in (*operator.inputs[:1], *operator.outputs) if tensor is not None]
 
 
 def _after_first_objection(
@@ -191,13 +239,23 @@ def _after_first_objection(
 
 
 def _border_casts(graph: Graph) -> set[int]:
-    """Identities of the casts whose float side is an input or output of the model."""
-    doors = {*graph.inputs, *graph.outputs}
-    return {
-        id(operator)
-        for operator in graph.operators
-        if operator.is_cast and any(tensor.is_float and tensor.index in doors for tensor in operator.activations)
-    }
+    """Identities of the operators that only change the type of numbers between the model's doors and its inside.
+
+    A uint8 image may pass CAST and QUANTIZE, and a result DEQUANTIZE and CAST.
+    """
+    found: set[int] = set()
+    for doors, operators in ((set(graph.inputs), graph.operators), (set(graph.outputs), graph.operators[::-1])):
+        for operator in operators:
+            sides = (
+                (operator.inputs, operator.outputs)
+                if operators is graph.operators
+                else (operator.outputs, operator.inputs)
+            )
+            outer, inner = ([tensor.index for tensor in side if tensor is not None] for side in sides)
+            if operator.name in TYPE_CHANGES and outer and doors.issuperset(outer):
+                found.add(id(operator))
+                doors.update(inner)
+    return found
 
 
 def _summed_up(target: Target, objections: list[tuple[Operator, str | None]], assumption: str, source: str) -> Estimate:

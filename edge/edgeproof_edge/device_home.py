@@ -233,15 +233,23 @@ def damage_of(installed: Installed) -> str | None:
     directory = installed.directory
     try:
         manifest = Manifest.from_json((directory / MANIFEST_FILE).read_bytes())
-        if manifest.version != installed.version:
-            return f"{directory} holds release {manifest.version}"
+    except (OSError, InputError) as error:
+        return f"{directory} is damaged: {error}"
+    if manifest.version != installed.version:
+        return f"{directory} holds release {manifest.version}"
+    return manifest_damage(directory, manifest)
+
+
+def manifest_damage(directory: Path, manifest: Manifest) -> str | None:
+    """What is wrong with the files beside a manifest; None where all is well."""
+    try:
         for entry in manifest.files:
             path = directory / entry.name
             if path.is_symlink() or path.stat().st_size != entry.size_bytes:
                 return f"{path} has not the {entry.size_bytes} bytes that its manifest says"
             if file_sha256(path) != entry.sha256:
                 return f"{path} is not what its manifest says: its SHA-256 differs"
-    except (OSError, InputError) as error:
+    except OSError as error:
         return f"{directory} is damaged: {error}"
     return None
 

@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeproof_edge.delegates import CpuOperator, Share
+from edgeproof_edge.delegates import Compiler, CpuOperator, Share, compiled_for
 from edgeproof_edge.errors import InputError
+from edgeproof_edge.flatbuffer.reading import read_model
 
 PROGRAM = "vela"
 HOW_TO_INSTALL = "pip install ethos-u-vela in its own environment, and put its vela on PATH or name it"
@@ -91,6 +92,10 @@ def ethos_u_verdict(
     Raises:
         InputError: `vela` was given and is no program.
     """
+    if compiled_for(read_model(Path(path).read_bytes()).graphs[0]) is Compiler.ETHOS_U:
+        return EthosUVerdict(
+            accelerator, None, "compiled for Ethos-U already; vela takes the file that it was made from"
+        )
     program = _find(vela)
     if program is None:
         return EthosUVerdict(accelerator, None, f"not installed: {HOW_TO_INSTALL}")

@@ -9,19 +9,20 @@ token id or wrap around.
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
 from edgeproof_edge.errors import InputError, ModelFileError
 from edgeproof_edge.flatbuffer import BoundTensor, GraphInterface, read_interface
+from edgeproof_edge.flatbuffer.reading import HAS_SCHEMA
+from edgeproof_edge.litert import Interpreter, OpResolverType
+from edgeproof_edge.litert import runtime_version as runtime_version
 from edgeproof_edge.rows import (
     Feeding,
     RowOrder,
@@ -43,8 +44,6 @@ MAX_BATCH = 256
 
 MAX_ACTIVATION_BYTES = 8 * 2**20
 """Rows of one invoke are cut further so that all activations together stay below this."""
-
-DISTRIBUTION = "ai-edge-litert"
 
 Array = NDArray[Any]
 
@@ -74,7 +73,13 @@ class TFLiteModel:
     """
 
     def __init__(
-        self, content: bytes, interface: GraphInterface, kernels: Kernels, num_threads: int, order: RowOrder
+        self,
+        content: bytes,
+        interface: GraphInterface,
+        kernels: Kernels,
+        num_threads: int,
+        order: RowOrder,
+        delegates: Sequence[Any] = (),
     ) -> None:
         """Used by `load`; raises ModelFileError where LiteRT refuses the file."""
         self._content = content
@@ -82,6 +87,7 @@ class TFLiteModel:
         self._order = order
         self._kernels = kernels
         self._num_threads = num_threads
+        self._delegates = delegates
         self._inputs = interface.inputs
         self._outputs = interface.outputs
         self.inputs: tuple[TensorSpec, ...] = tuple(bound.spec for bound in interface.inputs)
@@ -93,6 +99,8 @@ class TFLiteModel:
         if self._feeding is None and (interface.has_variables or self._max_rows == self._declared_batch):
             self._feeding = Feeding.APART
         self._can_reset = interface.state is State.TENSORS
+        # A layer beside the variables of a stream, such as a Keras LSTM, begins anew with every call of the float model.
+        self._begins_anew = interface.state is State.VARIABLES and interface.has_variable_tensors
         self._num_probe_rows = 0
         self._allocated_batch = 0
         self._open()
@@ -104,6 +112,7 @@ class TFLiteModel:
         kernels: Kernels = Kernels.XNNPACK,
         num_threads: int = 1,
         order: RowOrder = RowOrder.AUTO,
+        delegates: Sequence[Any] = (),
     ) -> TFLiteModel:
         """Loads a model and allocates its tensors.
 
@@ -112,22 +121,23 @@ class TFLiteModel:
             kernels: Which kernels compute.
             num_threads: Threads of one invoke, at least 1.
             order: What the rows given to `predict` are to one another; only a model with a memory cares.
+            delegates: What `litert.open_delegate` returned; they come before XNNPACK.
 
         Raises:
             ModelFileError: The file cannot be read, is damaged, or the installed LiteRT refuses it.
         """
         content, place = _read(source)
         try:
-            interface = read_interface(content)
+            interface = read_interface(content) if HAS_SCHEMA else _interface_of_runtime(content)
             _check_interface(interface)
-            return cls(content, interface, Kernels(kernels), num_threads, RowOrder(order))
+            return cls(content, interface, Kernels(kernels), num_threads, RowOrder(order), delegates)
         except ModelFileError as error:
             raise ModelFileError(f"{place}: {error}") from error
 
     @property
     def row_use(self) -> RowUse:
         """How rows go in, as far as that is known: before the first rows it is the declared batch."""
-        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows)
+        return RowUse(self._feeding or Feeding.APART, self._num_probe_rows, self._feeding is not None)
 
     @property
     def rows_per_step(self) -> int:
@@ -182,6 +192,25 @@ class TFLiteModel:
             for start in range(0, num_rows, self._max_rows)
         ]
         return {spec.name: np.concatenate([chunk[spec.name] for chunk in chunks]) for spec in self.outputs}
+
+    @property
+    def declared_batch(self) -> int:
+        """Rows of one invoke as the file was exported; an open batch is 1."""
+        return self._declared_batch
+
+    def invoke_codes(self, codes: Sequence[Array]) -> list[Array]:
+        """Runs one declared batch of tensors as they go in and come out, in the order of `inputs` and `outputs`.
+
+        For callers that quantize themselves, each example once (`runtime`): nothing is checked, cast or copied.
+        """
+        if self._allocated_batch != self._declared_batch:
+            self._open()
+        if self._feeding is Feeding.RESET:
+            self._reset()
+        for bound, tensor in zip(self._inputs, codes, strict=True):
+            self._interpreter.set_tensor(bound.tensor_index, tensor)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(bound.tensor_index) for bound in self._outputs]
 
     def _find_feeding(self, rows: Mapping[str, Array]) -> Feeding | None:
         """Tries a few rows by declared batch and all at once; None where these rows cannot tell."""
@@ -256,6 +285,8 @@ class TFLiteModel:
         for start in range(0, num_rows, size):
             if self._feeding is Feeding.RESET:
                 self._reset()
+            elif self._begins_anew:
+                self._interpreter.reset_all_variables()
             part = {name: filled(array[start : start + size], size) for name, array in rows.items()}
             try:
                 outputs = self._invoke(part)
@@ -296,7 +327,7 @@ class TFLiteModel:
     def _open(self) -> None:
         """Makes a fresh interpreter at the declared batch."""
         try:
-            self._interpreter = _open_interpreter(self._content, self._kernels, self._num_threads)
+            self._interpreter = _open_interpreter(self._content, self._kernels, self._num_threads, self._delegates)
         except RuntimeRefusal as error:
             raise ModelFileError(
                 f"{runtime_version()} with {self._kernels.value} kernels refuses the model: {error}. "
@@ -347,15 +378,49 @@ class RuntimeRefusal(ModelFileError):
     """The installed LiteRT does not load a model; the message is LiteRT's own reason."""
 
 
-def _open_interpreter(content: bytes, kernels: Kernels, num_threads: int) -> Interpreter:
+def _open_interpreter(content: bytes, kernels: Kernels, num_threads: int, delegates: Sequence[Any] = ()) -> Interpreter:
     try:
         interpreter = Interpreter(
-            model_content=content, num_threads=num_threads, experimental_op_resolver_type=_RESOLVERS[kernels]
+            model_content=content,
+            num_threads=num_threads,
+            experimental_op_resolver_type=_RESOLVERS[kernels],
+            experimental_delegates=list(delegates) or None,
         )
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise RuntimeRefusal(_reason(error)) from error
     return interpreter
+
+
+def _interface_of_runtime(content: bytes) -> GraphInterface:
+    """What the runtime itself says of a file, where nothing here can read it: a device whose release was verified.
+
+    Rows go in one declared batch at a time: what else the graph may do is not known.
+    """
+    interpreter = _open_interpreter(content, Kernels.BUILTIN, num_threads=1)
+    signatures = interpreter.get_signature_list()
+    names: dict[str, dict[str, str]] = {"inputs": {}, "outputs": {}}
+    if len(signatures) == 1:
+        key = next(iter(signatures))
+        runner = interpreter.get_signature_runner(key)
+        for side, details in (("inputs", runner.get_input_details()), ("outputs", runner.get_output_details())):
+            names[side] = {detail["name"]: name for name, detail in details.items()}
+    return GraphInterface(
+        inputs=tuple(_bound_by_runtime(detail, names["inputs"]) for detail in interpreter.get_input_details()),
+        outputs=tuple(_bound_by_runtime(detail, names["outputs"]) for detail in interpreter.get_output_details()),
+        signature_key=None,
+        activation_bytes=MAX_ACTIVATION_BYTES,
+        has_variables=True,
+    )
+
+
+def _bound_by_runtime(detail: dict[str, Any], names: dict[str, str]) -> BoundTensor:
+    scale, zero_point = detail["quantization"]
+    sizes = tuple(int(size) for size in detail["shape_signature"])
+    spec = TensorSpec(
+        names.get(detail["name"], detail["name"]), sizes, np.dtype(detail["dtype"]).name, float(scale), int(zero_point)
+    )
+    return BoundTensor(spec, int(detail["index"]))
 
 
 def _delegation(interpreter: Interpreter, outputs: tuple[BoundTensor, ...]) -> Delegation | None:
@@ -371,11 +436,6 @@ def _delegation(interpreter: Interpreter, outputs: tuple[BoundTensor, ...]) -> D
         delegated_fraction=1.0 - len(builtin) / num_operators if num_operators else 0.0,
         builtin_operators=tuple(sorted(set(builtin))),
     )
-
-
-def runtime_version() -> str:
-    """Name and version of the installed runtime, as in "ai-edge-litert 2.3.0"."""
-    return f"{DISTRIBUTION} {importlib.metadata.version(DISTRIBUTION)}"
 
 
 def _reason(error: Exception) -> str:

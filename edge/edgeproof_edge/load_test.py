@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof_edge.errors import ModelFileError, SurroundingsError
-from edgeproof_edge.interpreter import Kernels, RuntimeRefusal, runtime_version, try_loading
+from edgeproof_edge.interpreter import Kernels, RuntimeRefusal, try_loading
+from edgeproof_edge.litert import runtime_version
 
 TIMEOUT_SECONDS = 60.0
 """Loading takes milliseconds, and XNNPACK packs weights at gigabytes a second: what takes this long hangs."""

@@ -74,10 +74,12 @@ class RowUse:
     Attributes:
         feeding: How rows went in.
         num_probe_rows: Rows that ran beside those asked for, to see whether many may go in at once.
+        is_known: Whether that is settled; before enough different rows came, they go in apart.
     """
 
     feeding: Feeding
     num_probe_rows: int = 0
+    is_known: bool = True
 
 
 def feeding_of(state: State, order: RowOrder) -> Feeding | None:

@@ -87,7 +87,9 @@ class NotOfferedError(UpdateError):
 
 
 class SelfTestError(UpdateError):
-    """The new release failed its self-test on this device."""
+    """The new release failed its self-test on this device: refused by a rule, as the gate refuses."""
+
+    exit_code = 1
 
 
 class BusyError(UpdateError):

@@ -108,6 +108,7 @@ def command(
         from components.saved_model import read_signature
         from components.tflite_converter.calibration import load_pool
         from components.tflite_converter.conversion import ConversionRequest, convert, write_conversion
+        from components.tflite_converter.report import useless_outputs
         from pipeline.history.outcome import describe_conversion
 
         request = ConversionRequest(
@@ -128,7 +129,7 @@ def command(
         print_json(conversion.report.model_dump(mode="json"))
     else:
         click.echo(describe_conversion(conversion.report, saved_model, out))
-    finish(0)
+    finish(1 if useless_outputs(conversion.report) else 0)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -16,14 +16,24 @@ from pipeline.commands.run import run_config
     is_flag=True,
     help="Replay the story: calibrated on bright scans only, refused, repaired; trains nothing new.",
 )
+@click.option(
+    "--fleet",
+    is_flag=True,
+    help="Play the story in a fleet: 50 simulated devices, the light goes out for a third, and the loop closes.",
+)
+@click.option("--yes", is_flag=True, help="With --fleet: promote to stable without asking.")
 @set_option
 @log_level_option
 @json_option
-def command(incident: bool, overrides: tuple[str, ...], log_level: str | None, as_json: bool) -> None:
+def command(
+    incident: bool, fleet: bool, yes: bool, overrides: tuple[str, ...], log_level: str | None, as_json: bool
+) -> None:
     """Train on 1,797 real 8x8 images of digits, quantize, judge on the holdout and publish: examples/digits, start to end.
 
     The second run is served from the cache.
     """
+    if fleet:
+        play_fleet(yes, as_json)
     from components.evaluator.report.advice import Invocation
     from pipeline.demo.digits import CONFIG, write_images
 
@@ -35,6 +45,23 @@ def command(incident: bool, overrides: tuple[str, ...], log_level: str | None, a
     else:
         again = Invocation(str(CONFIG), given, "edgeproof demo")
         run_config(CONFIG, overrides, log_level, as_json, again)
+
+
+def play_fleet(is_confirmed: bool, as_json: bool) -> None:
+    """Plays the story in a fleet, prints it and ends the process."""
+    import dataclasses
+    import sys
+
+    from pipeline.commands.telemetry import open_address
+    from pipeline.fleet_demo import describe, tell
+
+    open_address("telemetry.db").close()  # says what is not installed
+    told = tell(Path.cwd() / ".edgeproof" / "fleet", is_confirmed or not sys.stdin.isatty())
+    if as_json:
+        print_json(dataclasses.asdict(told), default=str)
+    else:
+        click.echo(describe(told))
+    finish(0 if told.is_told else 1)
 
 
 def replay_incident(config_file: Path, overrides: tuple[str, ...], log_level: str | None, as_json: bool) -> None:

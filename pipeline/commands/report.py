@@ -20,7 +20,7 @@ def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     from components.evaluator.report.advice import Invocation
     from pipeline.config_file import load_config
     from pipeline.history.outcome import describe_run, read_gate_report
-    from pipeline.history.run_record import read_last_record, read_later_attempt
+    from pipeline.history.run_record import previous_record, read_last_record, read_later_attempt
 
     loaded = load_config(Path(config), overrides)
     is_default = loaded.workspace is None or is_address(loaded.workspace)
@@ -34,5 +34,6 @@ def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json({"run": record.model_dump(), "gate_report": read_gate_report(record).model_dump(mode="json")})
     else:
-        click.echo(describe_run(record, Invocation(config, overrides)))
+        earlier = previous_record(loaded.workspace_dir, record)
+        click.echo(describe_run(record, Invocation(config, overrides), earlier))
     raise click.exceptions.Exit(0 if record.is_accepted else 1)

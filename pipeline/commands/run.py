@@ -52,12 +52,12 @@ def run_config(
     config = load_config(config_file, overrides)
     quiet_libraries()
     from pipeline.history.outcome import describe_run
-    from pipeline.history.run_record import BY_HAND
+    from pipeline.history.run_record import BY_HAND, previous_record
     from pipeline.running.local_runner import run
 
     record = run(config, log_level, reason or BY_HAND)
     if as_json:
         print_json(record.model_dump())
     else:
-        click.echo(describe_run(record, invocation))
+        click.echo(describe_run(record, invocation, previous_record(config.workspace_dir, record)))
     finish(0 if record.is_accepted else 1)

@@ -29,18 +29,22 @@ def open_address(address: str) -> Database:
     Raises:
         SurroundingsError: The libraries of the extra ``telemetry`` are not installed.
     """
+    from importlib.util import find_spec
+
     from edgeproof_edge.errors import SurroundingsError
 
-    try:
-        import alembic  # noqa: F401
-
-        from telemetry.database import open_database
-
-        return open_database(address)
-    except ImportError as error:
+    missing = [
+        name
+        for name in ("alembic", "cronsim", "fastapi", "psycopg", "sqlalchemy", "uvicorn")
+        if find_spec(name) is None
+    ]
+    if missing:
         raise SurroundingsError(
-            f"telemetry needs libraries that are not installed ({error.name}). Install edgeproof[telemetry]."
-        ) from error
+            f"telemetry needs libraries that are not installed ({', '.join(missing)}). Install edgeproof[telemetry]."
+        )
+    from telemetry.database import open_database
+
+    return open_database(address)
 
 
 @click.group(epilog="Example: edgeproof telemetry serve")

@@ -9,18 +9,39 @@ from pathlib import Path
 from edgeproof_edge.addresses import is_address
 
 from components.artifacts import exists, join, local_copy, parent_of
+from components.errors import DataError
 from components.evaluator.report.advice import Invocation
-from components.evaluator.report.explanation import explain
+from components.evaluator.report.explanation import explain, note_line
 from components.evaluator.report.gate_report import GateReport, read_report
+from components.evaluator.report.notes import notes_since
 from components.evaluator.report.page import PAGE_FILE
 from components.tflite_converter.description import describe_search
-from components.tflite_converter.report import ConversionReport
+from components.tflite_converter.report import ConversionReport, useless_outputs
 from pipeline.history.run_record import ReleaseRecord, RunRecord
 
 
-def describe_run(record: RunRecord, invocation: Invocation) -> str:
-    """The nodes of a run with state and seconds, the verdict in one sentence, and what to do next."""
-    return "\n\n".join([_node_table(record), explain(read_gate_report(record), invocation), _way_on(record)])
+def describe_run(record: RunRecord, invocation: Invocation, previous: RunRecord | None = None) -> str:
+    """The nodes of a run with state and seconds, the verdict in one sentence, and what to do next.
+
+    Args:
+        record: The run.
+        invocation: What was run, for a command that can be typed as it stands.
+        previous: The run before it, for what moved since.
+    """
+    report = read_gate_report(record)
+    verdict = "\n".join([explain(report, invocation), *_notes_since(previous, report)])
+    return "\n\n".join([_node_table(record), verdict, _way_on(record)])
+
+
+def _notes_since(previous: RunRecord | None, report: GateReport) -> list[str]:
+    """Of an accepted model, what moved since the run before; a report that is gone says nothing."""
+    if previous is None or not report.verdict.accepted:
+        return []
+    try:
+        before = read_gate_report(previous)
+    except DataError:
+        return []
+    return [note_line(note) for note in notes_since(before, report)]
 
 
 def read_gate_report(record: RunRecord) -> GateReport:
@@ -79,11 +100,23 @@ def describe_conversion(report: ConversionReport, saved_model: Path, directory: 
         *_calibration_lines(report),
         *describe_search(report),
         *_score_lines(report),
+        *(f"USELESS  {sentence}" for sentence in useless_outputs(report)),
         *(f"warning: {warning}" for warning in report.warnings),
         f"wrote {directory}/model.tflite, float.tflite, conversion_report.json in {report.seconds.total:.1f} s",
-        f"next     edgeproof evaluate --saved-model {model} --tflite {tflite} --data HOLDOUT.npz --out {out}",
+        _next_step(report, model, tflite, out),
     ]
     return "\n".join(lines)
+
+
+def _next_step(report: ConversionReport, model: str, tflite: str, out: str) -> str:
+    """The command that judges the model, with the output that it judges where there are several."""
+    if useless_outputs(report):
+        return "next     look at what was tried above; this file is not worth judging"
+    outputs = [output.name for output in report.signature.outputs]
+    judged = "" if len(outputs) < 2 else f" --output {shlex.quote(outputs[0])}"
+    others = "" if len(outputs) < 2 else f"   # or {', '.join(outputs[1:])}"
+    command = f"edgeproof evaluate --saved-model {model} --tflite {tflite} --data HOLDOUT.npz --out {out}"
+    return f"next     {command}{judged}{others}"
 
 
 def _calibration_lines(report: ConversionReport) -> list[str]:

@@ -100,6 +100,16 @@ def read_later_attempt(workspace: Path, record: RunRecord) -> Attempt | None:
     return None if attempt.log == record.log else attempt
 
 
+def previous_record(workspace: Path, record: RunRecord) -> RunRecord | None:
+    """The last run before this one that came to a verdict; None where there is none, or it cannot be read."""
+    files = sorted((workspace / "runs").glob("*.json"))
+    earlier = [file for file in files if file.stem < record.run_id.replace(":", "")]
+    try:
+        return RunRecord.model_validate_json(earlier[-1].read_text(encoding="utf-8")) if earlier else None
+    except (OSError, ValueError):  # a workspace of before, or damaged: nothing depends on it
+        return None
+
+
 def _replace(path: Path, text: str) -> None:
     """Writes a file in one step."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

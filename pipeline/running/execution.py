@@ -6,6 +6,7 @@ A run is done only when ML Metadata says so of every node: TFX's launcher return
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from edgeproof_edge.progress import progress
 from components.artifacts import join, local_copy
 from components.compat import skip_autograph_conversion
 from components.evaluator.report.gate_report import REPORT_FILE, read_report
+from components.pusher.provenance import REASON_VARIABLE
 from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
 from pipeline.config import PipelineConfig
 from pipeline.dag import build_pipeline
@@ -57,6 +59,7 @@ def execute_compiled(ir: Any, place: Place, data: DataPlace, log_file: Path, rea
     run_id = datetime.now().isoformat()
     store = RunStore(place.metadata)
     store.begin(run_id, RunPurpose(reason))
+    os.environ[REASON_VARIABLE] = reason  # the Pusher writes it into the provenance
     _launch_all(launching.bound(ir, run_id), place, data, log_file)
     run = store.run(run_id)
     if run is None:

@@ -123,6 +123,7 @@ create table feedback (
   answer         text not null,
   confidence     double precision not null,
   slice          text not null,
+  sampling       text not null check (sampling in ('random', 'unsure')),
   label          text,
   state          text not null check (state in ('waiting', 'labelled', 'unusable')),
   labelled_by    text,
@@ -162,3 +163,22 @@ create table trigger_run (
 );
 -- One open run per model, however many watchers there are.
 create unique index trigger_run_open on trigger_run (model_name) where finished_at is null;
+
+-- For dashboards: histograms of latency add up, and a quantile is read from the sum; telemetry/latency.py does the same.
+create function latency_add(total bigint[], more bigint[]) returns bigint[] language sql immutable parallel safe as $$
+  select array_agg(coalesce(a, 0) + coalesce(b, 0) order by k) from unnest(total, more) with ordinality as t(a, b, k)
+$$;
+create aggregate latency_sum(bigint[]) (sfunc = latency_add, stype = bigint[], parallel = safe);
+create function latency_quantile_ms(counts bigint[], share double precision) returns double precision
+language sql immutable parallel safe as $$
+  select case when k = 1 then 0.01 * part when k >= 48 then 0.01 * power(2, 23.0) else 0.01 * power(2, (k - 2 + part) / 2.0) end
+  from (
+    select k, n, below, total, (share * total - below) / nullif(n, 0) as part
+    from (
+      select k, n, sum(n) over (order by k) - n as below, sum(n) over () as total
+      from unnest(counts) with ordinality as t(n, k)
+    ) as cumulated
+  ) as placed
+  where n > 0 and below + n >= share * total
+  order by k limit 1
+$$;

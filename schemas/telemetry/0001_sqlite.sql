@@ -123,6 +123,7 @@ create table feedback (
   answer         text not null,
   confidence     real not null,
   slice          text not null,
+  sampling       text not null check (sampling in ('random', 'unsure')),
   label          text,
   state          text not null check (state in ('waiting', 'labelled', 'unusable')),
   labelled_by    text,

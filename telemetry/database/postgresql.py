@@ -8,6 +8,7 @@ first event of a day comes. 4. A server that is away costs a short wait, then an
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta, timezone
@@ -31,6 +32,10 @@ from telemetry.database.rows import (
 )
 from telemetry.errors import DatabaseError
 from telemetry.event import NUM_LATENCY_COUNTS, Event, format_time
+from telemetry.migrations import upgrade
+
+# The pool tells the standard error stream of every try; whoever asked for a connection is told anyway.
+logging.getLogger("psycopg.pool").addHandler(logging.NullHandler())
 
 #: How long a request waits for a connection before it says that the database is away.
 CONNECT_SECONDS = 2.0
@@ -185,8 +190,6 @@ class PostgresqlDatabase(Database):
         return len(old)
 
     def migrate(self) -> str:
-        from telemetry.migrations import upgrade
-
         with self._plain_errors():
             return upgrade(_sqlalchemy_address(self._address), _search_path(self._address))
 

@@ -23,6 +23,7 @@ from telemetry.database.rows import EVENT_COLUMNS, EventRows, histogram_counts, 
 from telemetry.errors import DatabaseError
 from telemetry.event import Event, parse_time
 from telemetry.latency import add
+from telemetry.migrations import NEWEST, upgrade
 
 #: How long a writer waits for another one.
 BUSY_SECONDS = 30.0
@@ -88,8 +89,9 @@ class SqliteDatabase(Database):
     def _make_schema(self) -> None:
         if not self._is_migrated:
             with self._lock:
-                if not self._is_migrated:
+                if not self._is_migrated and self.revision() != NEWEST:
                     self.migrate()
+                self._is_migrated = True
 
     def write_events(self, rows: EventRows) -> Written:
         with self.transaction() as transaction:
@@ -160,8 +162,6 @@ class SqliteDatabase(Database):
             return transaction.run("delete from event where window_start < ?", (self.time_value(midnight),))
 
     def migrate(self) -> str:
-        from telemetry.migrations import upgrade
-
         new = not self._file.exists()
         self._connect().close()
         if new:

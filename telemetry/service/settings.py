@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 
@@ -21,6 +22,7 @@ class Settings:
         rows_per_commit: Of a batch to the database.
         retry_seconds: What a device is told to wait.
         is_open: Whether pages need no token: only where nobody else can reach them.
+        class_names: Classes by model, for the page that labels; where a model is missing, those that were answered.
         maintenance_seconds: Between roll-ups.
     """
 
@@ -34,6 +36,7 @@ class Settings:
     rows_per_commit: int = 5_000
     retry_seconds: int = 30
     is_open: bool = False
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     maintenance_seconds: float = 60.0
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from edgeproof_edge import delegate_tables as tables
 from edgeproof_edge.delegates import CpuOperator, Estimate, Share, Target, estimate
 from edgeproof_edge.flatbuffer.reading import _BUILTIN_NAMES
 
+from components.repair.graph import FloatGraph
 from tests.edge.rewriting import golden, rewritten
 
 ALL, PART, NONE = Share.ALL, Share.PART, Share.NONE
@@ -124,3 +126,67 @@ def test_tables_know_only_operators_that_tflite_has(table: str) -> None:
 )
 def test_shares(num_accelerated: int, num_operators: int, share: Share) -> None:
     assert Share.of(num_accelerated, num_operators) is share
+
+
+def with_custom_operator(name: str) -> bytes:
+    def rename(model: Any) -> None:
+        for code in model.operatorCodes:
+            if code.customCode:
+                code.customCode = name
+
+    return rewritten("custom", rename)
+
+
+def test_a_file_that_is_compiled_is_said_to_be_so() -> None:
+    found = estimate_for(with_custom_operator("edgetpu-custom-op"), Target.EDGE_TPU)
+    assert found.verdict is not NONE
+    assert found.reason.startswith("compiled for the Edge TPU already")
+    elsewhere = estimate_for(with_custom_operator("edgetpu-custom-op"), Target.GPU)
+    assert (elsewhere.verdict, elsewhere.cpu_operators) == (NONE, ())
+    assert "compiled for the Edge TPU and runs nowhere else" in elsewhere.reason
+    assert "compiled for the Ethos-U" in estimate_for(with_custom_operator("ethos-u"), Target.EDGE_TPU).reason
+
+
+def image_of_bytes() -> bytes:
+    """Image uint8 -> CAST to float -> QUANTIZE to int8 -> RELU, as converted detectors begin."""
+    graph = FloatGraph.empty()
+    image, real, codes, result = (
+        graph.add_tensor(name, [1, 4, 4, 3], dtype)
+        for name, dtype in (("image", "uint8"), ("real", "float32"), ("codes", "int8"), ("result", "int8"))
+    )
+    graph.insert_operator(0, "CAST", 1, [image], [real])
+    graph.insert_operator(1, "QUANTIZE", 1, [real], [codes])
+    graph.insert_operator(2, "RELU", 1, [codes], [result])
+    graph.set_interface([image], [result])
+    return graph.pack()
+
+
+def test_an_image_of_bytes_that_is_cast_keeps_nothing_behind_it_from_the_edge_tpu() -> None:
+    found = estimate_for(image_of_bytes(), Target.EDGE_TPU)
+    assert sorted(operator.name for operator in found.cpu_operators) == ["CAST", "QUANTIZE"]
+    assert found.verdict is PART
+
+
+def recurrent() -> bytes:
+    """X [1, 4, 3] -> UNIDIRECTIONAL_SEQUENCE_LSTM with an int16 cell state -> y."""
+    graph = FloatGraph.empty()
+    x, cell, y = (
+        graph.add_tensor(name, shape, dtype)
+        for name, shape, dtype in (("x", [1, 4, 3], "int8"), ("cell", [1, 2], "int16"), ("y", [1, 4, 2], "int8"))
+    )
+    graph.insert_operator(0, "UNIDIRECTIONAL_SEQUENCE_LSTM", 1, [x, cell], [y])
+    graph.set_interface([x], [y])
+    return graph.pack()
+
+
+def test_the_int16_state_of_an_lstm_keeps_it_from_no_edge_tpu() -> None:
+    assert estimate_for(recurrent(), Target.EDGE_TPU).verdict is ALL
+
+
+def test_tile_is_mapped() -> None:
+    graph = FloatGraph.empty()
+    x, y = (graph.add_tensor(name, [1, 4], "int8") for name in ("x", "y"))
+    repeats = graph.add_tensor("repeats", [2], "int32", np.ones(2))
+    graph.insert_operator(0, "TILE", 1, [x, repeats], [y])
+    graph.set_interface([x], [y])
+    assert estimate_for(graph.pack(), Target.EDGE_TPU).verdict is ALL

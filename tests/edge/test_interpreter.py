@@ -180,7 +180,7 @@ def test_a_stream_takes_whole_batches_only() -> None:
 def test_equal_rows_tell_nothing_and_are_run_by_declared_batch() -> None:
     model = load("instance_norm")
     model.predict({"x": np.ones((20, 8), np.float32)})
-    assert model.row_use == RowUse(Feeding.APART, 0)
+    assert model.row_use == RowUse(Feeding.APART, 0, is_known=False)
     rows = rows_for(model, 20)
     np.testing.assert_allclose(
         model.predict(rows)["scores"], by_plain_interpreter(MODELS / "instance_norm.tflite", rows), atol=1e-5

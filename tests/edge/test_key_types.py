@@ -54,7 +54,7 @@ def test_a_device_verifies_keys_of_a_kms_or_says_which_library_it_lacks(tmp_path
     )
     ring = KeyRing.create(tmp_path / "keys")
     store = DirectoryStore(tmp_path / "repository")
-    repository = initialize(store, ring, own_keys=("dev", "stable"), uris={name: f"file2:{pem}"})
+    repository = initialize(store, ring, own_keys=("dev", "stable"), uris={name: f"file2:{pem}"}, any_key_type=True)
     repository.publish(sample("a"), "dev", "test")
     (tmp_path / "root.json").write_bytes(repository.anchor)
     with serving(tmp_path / "repository") as url:

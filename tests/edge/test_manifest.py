@@ -262,6 +262,7 @@ PREPARED = dataclasses.replace(
     inputs=(
         dataclasses.replace(MANIFEST.inputs[0], orientation="upright"),
         dataclasses.replace(MANIFEST.inputs[0], categories=("north", "south")),
+        dataclasses.replace(MANIFEST.inputs[0], resize="area"),
     ),
 )
 
@@ -280,6 +281,7 @@ def test_what_a_device_must_do_with_an_input_first_is_version_4() -> None:
     ("change", "key"),
     [
         pytest.param(lambda c: c["inputs"][0].update(orientation="6"), "orientation", id="a-number-of-exif"),
+        pytest.param(lambda c: c["inputs"][2].update(resize="lanczos3"), "resize", id="a-way-that-devices-do-not-know"),
         pytest.param(lambda c: c["inputs"][1].update(categories=["a", "a"]), "categories", id="a-category-twice"),
         pytest.param(lambda c: c["inputs"][0].pop("categories"), "categories", id="a-key-is-missing"),
         pytest.param(lambda c: c.update(schema_version=3), "schema_version|inputs", id="a-version-that-cannot-say-it"),

@@ -102,7 +102,9 @@ def test_a_key_that_a_device_cannot_verify_is_refused_unless_the_operator_knows(
     """As a KMS gives them: without the library cryptography a device says "signed by other keys" to whatever they sign."""
     uris = {"stable": f"file2:{_pem_of(kind, tmp_path)}"}
     store = DirectoryStore(tmp_path / "repository")
-    with pytest.raises(ReleaseKeyError, match=r"a device verifies ed25519 only.*edgeproof-edge\[kms\].*--any-key-type"):
+    with pytest.raises(
+        ReleaseKeyError, match=r"a device verifies ed25519 only.*edgeproof-edge\[crypto\].*--any-key-type"
+    ):
         initialize(store, KeyRing.create(tmp_path / "keys"), uris=uris)
     assert not KeyRing.open(tmp_path / "keys").has("stable")
     repository = initialize(store, KeyRing.open(tmp_path / "keys"), uris=uris, any_key_type=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -25,24 +26,26 @@ NO_POSTGRESQL = "PostgreSQL is not installed (.ci/services): nothing was tried o
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresqlServer]:
+def postgresql() -> Iterator[PostgresqlServer]:
     """A running server that tests may not stop."""
-    with running_server(tmp_path_factory.mktemp("postgresql")) as server:
+    with running_server() as server:
         yield server
 
 
 @contextlib.contextmanager
-def running_server(directory: Path) -> Iterator[PostgresqlServer]:
+def running_server() -> Iterator[PostgresqlServer]:
+    """A server in a directory of its own: those of pytest are closed to the user that PostgreSQL runs as."""
     binaries = find_binaries()
     if binaries is None:
         pytest.skip(NO_POSTGRESQL)
-    server = PostgresqlServer.make(directory, binaries)
-    server.start()
-    try:
-        yield server
-    finally:
-        with contextlib.suppress(AssertionError):  # a test may have stopped it
-            server.stop("immediate")
+    with tempfile.TemporaryDirectory(prefix="edgeproof-postgresql-") as directory:
+        server = PostgresqlServer.make(Path(directory), binaries)
+        server.start()
+        try:
+            yield server
+        finally:
+            with contextlib.suppress(AssertionError):  # a test may have stopped it
+                server.stop("immediate")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

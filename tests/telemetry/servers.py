@@ -44,9 +44,6 @@ class PostgresqlServer:
         server = cls(directory / "data", binaries, free_port(), settings)
         if os.geteuid() == 0:
             shutil.chown(directory, SERVER_USER, SERVER_USER)
-            for parent in directory.parents:  # pytest's directories are for their owner alone
-                if parent.stat().st_uid == 0 and parent.stat().st_mode & 0o777 == 0o700:
-                    parent.chmod(0o711)
         server._run(
             "initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", "-D", str(server.directory)
         )

@@ -14,6 +14,7 @@ from telemetry.database import Database, open_database
 from telemetry.database.rows import EventRows, key_of
 from telemetry.errors import DatabaseError
 from telemetry.latency import quantile_ms
+from telemetry.migrations import NEWEST
 from tests.telemetry.samples import event, latency
 
 HOSTILE = "'; drop table event; -- %s ? \\ \" \U0001f600"
@@ -113,8 +114,8 @@ def test_migrating_twice_at_once_makes_one_schema(address: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert revisions == ["0001", "0001"]
-    assert databases[0].revision() == "0001"
+    assert revisions == [NEWEST, NEWEST]
+    assert databases[0].revision() == NEWEST
     for database in databases:
         database.close()
 

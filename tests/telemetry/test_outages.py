@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from pathlib import Path
 
 import pytest
 import urllib3
@@ -89,9 +88,9 @@ class ServeCommand:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[PostgresqlServer]:
+def server() -> Iterator[PostgresqlServer]:
     """A server that a test may stop."""
-    with running_server(tmp_path) as running:
+    with running_server() as running:
         yield running
 
 

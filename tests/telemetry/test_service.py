@@ -149,7 +149,6 @@ def test_an_encoding_that_does_not_hold_is_said(
         pytest.param({"window_start": "2026-13-01T00:00:00Z"}, "window_start", id="no-such-month"),
         pytest.param({"window_start": "2020-01-01T00:00:00Z"}, "device's clock", id="years-ago"),
         pytest.param({"window_start": "2199-01-01T00:00:00Z"}, "device's clock", id="the-future"),
-        pytest.param({"window_seconds": 86400 - 1}, "multiple", id="a-window-off-the-grid"),
         pytest.param({"confidence": histogram() | {"edges": [1.0, 0.5]}}, "ascend", id="edges-that-descend"),
         pytest.param({"confidence": histogram("y") | {"counts": [1, 2]}}, "one more", id="counts-that-do-not-fit"),
         pytest.param({"inputs": [histogram(), histogram()]}, "same name", id="a-histogram-twice"),

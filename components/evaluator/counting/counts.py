@@ -40,6 +40,10 @@ class Counts:
         examples_by_label: Examples per label, labels out of range left out.
         correct_float_by_label: Examples per label that the float model got right.
         correct_candidate_by_label: Examples per label that the candidate got right.
+        only_float_correct_by_label: Examples per label that only the float model got right; empty in reports of before.
+        decisions_lost: By class, examples of which only the float model tells rightly whether they are of the class: missed,
+            or called so falsely. Empty in reports of before.
+        decisions_gained: The same for the candidate.
     """
 
     num_examples: int = 0
@@ -58,6 +62,9 @@ class Counts:
     examples_by_label: tuple[int, ...] = ()
     correct_float_by_label: tuple[int, ...] = ()
     correct_candidate_by_label: tuple[int, ...] = ()
+    only_float_correct_by_label: tuple[int, ...] = ()
+    decisions_lost: tuple[int, ...] = ()
+    decisions_gained: tuple[int, ...] = ()
 
     #: Read by pydantic where a report carries counts.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -85,9 +92,9 @@ class Counts:
         """Sentences about numbers that contradict each other; empty for counts that :func:`count_batch` made."""
         checks = {
             "the lists per class differ in length": len(
-                {len(value) for f in fields(self) if isinstance(value := getattr(self, f.name), tuple)}
+                {len(value) for f in fields(self) if isinstance(value := getattr(self, f.name), tuple) and value}
             )
-            == 1,
+            <= 1,
             "a count is negative": all(_smallest(getattr(self, f.name)) >= 0 for f in fields(self)),
             "the paired table does not add up to the examples": self.num_examples
             == self.num_both_correct
@@ -203,7 +210,27 @@ class Comparison:
             examples_by_label=_histogram(self.labels[self.in_range], self.num_classes),
             correct_float_by_label=_histogram(self.labels[self.right_float], self.num_classes),
             correct_candidate_by_label=_histogram(self.labels[self.right_candidate], self.num_classes),
+            only_float_correct_by_label=_histogram(
+                self.labels[self.right_float & ~self.right_candidate], self.num_classes
+            ),
+            decisions_lost=self._decisions_lost(of_float=True),
+            decisions_gained=self._decisions_lost(of_float=False),
         )
+
+    def _decisions_lost(self, *, of_float: bool) -> tuple[int, ...]:
+        """By class, rows of which one model tells rightly whether they are of the class, and the other does not.
+
+        Where the answers differ, three classes can be concerned: the label, which the right model alone names, and the
+        classes that the other model names falsely. Answers that are not finite name none.
+        """
+        mine = np.where(self.finite_float, self.predicted_float, -1)
+        other = np.where(self.finite_candidate, self.predicted_candidate, -1)
+        if not of_float:
+            mine, other = other, mine
+        usable = self.in_range & (mine != other)
+        missed = self.labels[usable & (mine == self.labels)]
+        false_alarms = other[usable & (other >= 0) & (other != self.labels)]
+        return _histogram(np.concatenate([missed, false_alarms]), self.num_classes)
 
 
 def count_batch(

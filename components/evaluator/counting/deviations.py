@@ -7,7 +7,7 @@ multiple of 2**-1074, and the sums are Python integers in that unit.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from statistics import NormalDist
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.errors import DataError, ModelError
+from components.evaluator.counting.columns import ColumnSums, sum_columns
 
 #: All float64 are whole multiples of ``2 ** -UNIT_BITS``.
 UNIT_BITS = 1074
@@ -47,6 +48,7 @@ class Deviations:
         squared_float_squared: As the three above, of squared errors.
         squared_candidate_squared: The same for the candidate.
         squared_product: Sum of the products of both.
+        columns: Sums per number of the output, of a whole holdout with several numbers per example; None for slices.
     """
 
     num_examples: int = 0
@@ -66,15 +68,19 @@ class Deviations:
     squared_float_squared: int = 0
     squared_candidate_squared: int = 0
     squared_product: int = 0
+    columns: ColumnSums | None = None
 
     def __add__(self, other: Deviations) -> Deviations:
-        return Deviations(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self) if f.name != "columns"}
+        if self.columns is None or other.columns is None:
+            return Deviations(**sums, columns=self.columns or other.columns)
+        return Deviations(**sums, columns=self.columns + other.columns)
 
     def inconsistencies(self) -> tuple[str, ...]:
         """Sentences about numbers that contradict each other."""
         checks = {
             "a count or a sum of errors is negative": all(
-                getattr(self, f.name) >= 0 for f in fields(self) if f.name != "labels"
+                getattr(self, f.name) >= 0 for f in fields(self) if f.name not in ("labels", "columns")
             ),
             "more rows are not finite than there are": max(
                 self.num_nonfinite_float, self.num_nonfinite_candidate, self.num_nonfinite_labels, self.num_clipped
@@ -85,7 +91,12 @@ class Deviations:
 
     @property
     def spread(self) -> Fraction | None:
-        """Variance of the labels: the squared error of always answering their mean; None where there are none."""
+        """Variance of the labels: the squared error of always answering their mean; None where there are none.
+
+        Of several numbers per example each has a mean of its own: a spectrum whose bins differ is not explained by its loudness.
+        """
+        if self.columns is not None:
+            return self.columns.spread
         mean, mean_square = self.mean("labels"), self.mean("labels_squared")
         return None if mean is None or mean_square is None else mean_square - mean**2
 
@@ -110,7 +121,8 @@ def compare_numbers(
         ModelError: The outputs differ in shape.
     """
     errors = _Errors.of(labels, float_output, candidate_output)
-    return errors.sums(clipped, np.ones(len(errors.finite), np.bool_))
+    sums = errors.sums(clipped, np.ones(len(errors.finite), np.bool_))
+    return sums if errors.labels.shape[1] < 2 else replace(sums, columns=errors.columns(float_output.shape[1:]))
 
 
 @dataclass(frozen=True)
@@ -166,6 +178,10 @@ class _Errors:
             squared_candidate_squared=exact_sum(squared[1] ** 2),
             squared_product=exact_sum(squared[0] * squared[1]),
         )
+
+    def columns(self, shape: tuple[int, ...]) -> ColumnSums:
+        used = self.finite
+        return sum_columns(shape, self.labels[used], self.float_rows[used], self.candidate_rows[used])
 
 
 def slice_deviations(

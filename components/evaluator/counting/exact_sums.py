@@ -28,7 +28,7 @@ class ExactSums:
     num_columns: int
 
     @classmethod
-    def of(cls, values: NDArray[np.float64]) -> ExactSums:
+    def of(cls, values: NDArray[Any]) -> ExactSums:
         """The sums over the rows of finite values ``[n, columns]``."""
         total = cls({}, values.shape[1])
         for start in range(0, len(values), _ROWS):
@@ -36,7 +36,7 @@ class ExactSums:
         return total
 
     @classmethod
-    def _of_chunk(cls, values: NDArray[np.float64]) -> ExactSums:
+    def _of_chunk(cls, values: NDArray[Any]) -> ExactSums:
         largest = float(np.abs(values).max(initial=0.0))
         digits: dict[int, NDArray[np.int64]] = {}
         place = int(np.frexp(largest)[1]) // _WIDTH

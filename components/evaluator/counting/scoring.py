@@ -30,6 +30,8 @@ from components.evaluator.counting.flips import row_keys
 from components.evaluator.counting.kernels import KernelAgreement, largest_difference, sampled_rows
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.observed_rows import ObservedRows, Watch, observe_batch
+from components.evaluator.counting.other_outputs import compare_others
+from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.counting.slices import Grouping, SliceKey, SliceSpec, group_rows
 from components.evaluator.counting.tally import ChampionCounts, Tally
 from components.evaluator.measurements.measurement import BatchComparison, Measurement
@@ -150,6 +152,7 @@ class Outputs:
     of_float: NDArray[Any]
     of_candidate: NDArray[Any]
     candidate_name: str
+    candidate_outputs: Mapping[str, NDArray[Any]]
     clipped: NDArray[np.bool_]
     keys: NDArray[np.uint64]
     other_kernels: OtherKernels
@@ -227,8 +230,7 @@ class Scorer:
     @property
     def rows_per_batch(self) -> int:
         """Rows worth scoring at once, within a bounded memory."""
-        signature = self.load().float_model.signature
-        return rows_within(BATCH_BYTES, row_bytes(signature.inputs), BATCH_SIZE)
+        return rows_per_batch(self.load().float_model.signature.inputs)
 
     def restart(self) -> None:
         """Begins a new sequence: what the models remember of earlier rows is forgotten."""
@@ -284,6 +286,8 @@ class Scorer:
             kernels=self._check_kernels(outputs, compared),
             champion=self._score_champion(outputs, compared),
             observed=self._observe(outputs),
+            others=compare_others(outputs.float_outputs, outputs.candidate_outputs, outputs.candidate_name),
+            rows=RowFacts.of(*self.row_uses),
         )
 
     def predict(self, batch: Batch) -> Outputs:
@@ -304,6 +308,7 @@ class Scorer:
             of_float=float_outputs[float_name],
             of_candidate=run.outputs[candidate_name],
             candidate_name=candidate_name,
+            candidate_outputs=run.outputs,
             clipped=run.clipped,
             keys=run.keys,
             other_kernels=run.other_kernels,
@@ -433,6 +438,11 @@ def _predict_candidate(candidate: TFLiteModel, rows: Mapping[str, NDArray[Any]])
         ) from error
     except (RuntimeError, ValueError) as error:
         raise CandidateError(f"the candidate fails on a batch of the holdout: {error}") from error
+
+
+def rows_per_batch(inputs: Sequence[TensorSpec]) -> int:
+    """Rows of such inputs that are worth scoring at once, within a bounded memory."""
+    return rows_within(BATCH_BYTES, row_bytes(inputs), BATCH_SIZE)
 
 
 def rename_inputs(rows: Mapping[str, NDArray[Any]], wanted: Sequence[TensorSpec]) -> dict[str, NDArray[Any]]:

@@ -11,6 +11,8 @@ from components.evaluator.counting.extra_figures import TfmaResults
 from components.evaluator.counting.flips import Flip, keep_flips
 from components.evaluator.counting.kernels import KernelAgreement
 from components.evaluator.counting.observed_rows import ObservedRows
+from components.evaluator.counting.other_outputs import OutputDifference
+from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.counting.slices import SliceKey, merge_slices
 
 
@@ -66,7 +68,9 @@ class Tally:
         flips: A few examples that changed their answer.
         kernels: Agreement of two kernel families on a sample; None where that is off.
         champion: The current release on the same examples; None where it is not compared.
+        rows: How rows went into both models.
         observed: Rows for a device's self-test and its histograms; None where nobody asks for them.
+        others: Outputs that are not judged, by name.
         extra: What TFMA computed on the same predictions, over all parts; None where no EvalConfig asks for it.
     """
 
@@ -75,7 +79,9 @@ class Tally:
     flips: tuple[Flip, ...] = ()
     kernels: KernelAgreement | None = None
     champion: ChampionCounts | None = None
+    rows: RowFacts | None = None
     observed: ObservedRows | None = None
+    others: Mapping[str, OutputDifference] = field(default_factory=dict)
     extra: TfmaResults | None = None
 
     @property
@@ -96,7 +102,11 @@ class Tally:
             flips=keep_flips((*self.flips, *other.flips)),
             kernels=_add(self.kernels, other.kernels),
             champion=_add(self.champion, other.champion),
+            rows=_add(self.rows, other.rows),
             observed=_add(self.observed, other.observed),
+            others={
+                name: _add(self.others.get(name), other.others.get(name)) for name in {*self.others, *other.others}
+            },
         )
 
     def inconsistencies(self) -> tuple[str, ...]:

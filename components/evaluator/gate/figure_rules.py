@@ -5,7 +5,8 @@ What a figure is, its measurement knows; here it is only asked, in order.
 
 from __future__ import annotations
 
-from components.evaluator.counting.metric import LabelKind
+from components.evaluator.counting.deviations import Deviations
+from components.evaluator.counting.metric import LabelKind, Metric
 from components.evaluator.gate.evidence import Evidence
 from components.evaluator.gate.rule import (
     SOURCE_ARITHMETIC,
@@ -17,7 +18,8 @@ from components.evaluator.gate.rule import (
     RuleName,
     RuleResult,
 )
-from components.evaluator.measurements.classes import labels_in_range
+from components.evaluator.measurements.classes import labels_in_range, no_class_lost
+from components.evaluator.measurements.values import output_parts, worst_part_kept
 
 
 def nothing_scored(evidence: Evidence) -> RuleResult:
@@ -141,6 +143,23 @@ FIGURE_RULES = (
     Rule(
         name=RuleName.ACCURACY_KEPT,
         judge=lambda evidence: evidence.measurement.kept(evidence.whole, evidence.rules),
+        blame=Blame.QUANTIZATION,
+    ),
+    Rule(
+        name=RuleName.NO_CLASS_LOST,
+        judge=lambda evidence: no_class_lost(
+            evidence.counts,
+            evidence.rules,
+            evidence.case.class_names,
+            judges_decisions=evidence.rules.metric is not Metric.TOPK,
+        ),
+        applies=lambda evidence: _of_classes(evidence) and evidence.rules.metric is not Metric.AUC,
+        blame=Blame.QUANTIZATION,
+    ),
+    Rule(
+        name=RuleName.WORST_PART_KEPT,
+        judge=lambda evidence: worst_part_kept(evidence.whole, evidence.rules),
+        applies=lambda evidence: isinstance(evidence.whole, Deviations) and bool(output_parts(evidence.whole)),
         blame=Blame.QUANTIZATION,
     ),
     Rule(

@@ -28,6 +28,8 @@ SOURCE_COLLAPSE = "TensorFlow's issue tracker: int8 models that answer one class
 SOURCE_FLOOR = "the floor set in the config"
 SOURCE_RATIO = "ratio of right answers on the same examples, compared as fractions"
 SOURCE_EXACT = "both models on the same examples, compared as fractions"
+SOURCE_PAIRS = "exact sign test on paired counts (McNemar), 1 % over all classes together (Tarone 1990)"
+SOURCE_PARTS = "an average over an output hides its smaller part: fused heads that detect nothing pass on their boxes"
 SOURCE_CONFIG = "a rule that the config turns on"
 
 #: "Clearly above chance": standard deviations above knowing nothing (one-sided p = 0.0013).
@@ -52,6 +54,8 @@ class RuleName(str, Enum):
     ACCURACY_KEPT = "accuracy_kept"
     FIGURE_KEPT = "figure_kept"
     ERROR_KEPT = "error_kept"
+    NO_CLASS_LOST = "no_class_lost"
+    WORST_PART_KEPT = "worst_part_kept"
     CONFIDENCE_BOUND = "confidence_bound"
     SLICES_FOUND = "slices_found"
     SLICES_KEPT = "slices_kept"

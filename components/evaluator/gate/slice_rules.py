@@ -42,25 +42,19 @@ def slices_found(evidence: Evidence) -> RuleResult:
 
 
 def slices_kept(evidence: Evidence) -> RuleResult:
-    """Every slice with enough examples keeps the ratio; declared slices are not empty. Classes have a rule of their own."""
-    return _slices_kept(
-        evidence,
-        RuleName.SLICES_KEPT,
-        evidence.rules.slice_min_ratio,
-        {s.name for s in evidence.case.slices if s.by is SliceBy.LABEL},
-    )
+    """Every slice with enough examples keeps the ratio; declared slices are not empty."""
+    return _slices_kept(evidence, RuleName.SLICES_KEPT, evidence.rules.slice_min_ratio)
 
 
 def slice_errors_kept(evidence: Evidence) -> RuleResult:
     """Every slice with enough examples keeps the error factor; declared slices are not empty."""
-    return _slices_kept(evidence, RuleName.SLICE_ERRORS_KEPT, evidence.rules.slice_max_error_factor, set())
+    return _slices_kept(evidence, RuleName.SLICE_ERRORS_KEPT, evidence.rules.slice_max_error_factor)
 
 
-def _slices_kept(evidence: Evidence, name: RuleName, required: Fraction | None, left_out: set[str]) -> RuleResult:
+def _slices_kept(evidence: Evidence, name: RuleName, required: Fraction | None) -> RuleResult:
     assert required is not None
-    slices = {key: part for key, part in evidence.counted.slices.items() if key.name not in left_out}
-    declared = _declared(evidence.case.slices)
-    return _parts_kept(evidence, name, "slice", slices, declared, required, evidence.rules.slice_min_examples)
+    declared, minimum = _declared(evidence.case.slices), evidence.rules.slice_min_examples
+    return _parts_kept(evidence, name, "slice", evidence.counted.slices, declared, required, minimum)
 
 
 def classes_kept(evidence: Evidence) -> RuleResult:
@@ -133,7 +127,6 @@ SLICE_RULES = (
         name=RuleName.SLICES_KEPT,
         judge=slices_kept,
         setting="slice_min_ratio",
-        applies=lambda evidence: any(spec.by is not SliceBy.LABEL for spec in evidence.case.slices),
         blame=Blame.PART,
     ),
     Rule(

@@ -128,7 +128,7 @@ class GateRules(BaseModel):
         description="One-sided level, such as 0.95, at which the bound of the ratio must keep the rule too (paired closed form).",
     )
     slice_min_ratio: Annotated[Exact | None, _OF_CLASSES] = Field(
-        None, gt=0, le=2, description="Ratio that every slice must keep; slices by label are judged by class_min_ratio."
+        None, gt=0, le=2, description="Ratio that every slice must keep."
     )
     slice_max_error_factor: Annotated[Exact | None, _OF_VALUES] = Field(
         None, ge=1, description="For mae and rmse: error factor that every slice must keep."

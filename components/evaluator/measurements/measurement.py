@@ -207,9 +207,12 @@ class Measurement(ABC):
     def rows(self, tally: Tally, rules: GateRules) -> MeasuredRows:
         """What the report holds beside the verdict."""
 
-    @abstractmethod
     def part_rows(self, report: GateReport) -> tuple[PartRow, ...]:
-        """The slices of a report, for a screen or a page."""
+        """The slices of a report, for a screen or a page: here, the records that any measurement may leave."""
+        return tuple(
+            PartRow(part.name, part.value, part.num_examples, Fraction(part.loss), part.sentence)
+            for part in report.parts
+        )
 
     @abstractmethod
     def tfma_figures(self, part: Any, *, is_whole: bool) -> TfmaFigures:

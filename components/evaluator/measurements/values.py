@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.evaluator.counting.columns import OutputPart
 from components.evaluator.counting.deviations import (
     RATIO_METHOD,
     Deviations,
@@ -32,6 +33,7 @@ from components.evaluator.gate.rule import (
     SOURCE_CONFIG,
     SOURCE_EXACT,
     SOURCE_FINITE,
+    SOURCE_PARTS,
     RuleName,
     RuleResult,
     decimal,
@@ -49,11 +51,13 @@ from components.evaluator.measurements.measurement import (
     UsableRows,
     sorted_slices,
 )
-from components.evaluator.report.gate_report import ErrorRecord, GateReport, MeasuredRows
+from components.evaluator.report.gate_report import ErrorRecord, GateReport, MeasuredRows, PartRecord
 
 SOURCE_CORRELATION = "squared correlation without association has mean 1 / n; 9 / n is 3 standard deviations"
 #: Two outputs are the same answer within one code of an int8 output: 1/256 of what the outputs of the rows span.
 SAME_VALUE_SHARE = 1 / 256
+#: The error of a part of an output may grow by so many times what the whole's may.
+PART_GROWTH = 4
 
 
 @dataclass(frozen=True)
@@ -242,6 +246,7 @@ class ErrorOfValues(Measurement):
         return MeasuredRows(
             metric=metric_record(self.figure(tally.whole), rules.max_error_factor),
             errors=tuple(_error_record(key, errors) for key, errors in parts),
+            parts=_part_records(tally.whole),
         )
 
     def part_rows(self, report: GateReport) -> tuple[PartRow, ...]:
@@ -256,7 +261,7 @@ class ErrorOfValues(Measurement):
                     f"({of_candidate:.6g} / {of_float:.6g} on {record.num_examples})"
                 )
                 rows.append(PartRow(record.name, record.value, record.num_examples, factor - 1, sentence))
-        return tuple(rows)
+        return (*rows, *super().part_rows(report))
 
     def tfma_figures(self, part: Deviations, *, is_whole: bool) -> TfmaFigures:
         """All errors of the whole, or of one slice."""
@@ -280,6 +285,62 @@ def _explains_labels(errors: Deviations) -> bool:
     if spread is None or squared is None or n < 2:
         return False
     return squared < spread * (1 - Fraction(CHANCE_SIGMAS**2, n))
+
+
+def output_parts(errors: Deviations) -> tuple[OutputPart, ...]:
+    """Parts of an output that the float model explains, where the output is several things; see ``columns.py``."""
+    parts = errors.columns.parts() if errors.columns is not None else ()
+    n = errors.num_examples
+    return tuple(
+        part for part in parts if part.squared_float < part.spread * (1 - Fraction(CHANCE_SIGMAS**2, max(n, 1)))
+    )
+
+
+def _part_factor(rules: GateRules) -> Fraction:
+    """How far the error of a part may grow: several times what the whole may, because nobody asked for the part by itself."""
+    return 1 + PART_GROWTH * (rules.max_error_factor - 1)
+
+
+def worst_part_kept(errors: Deviations, rules: GateRules) -> RuleResult:
+    """No part of an output is lost behind a larger one: root mean squared errors, part by part."""
+    allowed = _part_factor(rules)
+    parts = sorted(output_parts(errors), key=lambda part: (-(part.ratio or Fraction(0)), part.name))
+    worst = parts[0]
+    passed = worst.ratio is None or worst.ratio <= allowed**2
+    return RuleResult(
+        name=RuleName.WORST_PART_KEPT,
+        threshold=f"at most {decimal(allowed, 4)} times the float model's error in every part of the output",
+        observed=f"{worst.name} {_part_growth(worst)}",
+        passed=passed,
+        reason="every part of the output keeps its errors."
+        if passed
+        else f"the output's numbers {worst.name} spread by {_root(worst.spread):.3g}, the rest by other orders of magnitude, and "
+        f"there the candidate has {_part_growth(worst)} times the float model's error ({_root(worst.squared_candidate):.3g} / "
+        f"{_root(worst.squared_float):.3g}); allowed {decimal(allowed, 4)}. One scale cannot serve both: give each an output of its own.",
+        source=SOURCE_PARTS,
+    )
+
+
+def _part_growth(part: OutputPart) -> str:
+    return "no" if part.ratio is None else f"{_root(part.ratio):.4f}"
+
+
+def _root(value: Fraction) -> float:
+    return math.sqrt(value)
+
+
+def _part_records(errors: Deviations) -> tuple[PartRecord, ...]:
+    return tuple(
+        PartRecord(
+            name="output",
+            value=part.name,
+            num_examples=part.num_rows,
+            loss=_root(part.ratio or Fraction(1)) - 1,
+            sentence=f"has {_part_growth(part)} times the float model's error ({_root(part.squared_candidate):.6g} / "
+            f"{_root(part.squared_float):.6g}, labels spread by {_root(part.spread):.6g})",
+        )
+        for part in output_parts(errors)
+    )
 
 
 def _error_record(key: SliceKey, errors: Deviations) -> ErrorRecord:

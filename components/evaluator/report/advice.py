@@ -17,6 +17,7 @@ from components.evaluator.case import Case, Champion
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.slices import PairedCounts, SliceBy, SliceKey
 from components.evaluator.counting.tally import Tally
+from components.evaluator.float_probes import Probe
 from components.evaluator.gate.evidence import Evidence
 from components.evaluator.gate.judgement import Verdict
 from components.evaluator.gate.rule import Blame, RuleName
@@ -54,11 +55,13 @@ class Circumstances:
         verdict: The refusal.
         evidence: What was judged, and what was counted.
         diagnosis: What the converter knows.
+        probe: Why the float model is near chance, where that was found out.
     """
 
     verdict: Verdict
     evidence: Evidence
     diagnosis: Diagnosis
+    probe: Probe | None = None
 
     @property
     def case(self) -> Case:
@@ -111,10 +114,17 @@ def advise(circumstances: Circumstances) -> Advice:
 
 
 def _against_the_float_model(circumstances: Circumstances) -> Advice:
+    """What makes the float model good was found by trying; where nothing was, training is the likely cause."""
+    if circumstances.probe is not None:
+        again = RUN if circumstances.in_pipeline else "edgeproof evaluate"
+        return Advice(circumstances.probe.cause, None, f"{circumstances.probe.step}; then {again}")
     return Advice(
         "training, not quantization: the float model itself is not good enough",
         None,
-        _better_training(circumstances) if circumstances.in_pipeline else None,
+        _better_training(circumstances)
+        if circumstances.in_pipeline
+        else f"check that {circumstances.case.split} is as the training data was (labels, order of classes, range and order of "
+        "channels); then train a better model",
     )
 
 

@@ -10,6 +10,7 @@ from components.evaluator.counting.extra_figures import ExtraFigure, overall_fig
 from components.evaluator.counting.kernels import KernelAgreement
 from components.evaluator.counting.latency import Latency
 from components.evaluator.counting.tally import Tally
+from components.evaluator.float_probes import Probe
 from components.evaluator.gate.evidence import CandidateFacts, Evidence
 from components.evaluator.gate.judgement import Verdict
 from components.evaluator.gate.rule import decimal
@@ -22,10 +23,12 @@ from components.evaluator.report.gate_report import (
     GateReport,
     KernelRecord,
     MeasuredRows,
+    OutputRecord,
     RuleRecord,
     RuntimeRecord,
     VerdictRecord,
 )
+from components.evaluator.report.notes import notes_on
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Surroundings:
         stack: Name of the TFX stack.
         champion_sha256: Of the model released now; None where there is none, or it cannot be read.
         diagnosis: What the converter knows of the candidate.
+        probe: Why the float model is near chance, where that was found out.
     """
 
     baseline_sha256: str
@@ -45,6 +49,7 @@ class Surroundings:
     stack: str
     champion_sha256: str | None = None
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
+    probe: Probe | None = None
 
 
 def build_report(verdict: Verdict, evidence: Evidence, surroundings: Surroundings) -> GateReport:
@@ -59,12 +64,13 @@ def build_report(verdict: Verdict, evidence: Evidence, surroundings: Surrounding
     rows = MeasuredRows() if tally is None else case.measurement.rows(tally, case.rules)
     advice = Advice()
     if evidence.is_scored and not evidence.counted.inconsistencies() and not verdict.accepted:
-        advice = advise(Circumstances(verdict, evidence, surroundings.diagnosis))
+        advice = advise(Circumstances(verdict, evidence, surroundings.diagnosis, surroundings.probe))
     return GateReport(
         **dict(rows),
         cause=advice.cause,
         tried=advice.tried,
         next_command=advice.next_step,
+        notes=notes_on(evidence) if verdict.accepted else (),
         verdict=VerdictRecord(
             accepted=verdict.accepted,
             sentence=verdict.sentence,
@@ -80,12 +86,29 @@ def build_report(verdict: Verdict, evidence: Evidence, surroundings: Surrounding
         candidate=_candidate(evidence),
         runtime=surroundings.runtime,
         stack=surroundings.stack,
+        other_outputs=_other_outputs(tally) if tally else (),
         num_flips_kept=len(tally.flips) if tally else 0,
         kernel_agreement=_kernels(tally.kernels) if tally and tally.kernels else None,
         champion=_champion(evidence, surroundings) if case.rules.champion_min_ratio is not None else None,
         latency=_latencies(evidence.candidate),
         lineage=case.lineage,
         extra_metrics=_extra_metrics(tally) if tally else (),
+    )
+
+
+def _other_outputs(tally: Tally) -> tuple[OutputRecord, ...]:
+    def digits(value: float | None) -> float | None:
+        return None if value is None else float(f"{value:.6g}")
+
+    return tuple(
+        OutputRecord(
+            name=name,
+            num_examples=other.num_examples,
+            num_nonfinite=other.num_nonfinite,
+            difference=digits(other.difference),
+            share_of_spread=digits(other.share_of_spread),
+        )
+        for name, other in sorted(tally.others.items())
     )
 
 

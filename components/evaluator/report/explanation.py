@@ -30,12 +30,20 @@ def explain(report: GateReport, invocation: Invocation | None = None) -> str:
         _worst_slice_line(report),
         _kernels_line(report),
         _champion_line(report),
+        *_other_output_lines(report),
         *_broken_lines(report),
     ]
     lines.append(f"likely cause: {report.cause}" if report.cause else "")
     lines.append(f"tried: {report.tried}" if report.tried else "")
     lines.append(f"next: {(invocation or Invocation()).fill_in(report.next_command)}" if report.next_command else "")
-    return "\n".join([report.verdict.sentence, *(_MARGIN + line for line in lines if line)])
+    return "\n".join(
+        [report.verdict.sentence, *(_MARGIN + line for line in lines if line), *map(note_line, report.notes)]
+    )
+
+
+def note_line(note: str) -> str:
+    """A note under the verdict."""
+    return f"{_MARGIN}note: {note}"
 
 
 def _measured(report: GateReport) -> str:
@@ -119,6 +127,17 @@ def _champion_line(report: GateReport) -> str:
         f"{title}: {champion.num_correct} right, {champion.num_only_champion_correct} of them only there; "
         f"{champion.num_only_candidate_correct} only with the new model"
     )
+
+
+def _other_output_lines(report: GateReport) -> list[str]:
+    """Outputs that were not judged."""
+    lines = []
+    for output in report.other_outputs:
+        share = "" if output.share_of_spread is None else f", {100 * output.share_of_spread:.2f} % of its spread"
+        difference = "not comparable" if output.difference is None else f"{output.difference:.4g} from float's{share}"
+        wrong = f"; {output.num_nonfinite} rows with NaN or infinite values" if output.num_nonfinite else ""
+        lines.append(f"output {output.name} (not judged): {difference}{wrong}")
+    return lines
 
 
 def _broken_lines(report: GateReport) -> list[str]:

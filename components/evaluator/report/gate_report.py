@@ -17,6 +17,7 @@ from components.evaluator.counting.class_statistics import MAX_CONFUSION_CLASSES
 from components.evaluator.counting.counts import ClassResult, Counts
 from components.evaluator.counting.extra_figures import ExtraFigure
 from components.evaluator.counting.latency import Latency
+from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.gate.thresholds import GateRules
 
 REPORT_FILE = "gate_report.json"
@@ -191,6 +192,29 @@ class RuntimeRecord(_Record):
     version: str
     kernels: str
     num_threads: int
+    rows: RowFacts | None = Field(default=None, description="How rows went into both models.")
+
+
+class PartRecord(_Record):
+    """A slice, or a part of the output, of a measurement without records of its own."""
+
+    name: str = Field(description="What is cut, or output.")
+    value: str = Field(description="The slice, or where the part lies, such as [:, 4..83].")
+    num_examples: int
+    loss: float = Field(description="To sort by: 0 and less is nothing lost.")
+    sentence: str
+
+
+class OutputRecord(_Record):
+    """An output that was not judged: how far the candidate's is from the float model's."""
+
+    name: str
+    num_examples: int
+    num_nonfinite: int
+    difference: float | None = Field(description="Root mean squared, in the output's unit.")
+    share_of_spread: float | None = Field(
+        description="The same over the standard deviation of the float model's values."
+    )
 
 
 class MeasuredRows(_Record):
@@ -206,6 +230,7 @@ class MeasuredRows(_Record):
     errors: tuple[ErrorRecord, ...] = Field((), description="For real-valued labels: the whole first, then the slices.")
     confusion: ConfusionRecord | None = Field(None, description=f"None above {MAX_CONFUSION_CLASSES} classes.")
     changes: tuple[ChangeRecord, ...] = Field((), description="The commonest changes of an answer.")
+    parts: tuple[PartRecord, ...] = Field((), description="Of outputs that are several things in one tensor.")
 
 
 class GateReport(MeasuredRows):
@@ -218,6 +243,7 @@ class GateReport(MeasuredRows):
     next_command: str | None = Field(
         default=None, description="What to do or run next; CONFIG stands for the config's path."
     )
+    notes: tuple[str, ...] = Field((), description="What a careful person would want to know of an accepted model.")
     split: str = Field(description="Which examples were scored: a split's name, or a file's.")
     expected_num_examples: int | None = Field(description="Examples the split holds, counted by another component.")
     class_names: tuple[str, ...] = Field(description="By label; empty where the data does not name them.")
@@ -228,6 +254,7 @@ class GateReport(MeasuredRows):
     candidate: CandidateRecord
     runtime: RuntimeRecord
     stack: str
+    other_outputs: tuple[OutputRecord, ...] = Field((), description="Outputs that no rule reads.")
     num_flips_kept: int = Field(0, description="Examples in flipped.npz beside this report.")
     kernel_agreement: KernelRecord | None = Field(None, description="None where that is switched off.")
     champion: ChampionRecord | None = Field(None, description="None where the current release is not compared.")

@@ -2,7 +2,8 @@
 
 In order: integers throughout, then with float islands, then other recipes, each only where nothing before it meets the
 goal. Within one of these groups the cheapest that meets the goal with room to spare goes, and a cheaper one still if it is
-no worse than chance allows; where none has room to spare, the closest to float that meets the goal.
+no worse than chance allows; where none has room to spare, the closest to float that meets the goal, or, where islands are
+paid for, the one with the fewest that meets it safely.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from components.repair.goal import Score, is_better
+from components.repair.recipes import Recipe
 from components.repair.search.candidates import Candidate, Choice
 
 #: Where no candidate has room to spare, a loss up to this many times the smallest is as good.
@@ -17,28 +19,44 @@ AS_CLOSE = 1.25
 
 
 def choose(candidates: Sequence[Candidate]) -> Choice:
-    """Picks the cheapest that meets the goal, or the best; a cheaper one that is no worse than chance allows goes first.
+    """Picks one by the rule above.
 
     Args:
         candidates: At least one, in the order in which they were made: the cheaper cure first.
     """
     order = sorted(range(len(candidates)), key=lambda index: (candidates[index].cost, index))
     scores = [candidate.score for candidate in candidates]
-    ample = [index for index in order if scores[index].is_ample]
-    if ample:
-        index = _cheapest_tie(order, ample[0], [score.is_near for score in scores], scores)
-        if index == ample[0]:
-            return Choice(index, True, "the cheapest that meets the goal")
-        name = candidates[ample[0]].name
-        return Choice(index, True, f"cheaper than {name!r}, which meets the goal, and no worse by chance")
-    met = [index for index in order if scores[index].met]
-    best = min(met or order, key=lambda index: scores[index].distance)
-    if met:
-        as_close = [score.met and score.distance <= AS_CLOSE * scores[best].distance for score in scores]
-        index = next(index for index in order if as_close[index])
-        return Choice(index, True, "the cheapest of those that meet the goal and are closest to float")
+    for group in _groups(candidates, order):
+        if any(scores[index].met for index in group):
+            return _choose_in(group, candidates, scores)
+    best = min(order, key=lambda index: scores[index].order)
     index = _cheapest_tie(order, best, [True] * len(scores), scores)
     return Choice(index, False, "nothing met the goal; this came closest")
+
+
+def _groups(candidates: Sequence[Candidate], order: Sequence[int]) -> list[list[int]]:
+    """All-integer candidates, those with float islands, those of other recipes; each in order."""
+    kinds = [(candidate.recipe is not Recipe.INT8, bool(candidate.freed)) for candidate in candidates]
+    return [[index for index in order if kinds[index] == kind] for kind in sorted(set(kinds))]
+
+
+def _choose_in(group: Sequence[int], candidates: Sequence[Candidate], scores: Sequence[Score]) -> Choice:
+    """One of a group in which the goal is met."""
+    ample = [index for index in group if scores[index].is_ample]
+    if ample:
+        index = _cheapest_tie(group, ample[0], [score.is_near for score in scores], scores)
+        if index == ample[0]:
+            return Choice(index, True, "the cheapest that meets the goal with room to spare")
+        name = candidates[ample[0]].name
+        return Choice(index, True, f"cheaper than {name!r}, which has room to spare, and no worse by chance")
+    safe = [index for index in group if scores[index].is_safe and candidates[index].freed]
+    if safe:
+        return Choice(safe[0], True, "of those that meet the goal safely, the one with the fewest float islands")
+    met = [index for index in group if scores[index].met]
+    best = min(met, key=lambda index: scores[index].order)
+    as_close = [score.met and score.distance <= AS_CLOSE * scores[best].distance for score in scores]
+    index = next(index for index in group if as_close[index] and not is_better(scores[best], scores[index]))
+    return Choice(index, True, "of those that meet the goal, the closest to float")
 
 
 def _cheapest_tie(order: Sequence[int], best: int, may_be: Sequence[bool], scores: Sequence[Score]) -> int:

@@ -7,15 +7,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from edgeproof_edge.flatbuffer import read_interface
+from edgeproof_edge.interpreter import TFLiteModel
+from edgeproof_edge.rows import Feeding
 
-from components.repair import diagnosis, sensitivity
+from components.repair import agreement, diagnosis, sensitivity
 from components.repair.diagnosis import Finding
-from components.repair.goal import Goal, find_goal, ordinary_rows
+from components.repair.equalization import MAX_FLOAT_DIFFERENCE, largest_difference
+from components.repair.goal import Goal, find_goal, ordinary_rows, rows_to_score
 from components.repair.graph import FloatGraph
+from components.repair.masks import cut_masks
 from components.repair.range_statistics import Statistics, measure
 from components.repair.running import predict
 from components.repair.search.candidates import Array, Rows, SearchRequest
-from components.repair.search.proposals import Proposal, Quantizer, Source, Variant, int8
+from components.repair.search.proposals import MASKS, Proposal, Quantizer, Source, Variant, int8
 
 #: Rows whose activations are held against the ranges, and multiply-adds they may cost: a second of one core.
 MAX_DIAGNOSIS_ROWS = 200
@@ -24,6 +28,8 @@ DIAGNOSIS_BUDGET = 1e9
 #: Multiply-adds that scoring a candidate may cost, a fraction of a second; but with fewer rows chance decides.
 SCORE_BUDGET = 2e10
 MIN_SCORE_ROWS = 250
+#: Rows on which the float function before and after a change of the graph is compared.
+NUM_DIFFERENCE_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Prepared:
         goal: What a candidate must keep.
         base: The float model, measured on all range rows.
         clean: The same, measured on the range rows without fault codes; ``base`` where all are sound.
+        sound: ``clean`` with masks cut to what their consumers can tell apart, measured again; ``clean`` where it has none.
         clean_rows: The range rows without fault codes.
         tensor_names: Tensors as people know them, each name once.
     """
@@ -47,6 +54,7 @@ class Prepared:
     goal: Goal
     base: Variant
     clean: Variant
+    sound: Variant
     clean_rows: Rows = field(repr=False)
     tensor_names: Mapping[str, str] = field(repr=False)
 
@@ -54,17 +62,18 @@ class Prepared:
     def of(cls, request: SearchRequest, quantize: Quantizer) -> Prepared:
         """Runs the float model on selection rows and range rows."""
         graph = FloatGraph.parse(request.float_model)
-        request = _affordable(request, graph)
-        reference = predict(request.float_model, request.selection_rows)
+        request, reference = _with_chosen_rows(_affordable(request, graph))
         clean_rows = _ordinary(request.range_rows)
         base = Variant(graph, measure(request.float_model, request.range_rows))
+        clean = _without_faults(base, request, clean_rows)
         return cls(
             request=request,
             quantize=quantize,
             reference=reference,
             goal=find_goal(request.selection_rows, reference, request.labels, request.settings.goal),
             base=base,
-            clean=_without_faults(base, request, clean_rows),
+            clean=clean,
+            sound=_without_masks(clean, request, clean_rows),
             clean_rows=clean_rows,
             tensor_names=_known_names(graph, request.float_model),
         )
@@ -111,6 +120,17 @@ def _without_faults(base: Variant, request: SearchRequest, clean_rows: Rows) -> 
     return Variant(base.graph, statistics, (f"{num_rows - num_clean} fault rows set aside",))
 
 
+def _without_masks(clean: Variant, request: SearchRequest, rows: Rows) -> Variant:
+    graph, names = cut_masks(clean.graph, clean.statistics)
+    if not names:
+        return clean
+    model = graph.pack()
+    difference = float(largest_difference(request.float_model, model, first(rows, NUM_DIFFERENCE_ROWS)))
+    if not difference <= MAX_FLOAT_DIFFERENCE:
+        return clean
+    return Variant(graph, measure(model, rows), (*clean.steps, MASKS), difference=difference)
+
+
 def _ordinary(rows: Rows) -> Rows:
     keep = ordinary_rows(rows)
     return rows if keep.all() else {name: array[keep] for name, array in rows.items()}
@@ -122,6 +142,21 @@ def _affordable(request: SearchRequest, graph: FloatGraph) -> SearchRequest:
     kept = sensitivity.affordable_rows(graph, num_rows, SCORE_BUDGET, MIN_SCORE_ROWS, num_rows)
     labels = None if request.labels is None else request.labels[:kept]
     return replace(request, selection_rows=first(request.selection_rows, kept), labels=labels)
+
+
+def _with_chosen_rows(request: SearchRequest) -> tuple[SearchRequest, dict[str, Array]]:
+    """The request with the rows that score, and float's outputs on them: those of rare classes among them."""
+    reference = predict(request.float_model, request.selection_rows)
+    is_stream = TFLiteModel.load(request.float_model).find_feeding(request.selection_rows) is Feeding.STREAM
+    chosen = np.arange(min(count(request.selection_rows), agreement.MAX_ROWS))  # a stream's rows stand in their order
+    if not is_stream:
+        chosen = rows_to_score(reference, agreement.MAX_ROWS)
+    if len(chosen) == count(request.selection_rows):
+        return request, reference
+    rows = {name: array[chosen] for name, array in request.selection_rows.items()}
+    labels = None if request.labels is None else request.labels[chosen]
+    changed = replace(request, selection_rows=rows, labels=labels)
+    return changed, {name: array[chosen] for name, array in reference.items()}
 
 
 def _known_names(graph: FloatGraph, float_model: bytes) -> dict[str, str]:

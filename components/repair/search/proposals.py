@@ -14,6 +14,7 @@ from components.repair.saturation import cut_saturated_ranges
 
 Range = tuple[float, float]
 
+MASKS = "mask values cut"
 CUT = "saturated ranges cut"
 EQUALIZATION = "equalization"
 BIAS_CORRECTION = "bias correction"
@@ -33,7 +34,7 @@ class Quantizer(Protocol):
     ) -> bytes: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Variant:
     """A float graph that computes the wanted function, and what runs through it.
 
@@ -61,7 +62,7 @@ class IoTypes:
     outputs: IoType
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """What the quantizer makes an int8 file of.
 
@@ -71,6 +72,7 @@ class Source:
         ranges: Method that set them.
         steps: The cures in it, in order; those of the variant come first.
         freed: Tensors that stay float.
+        has_float_front: Whether a block at the inputs is among them.
         io_types: Types of inputs and outputs.
     """
 
@@ -80,6 +82,7 @@ class Source:
     steps: tuple[str, ...]
     io_types: IoTypes
     freed: tuple[str, ...] = ()
+    has_float_front: bool = False
 
     @classmethod
     def ranged(cls, variant: Variant, method: RangeMethod, io_types: IoTypes, cut: bool = False) -> Source:

@@ -10,19 +10,15 @@ from components.repair.bias_correction import correct_biases
 from components.repair.equalization import MAX_FLOAT_DIFFERENCE, equalize, largest_difference
 from components.repair.range_statistics import RangeMethod, measure
 from components.repair.search.candidates import Candidate
-from components.repair.search.prepared import Prepared
-from components.repair.search.proposals import BIAS_CORRECTION, CUT, EQUALIZATION, Source, Variant
+from components.repair.search.prepared import NUM_DIFFERENCE_ROWS, Prepared
+from components.repair.search.proposals import BIAS_CORRECTION, CUT, EQUALIZATION, MASKS, Source, Variant
 from components.repair.search.trials import Trials
 
 _log = logging.getLogger(__name__)
 
 #: Rows that bias correction averages over.
 NUM_BIAS_ROWS = 100
-#: Rows on which the float function before and after a change is compared.
-NUM_DIFFERENCE_ROWS = 100
-
 PERCENTILES = (RangeMethod.P99_99, RangeMethod.P99_9)
-_WITH_CUT = (RangeMethod.MINMAX, *PERCENTILES)
 #: What a pass over a graph may raise on one it does not understand: the ladder goes on without it.
 PASS_ERRORS = (EdgeproofError, ArithmeticError, ValueError, KeyError, IndexError)
 
@@ -40,33 +36,46 @@ def without_faults(prepared: Prepared, trials: Trials) -> None:
     trials.make(prepared.int8(_ranged(prepared, prepared.clean, RangeMethod.MINMAX)))
 
 
-def narrow_ranges(prepared: Prepared, trials: Trials) -> None:
-    """Percentiles, and the range of the least squared error."""
-    sources = (_ranged(prepared, prepared.clean, method) for method in (*PERCENTILES, RangeMethod.MSE))
-    trials.make_each(prepared.int8(source) for source in sources)
+def without_masks(prepared: Prepared, trials: Trials) -> None:
+    """The same with masks cut to what their consumers can tell apart."""
+    if prepared.sound is prepared.clean:
+        trials.skip(MASKS, "no softmax or maximum reads a value far below all others")
+        return
+    trials.make(prepared.int8(_ranged(prepared, prepared.sound, RangeMethod.MINMAX)))
 
 
 def saturated(prepared: Prepared, trials: Trials) -> None:
     """Ranges cut to what the consumers of a tensor can tell apart."""
-    sources = [_ranged(prepared, prepared.clean, method, cut=True) for method in _WITH_CUT]
-    if not any(CUT in source.steps for source in sources):
+    source = _ranged(prepared, prepared.sound, RangeMethod.MINMAX, cut=True)
+    if CUT not in source.steps:
         trials.skip(CUT, "no tensor is read only by operators that saturate within its range")
         return
-    trials.make_each(prepared.int8(source) for source in sources if CUT in source.steps)
+    trials.make(prepared.int8(source))
 
 
 def equalized(prepared: Prepared, trials: Trials) -> None:
     """Channels of like range, branches of like scale, offsets in biases."""
     variant = _equalized(prepared, trials)
     if variant is not None:
-        sources = (_ranged(prepared, variant, method, cut=True) for method in _WITH_CUT)
-        trials.make_each(prepared.int8(source) for source in sources)
+        trials.make(prepared.int8(_ranged(prepared, variant, RangeMethod.MINMAX, cut=True)))
+
+
+def narrow_ranges(prepared: Prepared, trials: Trials) -> None:
+    """Percentiles, and the range of the least squared error, of the graph as it is, cut, and equalized."""
+    sound = prepared.sound
+    sources = [_ranged(prepared, sound, method) for method in (*PERCENTILES, RangeMethod.MSE)]
+    cut = [_ranged(prepared, sound, method, cut=True) for method in PERCENTILES]
+    sources += [source for source in cut if CUT in source.steps]
+    variant = next((s.variant for s in trials.sources if EQUALIZATION in s.variant.steps), None)
+    if variant is not None:
+        sources += [_ranged(prepared, variant, method, cut=True) for method in PERCENTILES]
+    trials.make_each(prepared.int8(source) for source in sources)
 
 
 def with_corrected_biases(prepared: Prepared, trials: Trials) -> None:
-    """Corrected biases in the closest all-int8 model."""
+    """Corrected biases in the closest all-int8 model, unless that was done."""
     best = trials.best_int8(lambda candidate: not candidate.freed)
-    if best is not None:
+    if best is not None and not any(source.steps == (*best.steps, BIAS_CORRECTION) for source in trials.sources):
         correct(best, prepared, trials)
 
 
@@ -90,7 +99,7 @@ def _ranged(prepared: Prepared, variant: Variant, method: RangeMethod, cut: bool
 
 def _equalized(prepared: Prepared, trials: Trials) -> Variant | None:
     """The equalized graph; None where nothing can be equalized or the function would change."""
-    source = prepared.clean
+    source = prepared.sound
     try:
         graph, changes = equalize(source.graph, source.statistics)
     except PASS_ERRORS as error:

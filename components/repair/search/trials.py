@@ -21,7 +21,7 @@ from components.repair.recipes import Recipe
 from components.repair.running import predict
 from components.repair.search.budget import Budget
 from components.repair.search.candidates import Array, Candidate, SearchRequest, Skip
-from components.repair.search.proposals import BIAS_CORRECTION, Proposal
+from components.repair.search.proposals import BIAS_CORRECTION, Proposal, Source
 
 #: Largest file, as a share of the float file, that float islands may grow to; a small model's int8 file may be larger
 #: by itself, and may then grow by a tenth.
@@ -29,7 +29,11 @@ MAX_ISLAND_SIZE = 0.5
 ISLAND_GROWTH = 1.1
 #: In models of a few kilobytes the names and tensors of an island's casts alone are more than a tenth: some 400 bytes each.
 ISLAND_BYTES = 2048
-#: Share of the operators that may compute in float: beyond it the model is a float model with int8 islands.
+#: A file of fewer bytes holds more names than weights; there, and for a front end that no integers can hold (a
+#: spectrogram), a file may be as large as this share of the float file.
+SMALL_MODEL_BYTES = 16 * 1024
+MAX_FRONT_SIZE = 1.0
+#: Share of the operators, and of the weights, that may be in float: beyond both it is a float model with int8 islands.
 MAX_FLOAT_SHARE = 0.5
 
 
@@ -55,7 +59,7 @@ class Trials:
 
     def make(self, proposal: Proposal) -> Candidate | Skip:
         """Makes, loads and scores one; what fails comes back as a skip."""
-        started = time.perf_counter()
+        started, started_cpu = time.perf_counter(), time.process_time()
         try:
             model = proposal.make()
             inspection = inspect(model)
@@ -80,6 +84,7 @@ class Trials:
             agreement=agreement.compare(self._reference, outputs, self._request.labels),
             seconds=time.perf_counter() - started,
         )
+        self._budget.saw_candidate(time.process_time() - started_cpu)
         self.candidates.append(candidate)
         self._report(candidate)
         return candidate
@@ -110,19 +115,38 @@ class Trials:
         """The bound that ends the search, in words; "" before that."""
         caps = self._request.settings.caps
         if len(self.candidates) >= caps.max_candidates:
-            return f"{caps.max_candidates} candidates were made, as many as allowed"
-        if self._budget.is_spent and self.candidates:
-            return f"{self._budget.limit:.0f} seconds were over"
+            return f"{caps.max_candidates} candidates, as many as allowed"
+        if self._budget.is_spent and (self.candidates or self.skipped):
+            return f"{self._budget.limit:.3g} seconds of processor time"
         return ""
 
+    @property
+    def how_to_go_on(self) -> str:
+        """What lets a search that reached a bound go on."""
+        caps = self._request.settings.caps
+        if len(self.candidates) >= caps.max_candidates:
+            return f"--max-candidates {2 * caps.max_candidates} (convert.max_candidates) goes on"
+        return f"--max-seconds {5 * self._budget.limit:.3g} (convert.max_seconds) goes on"
+
+    @property
+    def has_met(self) -> bool:
+        """Whether a candidate meets the goal."""
+        return any(candidate.score.met for candidate in self.candidates)
+
+    @property
+    def sources(self) -> list[Source]:
+        """What int8 files were made of, whether or not they load; in order."""
+        tried = [*(c.proposal for c in self.candidates), *(s.proposal for s in self.skipped if s.proposal)]
+        return [proposal.source for proposal in tried if proposal.source is not None]
+
     def best_int8(self, is_eligible: Callable[[Candidate], bool]) -> Candidate | None:
-        """The closest int8 model without corrected biases of those that are eligible."""
+        """The closest int8 model of those that are eligible and whose biases are not corrected."""
         made = [
             candidate
             for candidate in self.candidates
             if candidate.recipe is Recipe.INT8 and BIAS_CORRECTION not in candidate.steps and is_eligible(candidate)
         ]
-        return min(made, key=lambda candidate: candidate.score.distance) if made else None
+        return min(made, key=lambda candidate: candidate.score.order) if made else None
 
     def _not_made(self, skip: Skip) -> Skip:
         self.skipped.append(skip)
@@ -134,14 +158,20 @@ class Trials:
             return f"the file is the same as that of {self._seen[inspection.sha256]!r}"
         if proposal.source is None or not proposal.source.freed or self._int8_bytes is None:
             return ""
-        growth = max(ISLAND_GROWTH * self._int8_bytes, self._int8_bytes + ISLAND_BYTES)
-        allowed = max(MAX_ISLAND_SIZE * len(self._request.float_model), growth)
-        if inspection.size_bytes > allowed:
+        if inspection.size_bytes > (allowed := self._allowed_bytes(proposal.source)):
             return f"{inspection.size_bytes} bytes; float islands may take {allowed:.0f}"
-        if inspection.num_float_operators > MAX_FLOAT_SHARE * inspection.num_computing_operators:
-            share = f"{inspection.num_float_operators} of {inspection.num_computing_operators}"
-            return f"{share} operators would compute in float"
+        num_float, num_all = inspection.num_float_operators, inspection.num_computing_operators
+        in_float = sum(use.weight_bytes for use in inspection.computing_operators if use.has_float_activation)
+        if num_float > MAX_FLOAT_SHARE * num_all and in_float > MAX_FLOAT_SHARE * inspection.weight_bytes:
+            return f"{num_float} of {num_all} operators, and most of the weights, would compute in float"
         return ""
+
+    def _allowed_bytes(self, source: Source) -> float:
+        """How large a file with these islands may be."""
+        float_bytes, int8_bytes = len(self._request.float_model), self._int8_bytes or 0
+        is_generous = source.has_float_front or float_bytes <= SMALL_MODEL_BYTES
+        share = MAX_FRONT_SIZE if is_generous else MAX_ISLAND_SIZE
+        return max(share * float_bytes, ISLAND_GROWTH * int8_bytes, int8_bytes + ISLAND_BYTES)
 
     def _free_name(self, name: str) -> str:
         taken = {candidate.name for candidate in self.candidates}

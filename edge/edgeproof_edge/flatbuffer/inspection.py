@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgeproof_edge.flatbuffer.float_islands import FloatIsland, float_islands
-from edgeproof_edge.flatbuffer.graph import CAST_OPERATORS, INTEGER_CODE_DTYPES, Operator, Tensor
+from edgeproof_edge.flatbuffer.graph import CAST_OPERATORS, FLOAT_DTYPES, INTEGER_CODE_DTYPES, Operator, Tensor
 from edgeproof_edge.flatbuffer.interface import interface_of
 from edgeproof_edge.flatbuffer.reading import read_model
 from edgeproof_edge.flatbuffer.requantization import RequantizationScale, refused_requantizations
@@ -36,6 +36,11 @@ class OperatorUse:
     input_dtypes: tuple[str, ...]
     output_dtypes: tuple[str, ...]
     weight_bytes: int
+
+    @property
+    def has_float_activation(self) -> bool:
+        """Whether it computes in float: its outputs are."""
+        return bool(FLOAT_DTYPES.intersection(self.output_dtypes))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class GraphInterface:
         activation_bytes: Sum of all activations of the main subgraph at the declared batch; an upper bound of the
             arena.
         state: What the graph keeps from one invoke to the next.
+        has_variable_tensors: Whether an operator keeps a tensor from one invoke to the next, beside variables or not.
         has_variables: Whether it holds a variable of fixed shape: a resized input would write beyond its end.
     """
 
@@ -40,6 +41,7 @@ class GraphInterface:
     signature_key: str | None
     activation_bytes: int
     state: State = State.NONE
+    has_variable_tensors: bool = False
     has_variables: bool = False
 
 
@@ -65,18 +67,26 @@ def interface_of(model: Model) -> GraphInterface:
         signature_key=signature.key if signature else None,
         activation_bytes=activation_bytes,
         state=_state(model),
+        has_variable_tensors=_has_variable_tensors(model),
         has_variables=any(operator.name == "VAR_HANDLE" for graph in model.graphs for operator in graph.operators),
     )
 
 
 def _state(model: Model) -> State:
-    """A variable that only a subgraph run once assigns is a constant; a variable tensor is one whatever the operator."""
-    once = {operator.runs_once for graph in model.graphs for operator in graph.operators}
-    running = [graph for index, graph in enumerate(model.graphs) if index not in once]
-    if any(operator.name == "ASSIGN_VARIABLE" for graph in running for operator in graph.operators):
+    """A variable that only a subgraph run once assigns is a constant."""
+    if any(operator.name == "ASSIGN_VARIABLE" for graph in _running(model) for operator in graph.operators):
         return State.VARIABLES
-    is_kept = any(tensor.is_variable for graph in running for tensor in graph.tensors)
-    return State.TENSORS if is_kept else State.NONE
+    return State.TENSORS if _has_variable_tensors(model) else State.NONE
+
+
+def _has_variable_tensors(model: Model) -> bool:
+    return any(tensor.is_variable for graph in _running(model) for tensor in graph.tensors)
+
+
+def _running(model: Model) -> list[Graph]:
+    """The subgraphs that every invoke may run."""
+    once = {operator.runs_once for graph in model.graphs for operator in graph.operators}
+    return [graph for index, graph in enumerate(model.graphs) if index not in once]
 
 
 def _only_signature(model: Model) -> Signature | None:

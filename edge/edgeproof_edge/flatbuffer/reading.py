@@ -8,16 +8,28 @@ the generated reader raises on the way is a ModelFileError.
 
 from __future__ import annotations
 
+import importlib
 import struct
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
-from edgeproof_edge.errors import ModelFileError
+from edgeproof_edge.errors import ModelFileError, SurroundingsError
 from edgeproof_edge.flatbuffer.graph import Graph, Model, Operator, Signature, Tensor
 
+
+def _schema() -> Any:
+    """The generated reader that LiteRT brings; None where only tflite-runtime is installed, which has none."""
+    try:
+        return importlib.import_module("ai_edge_litert.schema_py_generated")
+    except ImportError:
+        return None
+
+
+schema = _schema()
+HAS_SCHEMA = schema is not None
+"""Whether files can be read here; without, a device trusts the manifest of a release that was verified."""
 FILE_IDENTIFIER = b"TFL3"
 MINIMUM_RUNTIME_METADATA = "min_runtime_version"
 ABSENT_TENSOR = -1
@@ -34,7 +46,10 @@ def read_model(data: bytes) -> Model:
 
     Raises:
         ModelFileError: The bytes are no TFLite file, or a damaged one.
+        SurroundingsError: The installed runtime brings no schema.
     """
+    if not HAS_SCHEMA:
+        raise SurroundingsError("reading .tflite files needs the package ai-edge-litert, which is not installed here.")
     if data[4:8] != FILE_IDENTIFIER:
         raise ModelFileError(
             f"not a TFLite model: {describe_non_tflite(data)}. "
@@ -248,5 +263,5 @@ def _constants(enumeration: Any) -> dict[int, str]:
     return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
 
 
-_BUILTIN_NAMES = _constants(schema.BuiltinOperator)
-_DTYPES = {value: name.lower() for value, name in _constants(schema.TensorType).items()}
+_BUILTIN_NAMES = _constants(schema.BuiltinOperator) if HAS_SCHEMA else {}
+_DTYPES = {value: name.lower() for value, name in _constants(schema.TensorType).items()} if HAS_SCHEMA else {}

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from edgeproof_edge.errors import InputError
 from edgeproof_edge.manifest.entries import (
+    RESIZES,
     UPRIGHT,
     Answer,
     FileEntry,
@@ -84,6 +85,7 @@ def check_tensors(key: str, entries: Sequence[TensorEntry]) -> None:
         require(0.0 <= entry.spec.scale < float("inf"), f"{place}.scale", "a number from 0", entry.spec.scale)
         require(entry.layout != "", f"{place}.layout", "a text or null", entry.layout)
         require(entry.orientation in (None, UPRIGHT), f"{place}.orientation", f"{UPRIGHT!r} or null", entry.orientation)
+        require(entry.resize in (None, *RESIZES), f"{place}.resize", f"one of {RESIZES}, or null", entry.resize)
         distinct = len(set(entry.categories)) == len(entry.categories)
         require(distinct, f"{place}.categories", "a list of different texts", entry.categories)
         if entry.value_range is not None:

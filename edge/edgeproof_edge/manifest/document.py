@@ -194,7 +194,7 @@ def schema_version_for(
     inputs: Sequence[TensorEntry] = (),
 ) -> int:
     """The lowest schema version that can say this."""
-    if answer is not None or any(entry.orientation is not None or entry.categories for entry in inputs):
+    if answer is not None or any(entry.orientation or entry.resize or entry.categories for entry in inputs):
         return SCHEMA_VERSION_4
     is_2 = verdict.metric == TOP1 and verdict.float_value is None and verdict.candidate_value is None
     is_2 = is_2 and (golden is None or golden.minimum_margin is not None)
@@ -212,5 +212,5 @@ def _drop_keys_of_version_3(content: dict[str, Any]) -> None:
 def _tensor_json(entry: TensorEntry, version: int) -> dict[str, Any]:
     content = {**asdict(entry.spec), "layout": entry.layout, "value_range": entry.value_range}
     if version >= SCHEMA_VERSION_4:
-        content |= {"orientation": entry.orientation, "categories": list(entry.categories)}
+        content |= {"orientation": entry.orientation, "resize": entry.resize, "categories": list(entry.categories)}
     return content

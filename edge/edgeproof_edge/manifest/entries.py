@@ -10,6 +10,8 @@ from edgeproof_edge.tensors import TensorSpec
 TOP1 = "top1"
 #: The only orientation of an input that is said.
 UPRIGHT = "upright"
+#: Ways to resize a picture that a device knows.
+RESIZES = ("area", "bilinear", "nearest")
 #: Metrics of real-valued labels, where less is better.
 ERROR_METRICS = ("mae", "rmse")
 
@@ -34,6 +36,8 @@ class TensorEntry:
             unknown.
         orientation: "upright" where the model was trained on pictures that EXIF says lie on their side or mirrored, turned
             as it says: a device that takes pictures from files must turn them, too. None where no picture needed it.
+        resize: How pictures of another size were brought to the input's: a method of TensorFlow's ``tf.image.resize``,
+            "bilinear", "area" or "nearest"; a device must do the same. None where they were refused.
         categories: The texts that the numbers of this input stand for, from 1; 0 stands for any other. Empty where the
             input is a number.
     """
@@ -43,6 +47,7 @@ class TensorEntry:
     value_range: tuple[float, float] | None = None
     orientation: str | None = None
     categories: tuple[str, ...] = ()
+    resize: str | None = None
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,10 @@ def read_tensor_4(reader: Reader) -> TensorEntry:
     """The same of version 4, which says what a device must do before."""
     entry = read_tensor(reader)
     return replace(
-        entry, orientation=reader.optional_text("orientation"), categories=reader.items("categories", as_text)
+        entry,
+        orientation=reader.optional_text("orientation"),
+        resize=reader.optional_text("resize"),
+        categories=reader.items("categories", as_text),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipeline.commands.release import changes, queries, upkeep
+from pipeline.commands.release import changes, export, queries, upkeep
 
 
 @click.group(epilog="Example: edgeproof release promote config.yaml 000012-4b8aa8afd22f stable --rollout 10")
@@ -27,6 +27,7 @@ for _command in (
     upkeep.refresh,
     upkeep.keys_group,
     queries.audit,
+    export.export,
     changes.prune,
     upkeep.serve,
 ):

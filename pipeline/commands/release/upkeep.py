@@ -23,7 +23,7 @@ from pipeline.commands.release.shared import (
 any_key_type_option = click.option(
     "--any-key-type",
     is_flag=True,
-    help="Take EC and RSA keys, too. Devices verify them only with the library cryptography: pip install 'edgeproof-edge[kms]' there.",
+    help="Take EC and RSA keys, too. Devices verify them only with the library cryptography: pip install 'edgeproof-edge[crypto]' there.",
 )
 
 

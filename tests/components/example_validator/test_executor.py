@@ -168,7 +168,7 @@ def test_tensors_that_break_the_config_stop_the_run(tmp_path: Path) -> None:
     assert "feature 'x': " in found["other-shape"]
     assert "feature 'x': " in found["nan"]
     assert "NaN" in found["nan"]
-    for advice in ("fill in or remove", "data.features.<name>.shape", "examples with NaN"):
+    for advice in ("fill in or remove", "a pad for examples with fewer", "examples with NaN"):
         assert advice in found["advice"]
 
 

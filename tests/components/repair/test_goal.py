@@ -11,6 +11,7 @@ from components.repair.goal import (
     find_goal,
     is_better,
     ordinary_rows,
+    rows_to_score,
 )
 from components.repair.settings import GoalSettings
 
@@ -184,3 +185,109 @@ def test_a_difference_within_chance_is_a_tie() -> None:
     assert not is_better(one, another)
     assert not is_better(another, one)
     assert is_better(one, many)
+
+
+def sigmoids(num_classes: int = 40) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scores of their own, one of which is high, as a pitch tracker gives them; most columns hardly ever move."""
+    random = np.random.default_rng(6)
+    labels = random.integers(0, num_classes // 2, NUM_ROWS)
+    distance = np.abs(np.arange(num_classes)[None] - labels[:, None])
+    logits_of_own = 3.0 - 2.5 * distance + random.normal(0, 0.3, (NUM_ROWS, num_classes))
+    return (1 / (1 + np.exp(-logits_of_own))).astype(np.float32), labels
+
+
+def test_scores_of_their_own_with_labels_are_no_toss_up() -> None:
+    scores, labels = sigmoids()
+    goal = goal_for(scores, labels)
+    assert goal.outputs[0].kind is OutputKind.CLASSES
+    wrong = scores.copy()
+    wrong[:40] = np.roll(scores[:40], 3, axis=1)
+    assert goal.score({"y": wrong}).outputs[0].loss > 0.05
+
+
+def test_labels_that_were_lost_decide_between_equals() -> None:
+    output = np.full((NUM_ROWS, 5), 0.2, np.float32)
+    output[np.arange(NUM_ROWS), LABELS] += 0.001
+    output /= output.sum(axis=1, keepdims=True)
+    goal = goal_for(output, LABELS)
+    few, many = output.copy(), output.copy()
+    few[:2], many[:9] = np.roll(output[:2], 1, axis=1), np.roll(output[:9], 1, axis=1)
+    fewer, more = goal.score({"y": few}), goal.score({"y": many})
+    assert fewer.distance == more.distance == 0
+    assert fewer.order < more.order
+    assert is_better(fewer, more)
+    assert not is_better(more, fewer)
+
+
+def test_rounding_scores_to_the_codes_of_an_int8_output_meets_the_goal() -> None:
+    scores, _ = sigmoids()
+    scores[:, 30:] *= 1e-3  # columns that are as good as dead
+    goal = goal_for(scores)
+    assert goal.outputs[0].kind is OutputKind.VALUES
+    assert goal.score({"y": (np.rint(scores * 256) / 256).astype(np.float32)}).is_ample
+
+
+@pytest.mark.parametrize("is_last", [True, False], ids=["boxes-in-columns", "boxes-in-rows"])
+def test_a_part_that_is_gone_is_not_averaged_away(is_last: bool) -> None:
+    """Boxes of 0..640 pixels beside scores of 0..1: rounding to one scale leaves the boxes whole and no score."""
+    random = np.random.default_rng(7)
+    boxes, scores = random.uniform(0, 640, (NUM_ROWS, 50, 4)), random.random((NUM_ROWS, 50, 2))
+    head = np.concatenate([boxes, scores], axis=2)
+    output = np.asarray(head if is_last else head.transpose(0, 2, 1), np.float32)
+    goal = goal_for(output)
+    rounded = np.rint(output / 2.5) * 2.5
+    score = goal.score({"y": rounded.astype(np.float32)}).outputs[0]
+    assert not score.met
+    assert "columns 4-5" in score.worst_part
+    assert len(goal.outputs[0].parts) == 2
+    assert goal.score({"y": output}).is_ample
+
+
+def test_a_rare_class_weighs_as_much_as_the_common_one() -> None:
+    """One alarm in 50 rows, all lost: 2 % of the rows, half of what the model is for."""
+    alarms = (np.arange(NUM_ROWS) % 50 == 0)[:, None] * np.float32(0.98) + np.float32(0.01)
+    labels = (alarms[:, 0] > 0.5).astype(np.int64)
+    goal = goal_for(alarms, labels)
+    dead = goal.score({"y": np.full_like(alarms, 0.01)}).outputs[0]
+    assert dead.loss > 0.1
+    assert dead.is_useless
+    false = alarms.copy()
+    false[1:4] = 0.9
+    assert not goal.score({"y": false}).met
+
+
+def test_rows_of_a_rare_class_are_among_those_that_score() -> None:
+    scores = np.full((5000, 1), 0.01, np.float32)
+    scores[4000::100] = 0.9
+    rows = rows_to_score({"alarm": scores}, 1000)
+    assert len(rows) == 1000
+    assert set(range(4000, 5000, 100)) <= set(rows.tolist())
+    assert rows_to_score({"alarm": scores[:900]}, 1000).tolist() == list(range(900))
+
+
+@pytest.mark.parametrize(
+    ("own_error", "limit"),
+    [
+        pytest.param(0.1, 0.0174, id="an-accurate-model-has-a-strict-goal"),
+        pytest.param(0.6, 0.05, id="the-given-limit-stays"),
+        pytest.param(0.0, 0.05, id="floats-own-outputs-are-no-truth"),
+        pytest.param(3.0, 0.05, id="other-numbers-are-no-truth"),
+    ],
+)
+def test_true_values_tell_how_close_is_close_enough(own_error: float, limit: float) -> None:
+    output = VALUES[:, :1]
+    truth = output + own_error * output.std() * np.random.default_rng(8).normal(size=output.shape)
+    (goal,) = find_goal(X, {"y": output}, truth).outputs
+    assert goal.limit == pytest.approx(limit, rel=0.1)
+
+
+@pytest.mark.parametrize("output", [softmax(logits()), logits(), VALUES], ids=["probs", "logits", "values"])
+def test_outputs_that_are_not_finite_diverge_by_a_bounded_number(output: NDArray[np.float32]) -> None:
+    goal = goal_for(output)
+    assert np.isfinite(goal.divergence({"y": np.full_like(output, -np.inf)}))
+
+
+def test_an_output_that_is_worse_than_its_mean_is_useless() -> None:
+    goal = goal_for(VALUES)
+    assert goal.score({"y": np.zeros_like(VALUES) + 5}).outputs[0].is_useless
+    assert not goal.score({"y": VALUES * 0.9}).outputs[0].is_useless

@@ -180,8 +180,13 @@ def test_float_islands_that_were_not_needed_are_taken_back() -> None:
 @pytest.mark.parametrize(
     ("caps", "num_candidates", "reason"),
     [
-        pytest.param(Caps(max_candidates=2), 2, "2 candidates were made", id="candidates"),
-        pytest.param(Caps(max_seconds=1e-9), 1, "seconds were over", id="seconds"),
+        pytest.param(
+            Caps(max_candidates=2),
+            2,
+            "stopped after 2 candidates, as many as allowed, before bias correction",
+            id="candidates",
+        ),
+        pytest.param(Caps(max_seconds=1e-9), 1, "before setting fault rows aside, cut masks", id="seconds"),
     ],
 )
 def test_the_search_is_bounded(caps: Caps, num_candidates: int, reason: str) -> None:
@@ -189,6 +194,7 @@ def test_the_search_is_bounded(caps: Caps, num_candidates: int, reason: str) -> 
     result = search(request(x, model, settings=AutoSettings(caps=caps)), simulate_int8)
     assert len(result.candidates) == num_candidates
     assert reason in result.skipped[-1].reason
+    assert result.skipped[-1].reason.endswith("goes on")
 
 
 def test_what_fails_is_skipped_by_name() -> None:

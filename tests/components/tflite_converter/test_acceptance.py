@@ -94,6 +94,21 @@ def test_inputs_and_outputs_must_be_what_was_asked_for(inspection: Inspection, m
         acceptance.check_io_types(inspection, SIGNATURE, IoType.INT8, IoType.INT8)
 
 
+def test_a_type_that_nobody_asked_for_may_be_float() -> None:
+    mixed = replace(INT8_MODEL, outputs=(TensorSpec("probs", (-1, 3), "float32"),))
+    (warning,) = acceptance.check_io_types(mixed, SIGNATURE, IoType.INT8, IoType.INT8, may_be_float=True)
+    assert "output 'probs' is float32" in warning
+    assert acceptance.type_of(mixed.outputs, SIGNATURE.outputs, IoType.INT8) is IoType.FLOAT32
+    assert acceptance.type_of(INT8_MODEL.outputs, SIGNATURE.outputs, IoType.INT8) is IoType.INT8
+
+
+def test_a_model_that_changes_variables_is_said_to_do_so() -> None:
+    assign = OperatorUse("ASSIGN_VARIABLE", 1, 1, ("resource", "float32"), (), 0)
+    stateful = replace(FLOAT_MODEL, operators=(*FLOAT_MODEL.operators, assign))
+    (warning,) = acceptance.check_operators(stateful, Recipe.FLOAT32, allow_float_operators=True)
+    assert "training=False" in warning
+
+
 def test_a_file_that_the_runtime_refuses_is_a_conversion_error() -> None:
     with pytest.raises(ConversionError, match=r"model\.tflite was converted but cannot run: .*"):
         acceptance.load("model.tflite", b"\x00" * 64)

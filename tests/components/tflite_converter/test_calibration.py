@@ -211,7 +211,7 @@ def test_pixels_are_cast_and_the_cast_is_noted() -> None:
 def test_labels_stratify_where_they_are_classes(labels: NDArray[Any], num_strata: int) -> None:
     pool = fit_pool(make_pool(20, labels), IMAGE)
     assert len(draw(pool, 20, seed=0).strata) == num_strata
-    assert bool(pool.notes) == (num_strata == 1)
+    assert (pool.truth is not None) == (num_strata == 1)
 
 
 def test_an_npz_with_x_and_y_is_read(tmp_path: Path) -> None:

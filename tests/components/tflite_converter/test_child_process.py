@@ -109,6 +109,35 @@ def test_what_the_converter_raised_is_quoted_on_one_short_line(tmp_path: Path, j
     assert len(message) < 700
 
 
+@pytest.mark.parametrize(
+    ("message", "cure"),
+    [
+        pytest.param(
+            "error: 'tf.TensorListReserve' op requires element_shape to be static", "shape [1, ...]", id="open-batch"
+        ),
+        pytest.param(
+            "error: 'tf.StridedSlice' op is neither a custom op", "tf.expand_dims(x, -1)", id="none-as-an-index"
+        ),
+        pytest.param("error: failed to legalize 'tf.AssignVariableOp'", "training=False", id="training-mode"),
+        pytest.param("error: something else", "operators are ones TFLite knows", id="unknown"),
+    ],
+)
+def test_an_error_of_the_converter_names_its_cure(tmp_path: Path, job_directory: Path, message: str, cure: str) -> None:
+    failure = Failure(FailureKind.CONVERTER, f"ConverterError: a line\nloc: {message}\nnote: see the current operation")
+    said = refusal(job_directory, worker(tmp_path, writing(JobResult(failure=failure))))
+    assert message in said
+    assert cure in said
+
+
+def test_a_crash_without_a_known_cause_is_not_blamed_on_keras(tmp_path: Path, job_directory: Path) -> None:
+    body = "print('W0000 Ignored drop_control_dependency.', file=sys.stderr, flush=True)\nos.kill(os.getpid(), 11)"
+    message = refusal(job_directory, worker(tmp_path, body))
+    assert "died of SIGSEGV" in message
+    assert "Keras" not in message
+    assert "drop_control" not in message
+    assert "Try recipe float32" in message
+
+
 def test_an_exit_without_a_result_quotes_the_last_line(tmp_path: Path, job_directory: Path) -> None:
     message = refusal(job_directory, worker(tmp_path, "sys.exit('disk full')"))
     assert "ended with code 1 while converting the SavedModel to float: disk full" in message

@@ -11,6 +11,7 @@ from edgeproof_edge.tensors import TensorSpec
 from pydantic import ValidationError
 
 from components.repair.facts import (
+    THE_REST,
     CandidateFacts,
     ChangeFacts,
     FindingFacts,
@@ -127,14 +128,55 @@ def test_the_search_fits_a_screen() -> None:
     assert lines == [
         "goal     probs (classes: its rows add up to 1): at most 0.5% of the right answers lost, "
         "on 297 examples that set no range, 3 with fault codes set aside",
+        "aim      a third of that ends the search at once; float operators come only where no integer model meets the goal",
         "found    outliers: 0.001 at relu (below 0.05); ranges from percentiles",
         "tried                                    probs      bytes  float ops      s",
         "         int8 minmax                   40.00%!          5          0   0.25",
         "      -> int8 minmax, equalization      0.10%           5          0   0.25",
         "changed  1 tensors equalized; outputs of the float model moved by at most 1.0e-06 of their spread",
-        "skipped  step 0, step 1, step 2, step 3 and 2 more (see the report)",
+        "skipped  step 0: it does not apply",
+        "skipped  step 1: it does not apply",
+        "skipped  step 2: it does not apply",
+        "         and 3 more (see the report)",
         "chosen   int8 minmax, equalization: the cheapest that meets the goal",
     ]
+
+
+def test_long_names_are_told_apart() -> None:
+    islands = "int8 p99_99, saturated ranges cut, float islands: model/crepe/classifier, model/crepe/conv"
+    made = tuple(candidate(f"{islands}{number}", 0.4, number == 2) for number in range(3))
+    report = AUTO_REPORT.model_copy(update={"candidates": made})
+    names = [line[9:81] for line in describe_search(report) if line[9:].startswith("int8") and "%" in line]
+    assert len(set(names)) == 3
+
+
+def test_a_search_that_was_stopped_says_so_and_how_it_goes_on() -> None:
+    reason = "the search stopped after 120 seconds of processor time, before float islands; --max-seconds 600 goes on"
+    report = AUTO_REPORT.model_copy(update={"skipped": (SkippedFacts(step=THE_REST, reason=reason),)})
+    assert f"stopped  {reason}" in describe_search(report)
+
+
+def test_a_finding_whose_remedy_was_not_needed_is_not_told_as_done() -> None:
+    finding = FindingFacts(
+        name="concat scale",
+        tensor="join",
+        figure=20.0,
+        threshold=10.0,
+        remedy="the branches are equalized",
+        step="equalization",
+    )
+    plain = AUTO_REPORT.model_copy(
+        update={
+            "findings": (finding,),
+            "candidates": (candidate("int8 minmax", 0.001, True).model_copy(update={"steps": ()}),),
+        }
+    )
+    (line,) = [line for line in describe_search(plain) if line.startswith("found")]
+    assert "are equalized" not in line
+    (line,) = [
+        line for line in describe_search(AUTO_REPORT.model_copy(update={"findings": (finding,)})) if line[:5] == "found"
+    ]
+    assert line.endswith("the branches are equalized")
 
 
 def test_other_recipes_have_no_search() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from edgeproof_edge.tensors import TensorSpec
 
+from components.repair.facts import OutputLossFacts
 from pipeline.history.outcome import describe_conversion, describe_release, shortened
 from pipeline.history.run_record import ReleaseRecord
 from tests.components.tflite_converter.test_report import REPORT
@@ -42,3 +44,19 @@ def test_a_conversion_ends_with_the_command_that_judges_it(tmp_path: Path, monke
     assert last == (
         "next     edgeproof evaluate --saved-model 'my model/1' --tflite edge/model.tflite --data HOLDOUT.npz --out edge"
     )
+
+
+def test_of_several_outputs_one_is_named_to_be_judged() -> None:
+    outputs = tuple(TensorSpec(name, (-1, 4), "float32") for name in ("probs", "boxes"))
+    signature = REPORT.signature.model_copy(update={"outputs": outputs})
+    report = REPORT.model_copy(update={"signature": signature})
+    last = describe_conversion(report, Path("model"), Path("edge")).splitlines()[-1]
+    assert "--output probs   # or boxes" in last
+
+
+def test_a_file_that_tells_nothing_is_not_offered() -> None:
+    loss = OutputLossFacts(output="probs", loss=1.9, met=False, is_useless=True)
+    chosen = REPORT.candidates[0].model_copy(update={"losses": (loss,), "chosen": True})
+    text = describe_conversion(REPORT.model_copy(update={"candidates": (chosen,)}), Path("model"), Path("edge"))
+    assert "USELESS  output 'probs' tells no more than its mean" in text
+    assert "edgeproof evaluate" not in text

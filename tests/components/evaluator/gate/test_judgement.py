@@ -198,13 +198,15 @@ def test_an_explicit_floor_replaces_chance(right: int, passes: bool) -> None:
         pytest.param((9_400, 600), (9_550, 450), False, id="rare-class-still-found"),
         pytest.param((9_700, 300), (10_000, 0), True, id="rare-class-lost"),
         pytest.param((300, 9_700), (0, 10_000), True, id="rare-class-lost-the-other-way"),
-        pytest.param((9_950, 50), (10_000, 0), False, id="float-is-one-sided-too"),
+        pytest.param((9_950, 50), (10_000, 0), True, id="rarer-still-and-lost"),
+        pytest.param((9_996, 4), (10_000, 0), False, id="so-few-that-chance-explains-it"),
     ],
 )
 def test_collapse_means_answers_that_float_gives_are_gone(
     predicted_float: tuple[int, ...], predicted_candidate: tuple[int, ...], collapsed: bool
 ) -> None:
-    result = not_collapsed(Counts(predicted_float=predicted_float, predicted_candidate=predicted_candidate))
+    counts = Counts(predicted_float=predicted_float, predicted_candidate=predicted_candidate)
+    result = not_collapsed(ClassStatistics(counts))
     assert result.passed is not collapsed
 
 

@@ -101,6 +101,26 @@ def test_no_slice_large_enough_refuses() -> None:
     assert "no slice holds 100 examples" in reason(verdict, "slices_kept")
 
 
+def test_slices_by_label_are_slices() -> None:
+    cat, dog = SliceKey("label", "cat"), SliceKey("label", "dog")
+    by_label = (SliceSpec(SliceBy.LABEL),)
+    tally = tally_of(whole(), slices={cat: table(500, 450, 445), dog: table(500, 450, 445)})
+    assert judged(tally, by_label, slice_min_ratio=Fraction(9, 10)).accepted
+    worse = tally_of(whole(), slices={cat: table(500, 450, 450), dog: table(500, 450, 400)})
+    verdict = judged(worse, by_label, slice_min_ratio=Fraction(9, 10))
+    assert "slice label = dog keeps 88.88 %" in reason(verdict, "slices_kept")
+
+
+def test_more_broken_slices_than_are_named_are_counted() -> None:
+    slices = {SliceKey("site", str(n)): table(100, 90, 10 if n < 5 else 89) for n in range(10)}
+    verdict = judged(tally_of(whole(), slices=slices), (SITE,), slice_min_ratio=Fraction(9, 10))
+    assert "; and 2 more; required" in reason(verdict, "slices_kept")
+    small = {SliceKey("age", f"{n}"): table(50, 45, 44) for n in range(20)}
+    edges = SliceSpec(SliceBy.FEATURE, "size", tuple(float(edge) for edge in range(4)))
+    verdict = judged(tally_of(whole(), slices=small), (AGE, edges), slice_min_ratio=Fraction(9, 10))
+    assert "; and 4 more; no slice holds 100 examples" in reason(verdict, "slices_kept")
+
+
 def test_a_feature_that_no_example_has_refuses_even_without_a_rule() -> None:
     tally = tally_of(whole(), slices={SliceKey("site", MISSING): table(1000, 900, 890)})
     assert broken(judged(tally, (SITE,))) == {"slices_found"}

@@ -1,0 +1,87 @@
+"""Finds the front end of a model that no 256 codes can hold: a spectrogram, which squares, roots and takes logarithms.
+
+Each of its tensors spans orders of magnitude and is read by the next, so one in float alone cures nothing: the block is
+float as a whole, from the inputs to the last of these operators that leaves enough of the model behind it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from components.repair.graph import FloatGraph
+
+#: Operators whose input or output spans orders of magnitude.
+WIDE_OPERATORS = frozenset(
+    {
+        "COMPLEX_ABS",
+        "DIV",
+        "EXP",
+        "IMAG",
+        "LOG",
+        "POW",
+        "REAL",
+        "RFFT2D",
+        "RSQRT",
+        "SQRT",
+        "SQUARE",
+        "SQUARED_DIFFERENCE",
+    }
+)
+#: At least these among them make a front end; one division alone is a normalization, which other cures know.
+TELLING_OPERATORS = frozenset({"LOG", "RFFT2D", "SQRT", "SQUARE", "COMPLEX_ABS", "POW", "RSQRT"})
+#: Share of the weights that must lie behind the block: the part that int8 is for.
+MIN_SHARE_BEHIND = 0.25
+
+
+def float_front(graph: FloatGraph) -> tuple[str, ...]:
+    """Names of the tensors inside the block, inputs included; none where the model has no such front end."""
+    ancestors = _ancestors(graph)
+    block: set[int] = set()
+    best: set[int] = set()
+    is_telling = False
+    for position in range(len(graph.operators)):
+        if graph.kind(position) in WIDE_OPERATORS:
+            block |= ancestors[position] | {position}
+            is_telling = is_telling or graph.kind(position) in TELLING_OPERATORS
+            if is_telling and _weight_share(graph, block) <= 1 - MIN_SHARE_BEHIND:
+                best = set(block)
+    return tuple(graph.name(tensor) for tensor in _inside(graph, best))
+
+
+def _ancestors(graph: FloatGraph) -> list[set[int]]:
+    """Per operator, the operators that it needs."""
+    known: list[set[int]] = []
+    for operator in graph.operators:
+        needed: set[int] = set()
+        for tensor in operator.inputs:
+            producer = graph.producer(tensor) if tensor >= 0 else None
+            if producer is not None:
+                needed |= known[producer] | {producer}
+        known.append(needed)
+    return known
+
+
+def _weight_share(graph: FloatGraph, block: set[int]) -> float:
+    """Share of the constants' values that the block's operators read."""
+    sizes = [
+        sum(float(np.prod(graph.shape(t))) for t in operator.inputs if t >= 0 and graph.is_constant(t))
+        for operator in graph.operators
+    ]
+    return sum(sizes[position] for position in block) / max(1.0, sum(sizes))
+
+
+def _inside(graph: FloatGraph, block: set[int]) -> list[int]:
+    """Activations that only the block computes and reads."""
+    if not block:
+        return []
+    made = [tensor for position in sorted(block) for tensor in graph.operators[position].outputs]
+    return [
+        tensor
+        for tensor in [*graph.inputs, *made]
+        if graph.is_activation(tensor) and tensor not in graph.outputs and _is_read_by(graph, tensor, block)
+    ]
+
+
+def _is_read_by(graph: FloatGraph, tensor: int, block: set[int]) -> bool:
+    consumers = graph.consumers(tensor)
+    return bool(consumers) and block.issuperset(consumers)
