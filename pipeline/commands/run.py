@@ -68,9 +68,9 @@ def run_config(
 
     config = load_config(config_file, overrides)
     quiet_libraries()
-    from pipeline.local_runner import run
-    from pipeline.outcome import describe_run
-    from pipeline.run_record import BY_HAND, previous_record
+    from pipeline.history.outcome import describe_run
+    from pipeline.history.run_record import BY_HAND, previous_record
+    from pipeline.running.local_runner import run
 
     record = run(config, log_level, reason or BY_HAND, fresh)
     if as_json:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from pipeline.config import PipelineConfig, validated
 from pipeline.errors import RunError
-from pipeline.local_runner import run
+from pipeline.running.local_runner import run
 from tests.e2e.projects import Project
 
 pytestmark = pytest.mark.e2e
@@ -229,7 +229,7 @@ def test_a_step_can_be_run_again_although_nothing_changed(first_run: dict[str, A
 
 
 def test_a_full_disk_is_named_and_says_that_finished_steps_are_kept() -> None:
-    from pipeline.execution import is_out_of_space
+    from pipeline.running.execution import is_out_of_space
 
     wrapped = RuntimeError("a Beam step failed")
     wrapped.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/work/artifacts/data.gz")

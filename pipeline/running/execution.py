@@ -6,7 +6,6 @@ A run is done only when ML Metadata says so of every node: TFX's launcher return
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,23 +15,21 @@ from pathlib import Path
 from typing import Any
 
 from edgeproof_edge.errors import EdgeproofError
+from edgeproof_edge.progress import progress
 
 from components.artifacts import join, local_copy
 from components.compat import skip_autograph_conversion
 from components.evaluator.report.gate_report import REPORT_FILE, read_report
 from components.pusher.provenance import REASON_VARIABLE
 from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
-from pipeline import launching
 from pipeline.config import PipelineConfig
-from pipeline.console import PROGRESS_LOGGER
 from pipeline.dag import build_pipeline
 from pipeline.errors import RunError
+from pipeline.history.run_record import BY_HAND, ReleaseRecord, RunRecord
 from pipeline.mlmd import Artifact, NodeRun, Run, RunPurpose, RunStore
 from pipeline.place import Place, local_place
-from pipeline.run_record import BY_HAND, ReleaseRecord, RunRecord
-from pipeline.world import DataPlace
-
-progress = logging.getLogger(PROGRESS_LOGGER)
+from pipeline.running import launching
+from pipeline.running.world import DataPlace
 
 
 def execute(
@@ -49,7 +46,7 @@ def execute(
         log_file: Named where an error needs more than a line.
         reason: Why it is run; ML Metadata keeps it with the run, however that ends.
         place: Where it runs; by default this machine.
-        fresh: Nodes that are not taken from the cache; see :func:`pipeline.launching.without_cache`.
+        fresh: Nodes that are not taken from the cache; see :func:`pipeline.running.launching.without_cache`.
 
     Raises:
         EdgeproofError: A node explained why it cannot go on.

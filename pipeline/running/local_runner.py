@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.config import PipelineConfig
-from pipeline.console import PROGRESS_LOGGER, captured_output
-from pipeline.errors import RunError
-from pipeline.run_record import BY_HAND, RunRecord, write_attempt, write_record
+from edgeproof_edge.progress import progress
 
-progress = logging.getLogger(PROGRESS_LOGGER)
+from pipeline.config import PipelineConfig
+from pipeline.console import captured_output
+from pipeline.errors import RunError
+from pipeline.history.run_record import BY_HAND, RunRecord, write_attempt, write_record
 
 #: What is told of a workspace that is made: whoever expected an old one sees that this is another.
 NEW_WORKSPACE = " (new: with releases and keys of its own)"
@@ -53,7 +52,7 @@ def run(
             from pipeline.preflight import check
 
             check(config)
-            from pipeline.execution import execute  # imports TFX, which takes seconds
+            from pipeline.running.execution import execute  # imports TFX, which takes seconds
 
             outcome = execute(config, log_file, reason, fresh=fresh)
         record = outcome.model_copy(update={"seconds": round(time.monotonic() - started, 1)})

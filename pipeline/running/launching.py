@@ -17,7 +17,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
 from pipeline.errors import ConfigError
 from pipeline.mlmd import MetadataLocation, NodeRun, RunStore
-from pipeline.world import DataPlace, read_states
+from pipeline.running.world import DataPlace, read_states
 
 SKIPPED = "skipped"
 #: Stands for all nodes where a node may be named.
