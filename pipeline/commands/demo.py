@@ -53,7 +53,7 @@ def play_fleet(is_confirmed: bool, as_json: bool) -> None:
     import sys
 
     from pipeline.commands.telemetry import open_address
-    from pipeline.fleet_demo import describe, tell
+    from pipeline.demo.fleet import describe, tell
 
     open_address("telemetry.db").close()  # says what is not installed
     told = tell(Path.cwd() / ".edgeproof" / "fleet", is_confirmed or not sys.stdin.isatty())
