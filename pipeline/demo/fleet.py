@@ -31,7 +31,7 @@ from edgeproof_edge.manifest import Histogram
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.demo import ARCHIVE, EXAMPLE, write_images
+from pipeline.demo.digits import ARCHIVE, EXAMPLE, write_images
 from pipeline.errors import RunError
 from releases.keys import KeyRing
 from releases.repository import Repository
