@@ -5,7 +5,6 @@ A refusal is a finished execution: raising would make TFX delete the evidence. W
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgeproof_edge.progress import progress
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_beam_executor
@@ -49,8 +49,6 @@ TFLITE_FILE = "model.tflite"
 STATISTICS_FILE = "FeatureStats.pb"
 #: Rows of the split that golden rows are to come from: many times those that are chosen.
 MAX_GOLDEN_ROWS = 512
-
-progress = logging.getLogger("edgeproof.progress")
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):

@@ -53,6 +53,7 @@ class ActivationReader:
             for tensor in range(len(self.graph.tensors))
             if self.graph.is_activation(tensor)
             and (self.graph.producer(tensor) is not None or tensor in self.graph.inputs)
+            and not _is_dropped_by_loop(self.graph, tensor)
         )
         self._model = model
         self._interface = read_interface(model)
@@ -187,3 +188,10 @@ class ActivationReader:
 
 def _num_rows(rows: Mapping[str, Array]) -> int:
     return len(next(iter(rows.values())))
+
+
+def _is_dropped_by_loop(graph: FloatGraph, tensor: int) -> bool:
+    """Whether a loop computes it and nothing reads it: LiteRT then gives it no memory."""
+    producer = graph.producer(tensor)
+    is_of_loop = producer is not None and graph.kind(producer) in ("WHILE", "IF")
+    return is_of_loop and not graph.consumers(tensor) and tensor not in graph.outputs

@@ -19,6 +19,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from edgeproof_edge.progress import progress
+
 from components.evaluator.report.gate_report import GateReport, read_report
 from components.evaluator.report.page_charts import Chart, RatioRow, bar_chart, ratio_chart, stacked_chart
 from components.evaluator.report.page_flips import class_name, read_flipped
@@ -60,7 +62,7 @@ def write_page(directory: Path, conversion_report: Path | None = None, qat_repor
         )
     except Exception:  # whatever a report of another version, or a library, has in store
         logging.getLogger(__name__).exception("report.html was not drawn")
-        logging.getLogger("edgeproof.progress").warning("report.html could not be drawn; the log says why")
+        progress.warning("report.html could not be drawn; the log says why")
         return None
     return path
 

@@ -43,6 +43,11 @@ MAX_MEDIAN_MARGIN = 30.0
 TEMPERATURES = tuple(float(t) for t in np.geomspace(0.5, 4.0, 25))
 #: A class of fewer rows weighs as if it had as many: one row of three is chance.
 MIN_CLASS_ROWS = 20
+#: A class of fewer rows than this, and than this share of what it would have if all were alike, is rare: changed answers are
+#: too few to count, so what its score moved counts, as far as it is more than a step or two of int8.
+MAX_RARE_ROWS = 100
+RARE_SHARE = 0.25
+LEAST_MOVE = 0.01
 #: Rows of each class that are scored at least, in outputs of no more classes than this.
 NUM_OF_EACH_CLASS = 100
 MAX_RARE_CLASSES = 100
@@ -187,15 +192,18 @@ class ClassGoal:
         gap = np.where(finite, sure - self.probabilities[rows, answers], sure)
         weight = np.maximum(1.0, (self.weights[expected] + self.weights[answers]) / 2)
         cost = np.where(gap > TOSS_UP, gap, 0.0) / max(float(sure.mean()), 1e-12) * weight
+        cost = np.maximum(cost, self._moved_rare_scores(array, finite))
+        loss = float(cost.mean())
+        if (proven := self._proven_loss(answers, finite)) > loss:
+            loss, cost = proven, self._by_labels(answers, finite)
         agreement = float(((answers == expected) & finite).mean())
-        may_meet = agreement >= MIN_AGREEMENT and self._labels_allow(answers, finite)
         return OutputScore.of(
             self.name,
-            float(cost.mean()),
+            loss,
             self.limit,
             cost / self.limit,
-            may_meet,
-            num_lost=self._num_lost(answers, finite),
+            agreement >= MIN_AGREEMENT,
+            num_lost=int(self._by_labels(answers, finite).sum()),
             is_useless=self._is_useless(answers, finite),
         )
 
@@ -215,24 +223,32 @@ class ClassGoal:
     def _answers(self) -> NDArray[np.intp]:
         return np.asarray(_two_columns(self.reference).argmax(axis=1))
 
-    def _labels_allow(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> bool:
-        """Whether the labels do not prove a greater loss than the limit (paired: only rows that changed count)."""
-        if self.labels is None:
-            return True
-        lost, won = self._lost_and_won(answers, finite)
-        num_right = int((self._answers == self.labels).sum())
-        return bool(lost - won - LABEL_CONFIDENCE * np.sqrt(lost + won) <= self.limit * num_right)
+    def _moved_rare_scores(self, array: Array, finite: NDArray[np.bool_]) -> Floats:
+        """What a row costs because scores of rare classes moved; 0 where there are none."""
+        counts = np.bincount(self._answers, minlength=len(self.weights))
+        usual = len(array) / max(2, int((counts > 0).sum()))
+        rare = np.flatnonzero((counts > 0) & (counts < MAX_RARE_ROWS) & (counts < RARE_SHARE * usual))
+        if not len(rare) or len(self.weights) > MAX_RARE_CLASSES:
+            return np.zeros(len(array))
+        moved = np.abs(_as_probabilities(_two_columns(array)) - _as_probabilities(_two_columns(self.reference)))[
+            :, rare
+        ]
+        moved = np.where(finite[:, None], np.nan_to_num(moved, nan=1.0), 1.0)
+        return np.asarray((np.where(moved > LEAST_MOVE, moved, 0.0) * self.weights[rare] / 2).sum(axis=1))
 
-    def _num_lost(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> int:
-        lost, won = self._lost_and_won(answers, finite)
-        return lost - won
+    def _proven_loss(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> float:
+        """Share of float's right answers that the labels prove to be lost (paired: only rows that changed count)."""
+        changes = self._by_labels(answers, finite)
+        num_right = 0 if self.labels is None else int((self._answers == self.labels).sum())
+        least = changes.sum() - LABEL_CONFIDENCE * np.sqrt(np.abs(changes).sum())
+        return max(0.0, float(least)) / max(1, num_right)
 
-    def _lost_and_won(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> tuple[int, int]:
+    def _by_labels(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> Floats:
+        """Per row 1 where float is right and the candidate is not, -1 where it is the other way round."""
         if self.labels is None:
-            return 0, 0
-        was_right = self._answers == self.labels
-        is_right = (answers == self.labels) & finite
-        return int((was_right & ~is_right).sum()), int((~was_right & is_right).sum())
+            return np.zeros(len(answers))
+        was_right, is_right = self._answers == self.labels, (answers == self.labels) & finite
+        return np.asarray(was_right.astype(np.float64) - is_right)
 
     def _is_useless(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> bool:
         """Whether it agrees with float no more often than always naming float's commonest class would."""
@@ -294,6 +310,13 @@ def _two_columns(scores: Array) -> Floats:
 def _softmax(logits: Array) -> Floats:
     shifted = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def _as_probabilities(scores: Floats) -> Floats:
+    """Scores between 0 and 1 as they are, others by softmax."""
+    with np.errstate(all="ignore"):
+        is_between = np.nanmin(scores) >= -1e-4 and np.nanmax(scores) <= 1 + 1e-2
+        return scores if is_between else _softmax(scores)
 
 
 def _logits(scores: Floats) -> Floats:

@@ -107,7 +107,8 @@ class Score:
     @property
     def order(self) -> tuple[float, int]:
         """What sorts candidates, the closest to float first; labels that were lost decide between equals."""
-        return round(self.distance, 3), sum(output.num_lost for output in self.outputs)
+        hopeless = [min(output.loss, 1.0) / output.limit for output in self.outputs]  # beyond it, all is lost alike
+        return round(sum(hopeless), 3), sum(output.num_lost for output in self.outputs)
 
 
 class OutputGoal(Protocol):

@@ -29,7 +29,7 @@ MAX_REFUSED_SOURCES = 2
 #: Items that moved the outputs by less than this share of the worst are not the cause, unless they moved them by more than
 #: this many times the limit: where one tensor ruins everything, what is second looks small beside it.
 MIN_ISLAND_SHARE = 0.01
-MIN_DIVERGENCE = 0.2
+MIN_DIVERGENCE = 0.02
 #: Rows among which those that rank are chosen, as a multiple of them: a rare class is to be among them.
 ROWS_OFFERED = 4
 

@@ -211,7 +211,7 @@ def test_labels_that_were_lost_decide_between_equals() -> None:
     output /= output.sum(axis=1, keepdims=True)
     goal = goal_for(output, LABELS)
     few, many = output.copy(), output.copy()
-    few[:2], many[:9] = np.roll(output[:2], 1, axis=1), np.roll(output[:9], 1, axis=1)
+    few[:1], many[:2] = np.roll(output[:1], 1, axis=1), np.roll(output[:2], 1, axis=1)
     fewer, more = goal.score({"y": few}), goal.score({"y": many})
     assert fewer.distance == more.distance == 0
     assert fewer.order < more.order
@@ -268,7 +268,7 @@ def test_rows_of_a_rare_class_are_among_those_that_score() -> None:
 @pytest.mark.parametrize(
     ("own_error", "limit"),
     [
-        pytest.param(0.1, 0.0142, id="an-accurate-model-has-a-strict-goal"),
+        pytest.param(0.1, 0.0174, id="an-accurate-model-has-a-strict-goal"),
         pytest.param(0.6, 0.05, id="the-given-limit-stays"),
         pytest.param(0.0, 0.05, id="floats-own-outputs-are-no-truth"),
         pytest.param(3.0, 0.05, id="other-numbers-are-no-truth"),

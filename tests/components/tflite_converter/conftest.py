@@ -22,7 +22,8 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     - fixed_batch: ``x`` [4, 6] -> ``y`` [4, 2].
     - open_size: ``image`` [n, any, any, 1] -> ``mean`` [n, 1].
     - residual: ``image`` [n, 8, 8, 2] -> ``y`` [n, 4]; two convolutions added up, with a fused ReLU.
-    - sequence: ``x`` [n, 5, 3] -> ``y`` [n, 2]; an LSTM and Dense.
+    - sequence: ``x`` [1, 5, 3] -> ``y`` [1, 2]; an LSTM and Dense. open_sequence: the same, batch open.
+    - loop: ``x`` [1, 5, 3] -> ``y`` [1, 2]; a GRU, which is a loop in TFLite, and Dense. open_loop: the same, batch open.
     - branches: ``x`` [n, 6] -> ``y`` [n, 3]; two Dense layers, one times 1000, concatenated.
     """
     from components.compat import skip_autograph_conversion
@@ -39,7 +40,10 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "fixed_batch": _save_fixed_batch(root / "fixed"),
         "open_size": _save_open_size(root / "open"),
         "residual": _save_residual(root / "residual"),
-        "sequence": _save_sequence(root / "sequence"),
+        "sequence": _save_sequence(root / "sequence", "LSTM", 1),
+        "open_sequence": _save_sequence(root / "open_sequence", "LSTM", None),
+        "loop": _save_sequence(root / "loop", "GRU", 1),
+        "open_loop": _save_sequence(root / "open_loop", "GRU", None),
         "branches": _save_branches(root / "branches"),
     }
 
@@ -172,12 +176,12 @@ def _save_residual(directory: Path) -> Path:
     return _save_single(directory, keras.Model(image, layers.GlobalAveragePooling2D()(added)))
 
 
-def _save_sequence(directory: Path) -> Path:
+def _save_sequence(directory: Path, layer: str, batch: int | None) -> Path:
     import tf_keras as keras
 
-    layers = keras.layers
     x = keras.Input((5, 3), name="x")
-    return _save_single(directory, keras.Model(x, layers.Dense(2)(layers.LSTM(4)(x))), batch=1)
+    recurrent = getattr(keras.layers, layer)(4)(x)
+    return _save_single(directory, keras.Model(x, keras.layers.Dense(2)(recurrent)), batch)
 
 
 def _save_branches(directory: Path) -> Path:

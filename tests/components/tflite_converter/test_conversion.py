@@ -275,3 +275,21 @@ def test_auto_tries_the_model_trained_for_int8_when_nothing_else_is_good_enough(
     report = convert(replace(request, qat_saved_model=saved_models["dense_qat"])).report
     assert "int8-qat" in {candidate.recipe.value for candidate in report.candidates}
     assert report.met_goal is False
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(
+    ("name", "is_fixed"),
+    [("sequence", False), ("open_sequence", True), ("loop", False), ("open_loop", True)],
+    ids=["lstm-of-batch-1", "lstm-of-open-batch", "gru-of-batch-1", "gru-of-open-batch"],
+)
+def test_recurrent_layers_convert_whatever_their_batch(
+    saved_models: dict[str, Path], name: str, is_fixed: bool
+) -> None:
+    x = np.random.default_rng(2).normal(size=(700, 5, 3)).astype(np.float32)
+    done = convert(ConversionRequest(saved_models[name], Recipe.AUTO, CalibrationPool({"x": x})))
+    assert any("batch was fixed at 1" in warning for warning in done.report.warnings) is is_fixed
+    in_float, in_int8 = (
+        TFLiteModel.load(model).predict({"x": x[:200]})["y"] for model in (done.float_model, done.model)
+    )
+    assert np.sqrt(((in_int8 - in_float) ** 2).mean()) < 0.1 * in_float.std()
