@@ -193,15 +193,17 @@ class ClassGoal:
         weight = np.maximum(1.0, (self.weights[expected] + self.weights[answers]) / 2)
         cost = np.where(gap > TOSS_UP, gap, 0.0) / max(float(sure.mean()), 1e-12) * weight
         cost = np.maximum(cost, self._moved_rare_scores(array, finite))
+        loss = float(cost.mean())
+        if (proven := self._proven_loss(answers, finite)) > loss:
+            loss, cost = proven, self._by_labels(answers, finite)
         agreement = float(((answers == expected) & finite).mean())
-        may_meet = agreement >= MIN_AGREEMENT and self._labels_allow(answers, finite)
         return OutputScore.of(
             self.name,
-            float(cost.mean()),
+            loss,
             self.limit,
             cost / self.limit,
-            may_meet,
-            num_lost=self._num_lost(answers, finite),
+            agreement >= MIN_AGREEMENT,
+            num_lost=int(self._by_labels(answers, finite).sum()),
             is_useless=self._is_useless(answers, finite),
         )
 
@@ -234,24 +236,19 @@ class ClassGoal:
         moved = np.where(finite[:, None], np.nan_to_num(moved, nan=1.0), 1.0)
         return np.asarray((np.where(moved > LEAST_MOVE, moved, 0.0) * self.weights[rare] / 2).sum(axis=1))
 
-    def _labels_allow(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> bool:
-        """Whether the labels do not prove a greater loss than the limit (paired: only rows that changed count)."""
-        if self.labels is None:
-            return True
-        lost, won = self._lost_and_won(answers, finite)
-        num_right = int((self._answers == self.labels).sum())
-        return bool(lost - won - LABEL_CONFIDENCE * np.sqrt(lost + won) <= self.limit * num_right)
+    def _proven_loss(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> float:
+        """Share of float's right answers that the labels prove to be lost (paired: only rows that changed count)."""
+        changes = self._by_labels(answers, finite)
+        num_right = 0 if self.labels is None else int((self._answers == self.labels).sum())
+        least = changes.sum() - LABEL_CONFIDENCE * np.sqrt(np.abs(changes).sum())
+        return max(0.0, float(least)) / max(1, num_right)
 
-    def _num_lost(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> int:
-        lost, won = self._lost_and_won(answers, finite)
-        return lost - won
-
-    def _lost_and_won(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> tuple[int, int]:
+    def _by_labels(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> Floats:
+        """Per row 1 where float is right and the candidate is not, -1 where it is the other way round."""
         if self.labels is None:
-            return 0, 0
-        was_right = self._answers == self.labels
-        is_right = (answers == self.labels) & finite
-        return int((was_right & ~is_right).sum()), int((~was_right & is_right).sum())
+            return np.zeros(len(answers))
+        was_right, is_right = self._answers == self.labels, (answers == self.labels) & finite
+        return np.asarray(was_right.astype(np.float64) - is_right)
 
     def _is_useless(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> bool:
         """Whether it agrees with float no more often than always naming float's commonest class would."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from edgeproof_edge.addresses import is_address
 
 from pipeline.commands.options import print_json
 
@@ -54,8 +55,6 @@ class Target:
 
 def find_target(target: str, keys: Path | None = None) -> Target:
     """Reads TARGET: a config file by its ending, a repository otherwise."""
-    from edgeproof_edge.addresses import is_address
-
     if target.endswith((".yaml", ".yml")):
         from pipeline.config_file import load_config
 
