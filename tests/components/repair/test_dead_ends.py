@@ -47,7 +47,6 @@ def test_99_of_100_answers_of_float_are_kept(dead_end: MakeIncident, name: str) 
     is_decided = scores[:, -1] - scores[:, -2] > TOSS_UP
     assert is_decided.mean() > 0.5
     assert (outputs(done.model, broken).argmax(axis=1) == truth)[is_decided].mean() >= 0.99
-    assert len(done.model) < 1.1 * len(done.float_model)
 
 
 @pytest.mark.tfx
