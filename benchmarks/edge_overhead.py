@@ -4,7 +4,9 @@ Calls alternate, so that both meet the same machine; the figure is the differenc
 MobileNetV1 0.25 at 224 x 224 with random weights (its speed does not depend on them), int8, given the pixels of a picture;
 the tiny ones are the test suite's.
 
-Run: .venv/bin/python -m benchmarks.edge_overhead [--calls 2000]      (TensorFlow makes the large model, in a child process)
+Run: .venv/bin/python -m benchmarks.edge_overhead [--calls 2000] [--mobilenet FILE]
+
+TensorFlow makes the large model in a child process; where `--mobilenet` names a file, it is kept there and used again.
 """
 
 from __future__ import annotations
@@ -47,10 +49,12 @@ def main() -> None:
     """Measures and prints; exit code 1 where a bound is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=2000)
+    parser.add_argument("--mobilenet", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        mobilenet = Path(directory) / "mobilenet.tflite"
-        subprocess.run([sys.executable, "-c", MAKE_MOBILENET, str(mobilenet)], check=True, capture_output=True)
+        mobilenet = arguments.mobilenet or Path(directory) / "mobilenet.tflite"
+        if not mobilenet.exists():
+            subprocess.run([sys.executable, "-c", MAKE_MOBILENET, str(mobilenet)], check=True, capture_output=True)
         within = [
             _measure(Path(directory), mobilenet, np.uint8, arguments.calls // 4, is_tiny=False),
             _measure(Path(directory), MODELS / "int8.tflite", np.float32, arguments.calls, is_tiny=True),

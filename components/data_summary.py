@@ -70,7 +70,7 @@ class DataSummary(_Part):
         for name, feature in self.features.items():
             if feature.num_defaults:
                 sentences.append(
-                    f"missing values: {name!r} has none in {feature.num_defaults:,} places; its default stands for them"
+                    f"missing values: {name!r} has no value in {feature.num_defaults:,} places; its default stands for them"
                 )
         return tuple(sentences)
 

@@ -125,8 +125,15 @@ def problems_message(scans: Sequence[ShardScan], spec: ExampleSpec, where: str) 
         for (column, reason), number in sorted(counts.items())[:_PROBLEMS_NAMED]
     ]
     rest = f"; and {len(counts) - _PROBLEMS_NAMED} more problems" if len(counts) > _PROBLEMS_NAMED else ""
-    advice = dict.fromkeys(_advice(column, reason, spec) for column, reason in sorted(counts))
-    return f"{'; '.join(parts)}{rest}. Nothing was ingested. Next: {'; '.join(advice)}."
+    return f"{'; '.join(parts)}{rest}. Nothing was ingested. Next: {'; '.join(_advices(sorted(counts), spec))}."
+
+
+def _advices(problems: Sequence[tuple[str, str]], spec: ExampleSpec) -> list[str]:
+    """What to do, said once where several columns have the same problem."""
+    columns: dict[str, list[str]] = {}
+    for column, reason in problems:
+        columns.setdefault(_advice(column, reason, spec), []).append(column)
+    return [advice.replace(_NAME, those[0] if len(those) == 1 else "<name>") for advice, those in columns.items()]
 
 
 def _what(column: str, spec: ExampleSpec) -> str:
@@ -138,13 +145,17 @@ def _place(path: str, where: str, place: str, detail: str) -> str:
     return f"{place} of {name}" + (f": {detail}" if detail else "")
 
 
+#: Stands for the column in an advice.
+_NAME = "{name}"
+
+
 def _advice(column: str, reason: str, spec: ExampleSpec) -> str:
     if column == spec.label:
         if spec.has_real_label:
             return "correct data.label, or the rows: data.label_type value needs a number in each"
         names = ", ".join(spec.class_names[:5])
         return f"correct the rows, or data.class_names (now {names}); a label is one of these names, or a class number from 0"
-    key = f"data.features.{column}"
+    key = f"data.features.{_NAME}"
     if "no value" in reason or "NaN" in reason:
         return f"give {key}.default the value that stands for a missing one, fill the cells, or remove the rows"
     if "shape" in reason:

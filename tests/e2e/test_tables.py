@@ -69,7 +69,7 @@ def test_a_table_with_words_and_gaps_becomes_a_release(tmp_path: Path) -> None:
 
     checked = project.edgeproof("check", str(project.config))
     assert checked.returncode == 0, checked.stderr
-    assert "missing values: 'pressure' has none in 38 places" in checked.stdout
+    assert "missing values: 'pressure' has no value in 38 places" in checked.stdout
     exit_code, record = project.run()
 
     assert exit_code == 0, record

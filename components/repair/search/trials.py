@@ -8,12 +8,12 @@ clock.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from edgeproof_edge.errors import EdgeproofError
 from edgeproof_edge.flatbuffer import Inspection, inspect
+from edgeproof_edge.progress import progress
 
 from components.repair import agreement
 from components.repair.goal import Goal
@@ -22,8 +22,6 @@ from components.repair.running import predict
 from components.repair.search.budget import Budget
 from components.repair.search.candidates import Array, Candidate, SearchRequest, Skip
 from components.repair.search.proposals import BIAS_CORRECTION, Proposal, Source
-
-_progress = logging.getLogger("edgeproof.progress")
 
 #: Largest file, as a share of the float file, that float islands may grow to; a small model's int8 file may be larger
 #: by itself, and may then grow by a tenth.
@@ -187,7 +185,7 @@ class Trials:
         worst = max(output.distance for output in candidate.score.outputs)
         verdict = "meets the goal" if candidate.score.met else f"{worst:.1f} times the allowed loss"
         step = (len(self.candidates), self._request.settings.caps.max_candidates)
-        _progress.info("%s: %s", candidate.name, verdict, extra={"step": step})
+        progress.info("%s: %s", candidate.name, verdict, extra={"step": step})
 
 
 def _one_line(error: Exception) -> str:

@@ -26,6 +26,7 @@ def quantizer(spec: TensorSpec) -> Transform:
     if not spec.is_quantized:
         return _caster(np.dtype(spec.dtype))
     bounds = np.iinfo(spec.dtype)
+    lowest, highest = float(bounds.min), float(bounds.max)
     scale, zero_point, dtype = spec.scale, spec.zero_point, np.dtype(spec.dtype)
     of_pixels = _pixel_quantizer(spec)
 
@@ -34,12 +35,14 @@ def quantizer(spec: TensorSpec) -> Transform:
             return of_pixels(values)
         if values.dtype != np.float32:
             return quantize(values, spec)
-        real = np.divide(values, scale, dtype=np.float64)
-        np.rint(real, out=real)
-        np.add(real, zero_point, out=real)
-        np.maximum(real, bounds.min, out=real)
-        np.minimum(real, bounds.max, out=real)
-        if np.isnan(real.sum()):
+        real = values.astype(np.float64)
+        np.divide(real, scale, real)  # keywords cost more than the arithmetic of eight numbers
+        np.rint(real, real)
+        np.add(real, zero_point, real)
+        np.maximum(real, lowest, real)
+        np.minimum(real, highest, real)
+        flat = real.ravel()
+        if (total := flat.dot(flat)) != total:  # a NaN is the only number that makes one of finite codes
             real[np.isnan(real)] = zero_point
         return real.astype(dtype)
 
@@ -65,7 +68,7 @@ def _pixel_quantizer(spec: TensorSpec) -> Transform:
         shift = np.uint8((int(table.view(np.uint8)[0])) % _NUM_BYTES)
         if np.array_equal(np.add(pixels, shift), table.view(np.uint8)):
             return lambda values: np.add(values, shift).view(table.dtype)
-    return lambda values: table[values]
+    return lambda values: table.take(values)
 
 
 def _caster(dtype: np.dtype[Any]) -> Transform:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def ingest(tmp_path: Path) -> Ingest:
         group_by: str = "",
         out: str = "out",
         image_limits: Mapping[str, int] | None = None,
+        ignore: Sequence[str] = (),
     ) -> Any:
         splits = [example_gen_pb2.Input.Split(name=n, pattern=p) for n, p in (patterns or {"all": "*/*"}).items()]
         artifact = standard_artifacts.Examples()
@@ -60,6 +61,7 @@ def ingest(tmp_path: Path) -> Ingest:
             "group_by": group_by,
             "shares": Shares(60, 20, 20).to_json(),
             "image_limits": json.dumps(image_limits or {}),
+            "ignore": json.dumps(list(ignore)),
             "code_version": "1",
         }
         context = Executor.Context(
@@ -128,6 +130,7 @@ def test_the_artifact_says_what_the_stock_example_gen_says_and_carries_the_class
         "Split-eval",
         "Split-train",
         "class_names.json",
+        "data_summary.json",
         "record_files.json",
     ]
     assert [path.name for path in (Path(artifact.uri) / "Split-eval").iterdir()] == ["data_tfrecord-00000-of-00001.gz"]
@@ -229,6 +232,16 @@ def test_bad_files_are_named_together_and_nothing_is_ingested(folder: Path, tmp_
     assert "dog/notes.txt: is no PNG, JPEG" in message
     assert "dog/deeper: is a folder" in message
     assert not list((tmp_path / "out").glob("Split-*"))
+
+
+def test_what_is_ignored_is_not_read(folder: Path, ingest: Ingest) -> None:
+    (folder / "dog" / "notes.txt").write_text("labels by Ann")
+    _save(folder / "masks" / "1.png", 1)
+
+    artifact = ingest(folder, ignore=["*.txt", "masks"])
+
+    assert json.loads(artifact.get_string_custom_property("class_names")) == ["cat", "dog"]
+    assert sum(len(examples) for examples in _read(artifact).values()) == 120
 
 
 def test_an_image_of_an_odd_size_is_named(folder: Path, ingest: Ingest, caplog: pytest.LogCaptureFixture) -> None:

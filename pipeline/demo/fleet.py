@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ from edgeproof_edge.manifest import Histogram
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.demo import ARCHIVE, EXAMPLE, write_images
+from pipeline.demo.digits import ARCHIVE, EXAMPLE, write_images
 from pipeline.errors import RunError
 from releases.keys import KeyRing
 from releases.repository import Repository
@@ -230,13 +231,21 @@ def _make_project(directory: Path) -> Path:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     shutil.copy(EXAMPLE / "model.py", directory / "model.py")
-    write_images(directory / "data" / "span-1")
+    _write_first_span(directory / "data" / "span-1")
     content = yaml.safe_load((EXAMPLE / "config.yaml").read_text(encoding="utf-8"))
     content["data"] |= {"path": "data", "pattern": "span-{SPAN}/*/*"}
     content["gate"] = {"slices": [{"by": "brightness"}], "slice_min_ratio": 0.95}
     (directory / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     (directory / "triggers.yaml").write_text(yaml.safe_dump(_TRIGGERS, sort_keys=False), encoding="utf-8")
     return directory / "config.yaml"
+
+
+def _write_first_span(directory: Path) -> None:
+    """The data of before, of two days ago: the story's clock begins some hours before the present."""
+    write_images(directory)
+    then = time.time() - 2 * 86400
+    for path in (*directory.rglob("*"), directory):
+        os.utime(path, (then, then))
 
 
 @contextmanager
