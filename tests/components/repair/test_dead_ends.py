@@ -38,7 +38,7 @@ def outputs(model: bytes, broken: Incident) -> Array:
 
 @pytest.mark.tfx
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("name", ["padded_maximum", "masked_attention", "far_columns"])
+@pytest.mark.parametrize("name", ["padded_maximum", "masked_attention", "spectrogram", "far_columns"])
 def test_99_of_100_answers_of_float_are_kept(dead_end: MakeIncident, name: str) -> None:
     broken = dead_end(name)
     done = repair(broken)
