@@ -73,11 +73,11 @@ class Trials:
         refused = [scale for scale in inspection.refused_requantizations if scale.prevents_loading]
         if refused:  # not even loaded: LiteRT refuses most such files, and aborts the process over some
             overflowing = tuple(scale.output for scale in refused)
-            return self._not_made(Skip(proposal.name, refused[0].sentence, proposal, overflowing))
+            return self._not_made(Skip(proposal.name, refused[0].sentence, proposal, overflowing, does_not_load=True))
         try:
             outputs = predict(model, self._request.selection_rows)
         except (EdgeproofError, RuntimeError, ValueError) as error:
-            return self._not_made(Skip(proposal.name, _one_line(error), proposal))
+            return self._not_made(Skip(proposal.name, _one_line(error), proposal, does_not_load=True))
         candidate = Candidate(
             name=self._free_name(proposal.name),
             proposal=proposal,
@@ -165,7 +165,8 @@ class Trials:
             return f"{inspection.size_bytes} bytes; float islands may take {allowed:.0f}"
         num_float, num_all = inspection.num_float_operators, inspection.num_computing_operators
         in_float = sum(use.weight_bytes for use in inspection.computing_operators if use.has_float_activation)
-        if num_float > MAX_FLOAT_SHARE * num_all and in_float > MAX_FLOAT_SHARE * inspection.weight_bytes:
+        most = 1.0 if proposal.source.has_float_front else MAX_FLOAT_SHARE  # a filter bank may hold most of the weights
+        if num_float > MAX_FLOAT_SHARE * num_all and in_float > most * inspection.weight_bytes:
             return f"{num_float} of {num_all} operators, and most of the weights, would compute in float"
         return ""
 
