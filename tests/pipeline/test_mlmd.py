@@ -19,11 +19,11 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def postgresql() -> Iterator[Any]:
     pytest.importorskip("psycopg", reason="the dev extra brings it")
     from tests.telemetry.conftest import running_server
 
-    with running_server(tmp_path_factory.mktemp("metadata")) as server:
+    with running_server() as server:
         yield server
 
 
