@@ -149,7 +149,8 @@ class _Plan:
         """Pool rows on which the candidate is compared with float."""
         rows = self.drawn.selection_rows if self.drawn is not None else ()
         if self.request.recipe.storage.maker is Maker.SEARCH:
-            return rows[: agreement.MAX_ROWS_TO_CHOOSE_FROM]
+            spare = self.drawn.spare_rows if self.drawn is not None else ()
+            return (*spare, *rows)[: agreement.MAX_ROWS_TO_CHOOSE_FROM]
         return rows[: agreement.num_rows_to_compare(self.request.recipe, len(rows))]
 
     @property
