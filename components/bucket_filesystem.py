@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
+from edgeproof_edge.addresses import is_address
 from edgeproof_edge.errors import SurroundingsError
 from tfx.dsl.io import fileio, filesystem, filesystem_registry
 
@@ -108,7 +109,7 @@ def _text(path: filesystem.PathType) -> str:
 
 def _with_scheme(address: filesystem.PathType, path: str) -> str:
     scheme = _text(address).partition("://")[0]
-    return path if "://" in path else f"{scheme}://{path.lstrip('/')}"
+    return path if is_address(path) else f"{scheme}://{path.lstrip('/')}"
 
 
 def _files(address: filesystem.PathType) -> Any:

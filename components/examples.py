@@ -21,6 +21,7 @@ from components import tf_data
 from components.artifacts import list_files, local_copies, name_of, parent_of
 from components.errors import DataError
 from components.records import check_file_list, require_whole
+from components.tensorflow_errors import cause_of
 from components.user_module import call_user_function, function_of, load_module
 
 #: Serialized tf.Examples [n] -> (inputs by name, each [n, ...]; labels int64 or, for real-valued ones, float32 [n]).
@@ -305,10 +306,10 @@ class explained_data_errors:
 def _explain(reason: str, spec: ExampleSpec, files: Sequence[str]) -> str:
     folder = parent_of(files[0])
     wanted = spec.image and f"{spec.image.height} x {spec.image.width} x {spec.image.channels}"
-    first_line = reason.strip().splitlines()[0][:300]
+    cause = cause_of(reason)
     if wanted and "not compatible with expected shape" in reason:
-        return f"an image under {folder} is not {wanted} as data.image says: {first_line}. Fix the image, or set data.image.resize."
-    return f"an example under {folder} does not fit the data section of the config: {first_line}"
+        return f"an image under {folder} is not {wanted} as data.image says: {cause}. Fix the image, or set data.image.resize."
+    return f"an example under {folder} does not fit the data section of the config: {cause}"
 
 
 def batch_parser(spec: ExampleSpec) -> BatchParser:

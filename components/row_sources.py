@@ -161,12 +161,12 @@ def _picture_input(inputs: Sequence[TensorSpec], source: Path) -> TensorSpec:
 
 
 def read_picture(file: Path, spec: TensorSpec) -> NDArray[np.uint8]:
-    """One PNG or JPEG as ``uint8`` ``[height, width, channels]``.
+    """One PNG or JPEG as ``uint8`` ``[height, width, channels]``, turned upright where its EXIF says so.
 
     Raises:
         DataError: It does not decode, or has another size than the model's input.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     height, width, channels = spec.shape[1:]
     modes = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -174,7 +174,7 @@ def read_picture(file: Path, spec: TensorSpec) -> NDArray[np.uint8]:
         raise DataError(f"the model takes pictures of {channels} channels; PNG and JPEG have 1, 3 or 4.")
     try:
         with Image.open(file, formats=("PNG", "JPEG")) as picture:
-            pixels = np.asarray(picture.convert(modes[channels]), np.uint8)
+            pixels = np.asarray(ImageOps.exif_transpose(picture).convert(modes[channels]), np.uint8)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{file} cannot be read as PNG or JPEG: {error}. Replace or delete it.") from error
     pixels = pixels.reshape(*pixels.shape[:2], channels)

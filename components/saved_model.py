@@ -6,7 +6,6 @@ exactly one signature without string inputs, or when ``serving_default`` is one.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from edgeproof_edge.answers import named_inputs
 from edgeproof_edge.errors import InputError
+from edgeproof_edge.progress import progress
 from edgeproof_edge.rows import (
     Feeding,
     RowOrder,
@@ -58,8 +58,6 @@ RANDOM = (
     "the SavedModel gives the same row other values from call to call (a random operator, such as dropout left on): its "
     "figures are those of this one run. Export it with training=False"
 )
-
-_log = logging.getLogger("edgeproof.progress")
 
 
 @dataclass(frozen=True)
@@ -240,11 +238,11 @@ class FloatModel:
         self._num_probe_rows += 4 * len(next(iter(probe.values())))
         expected = self._run_in_steps(probe, 1)
         if not same_values(expected, reversed_rows(self._run_in_steps(reversed_rows(probe), 1))):
-            _log.warning("%s", RANDOM)
+            progress.warning("%s", RANDOM)
         elif are_independent(expected, self._run_together, probe):
             return Feeding.TOGETHER
         else:
-            _log.warning("%s", MIXING)
+            progress.warning("%s", MIXING)
         return Feeding.APART
 
     def _run_in_steps(self, rows: Mapping[str, NDArray[Any]], step: int) -> dict[str, NDArray[Any]]:

@@ -20,6 +20,7 @@ from typing import Any
 from components.errors import ModelError
 from components.local_imports import imported_packages, is_library
 from components.opened_files import watching
+from components.tensorflow_errors import cause_of
 
 #: Edgeproof's own packages come first on the path, so that a user's files of these names cannot be imported.
 _OWN_PACKAGES = frozenset(
@@ -132,6 +133,11 @@ def call_user_function(function: Callable[..., Any], *args: Any, what: str) -> A
         raise ModelError(f"{what} raised {describe_failure(error, what.partition(': ')[0])}") from error
 
 
+def _message_of(error: BaseException) -> str:
+    """The whole message, but of TensorFlow's runtime errors (which carry a node and an operation) the cause."""
+    return cause_of(str(error)) if hasattr(error, "op") and hasattr(error, "error_code") else str(error)
+
+
 def describe_failure(error: BaseException, source: str) -> str:
     """One line about an exception: its type, its message, and the last line of ``source`` on its way.
 
@@ -142,7 +148,7 @@ def describe_failure(error: BaseException, source: str) -> str:
         return f"SyntaxError: {error.msg} (line {error.lineno})"
     autograph = getattr(error, "ag_error_metadata", None)
     if autograph is None:
-        message = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {_message_of(error)}"
         frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     else:
         message = autograph.cause_message

@@ -32,7 +32,7 @@ from typing import Iterator, Mapping, Sequence
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline import stack as stacks
+from pipeline.machine import stack as stacks
 
 NEEDED_DISK_BYTES = 4 * 1024**3  # measured: .venv 3.3 GB on either stack, plus build files
 TOOLS = ".tools"

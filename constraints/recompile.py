@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from constraints import bootstrap
-from pipeline import stack as stacks
+from pipeline.machine import stack as stacks
 
 # True on every machine a pin file is for (pyproject.toml, tool.uv.environments), so only noise in a line.
 ALWAYS_TRUE = (

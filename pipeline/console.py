@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TextIO
 
 from edgeproof_edge.errors import EdgeproofError
+from edgeproof_edge.progress import PROGRESS_LOGGER
 
-PROGRESS_LOGGER = "edgeproof.progress"
 #: Steps of one long task (epochs, say) that are printed where the console cannot overwrite a line.
 MAX_STEP_LINES = 2
 

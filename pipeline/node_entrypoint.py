@@ -110,10 +110,10 @@ def _told(error: EdgeproofError) -> int:
 
 def _run(asked: argparse.Namespace, location: MetadataLocation) -> Iterator[NodeRun]:
     from components.compat import skip_autograph_conversion
-    from pipeline import launching
     from pipeline.config.data import DataConfig
     from pipeline.kubeflow.node_ir import decode
-    from pipeline.world import DataPlace
+    from pipeline.running import launching
+    from pipeline.running.world import DataPlace
 
     skip_autograph_conversion()
     sys.argv = sys.argv[:1]  # TFX's executors parse it as Beam's flags
@@ -158,7 +158,8 @@ def is_passing(error: BaseException) -> bool:
     while cause is not None and cause not in causes:
         causes.append(cause)
         cause = cause.__cause__ or cause.__context__
-    if any(isinstance(cause, (ConnectionError, TimeoutError, SurroundingsError)) for cause in causes):
+    # A RunError is of the surroundings, too, and says with its words whether it may pass.
+    if any(isinstance(cause, (ConnectionError, TimeoutError)) or type(cause) is SurroundingsError for cause in causes):
         return True
     texts = [f"{type(cause).__name__} {cause}".lower() for cause in causes]
     return any(word in text for word in _PASSING for text in texts)

@@ -37,7 +37,7 @@ from pipeline.config.convert import ConvertConfig, FloatOperators
 from pipeline.config.model import QatMode, TrainConfig
 from pipeline.data_source import example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, gate_eval_config, gate_slices, minimums
-from pipeline.world import WorldState, state_parameter
+from pipeline.running.world import WorldState, state_parameter
 
 #: What the stock Trainer runs.
 RUN_FN_MODULE = "components.trainer.run_fn"

@@ -21,7 +21,6 @@ from components.trainer.rehearsal import rehearse
 from components.trainer.run_fn import resolve_run_fn
 from components.trainer.spec import TrainingSpec
 from pipeline import data_checks
-from pipeline.beam_check import check_beam
 from pipeline.config import PipelineConfig
 from pipeline.config.model import QatMode
 from pipeline.data_checks import DataLook
@@ -34,6 +33,7 @@ from pipeline.description import (
     parse_module,
 )
 from pipeline.errors import ConfigError, RunError
+from pipeline.running.beam_check import check_beam
 from releases.location import check_publishing
 from releases.offer import check_offered
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
 from edgeproof_edge.addresses import is_address
+from edgeproof_edge.progress import progress
 
 from releases.errors import ReleaseError
 from releases.initialization import exists, initialize
@@ -17,8 +17,6 @@ from releases.metadata import TIMESTAMP_FILE, MissingRepositoryError
 from releases.protocol import NotStored
 from releases.repository import Repository
 from releases.store import DirectoryStore, Store
-
-_progress = logging.getLogger("edgeproof.progress")
 
 
 def _bucket(address: str) -> Store:
@@ -80,7 +78,7 @@ def open_for_publishing(location: str, keys: Path, channel: str, makes_missing: 
         )
     repository = initialize(store, KeyRing.create(keys))
     repository.add_channels([channel])
-    _progress.info("made a release repository in %s, with development keys in %s", location, keys)
+    progress.info("made a release repository in %s, with development keys in %s", location, keys)
     return repository
 
 

@@ -64,7 +64,7 @@ def write_observation(observation: Observation, directory: Path) -> None:
 
 
 def read_observation(directory: Path) -> Observation | None:
-    """Reads what :func:`write_observation` wrote; None where nothing was observed.
+    """Reads what :func:``write_observation`` wrote; None where nothing was observed.
 
     Raises:
         ReleaseError: The files are damaged.

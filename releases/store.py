@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
-import logging
 import os
 import shutil
 import socket
@@ -25,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from edgeproof_edge.errors import SurroundingsError
+from edgeproof_edge.progress import progress
 
 from releases.errors import ReleaseError
 from releases.files import staged, sync_directory
@@ -39,8 +39,6 @@ _POLL_S = 0.2
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-
-_progress = logging.getLogger("edgeproof.progress")
 
 
 @dataclass(frozen=True)
@@ -326,7 +324,7 @@ class DirectoryStore:
     def _announce_waiting(self, lock_file: str) -> None:
         host, pid = _holder(self._root / lock_file)
         who = f"process {pid} on {host}" if pid is not None else "another publisher"
-        _progress.info("waiting for %s, which is publishing to %s", who, self._root)
+        progress.info("waiting for %s, which is publishing to %s", who, self._root)
 
     @contextmanager
     def _explaining(self, action: str) -> Iterator[None]:

@@ -82,5 +82,4 @@ class Decisions:
         return tuple(points)
 
     def _query(self, statement: str, value: Any) -> list[tuple[Any, ...]]:
-        with self._database.transaction() as transaction:
-            return transaction.query(statement, (self._model_name, value))
+        return self._database.query(statement, (self._model_name, value))

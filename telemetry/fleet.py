@@ -171,8 +171,7 @@ class Fleet:
         return tuple(IncidentRecord(device, as_time(at), *rest) for device, at, *rest in rows)
 
     def _query(self, statement: str, since: datetime) -> list[tuple[Any, ...]]:
-        with self._database.transaction() as transaction:
-            return transaction.query(statement, (self._model_name, self._database.time_value(since)))
+        return self._database.query(statement, (self._model_name, self._database.time_value(since)))
 
     @staticmethod
     def _hour_before(since: datetime) -> datetime:

@@ -119,10 +119,9 @@ class TokenBook:
         match = _TOKEN.fullmatch(token)
         if match is None:
             return None
-        with self._database.transaction() as transaction:
-            rows = transaction.query(
-                "select secret_sha256, kind, subject, expires_at, revoked_at from token where token_id = ?", (match[1],)
-            )
+        rows = self._database.query(
+            "select secret_sha256, kind, subject, expires_at, revoked_at from token where token_id = ?", (match[1],)
+        )
         known, kind, subject, expires_at, revoked_at = rows[0] if rows else ("", Kind.DEVICE, "", None, None)
         is_right = hmac.compare_digest(_hash(match[2]), known)
         is_over = revoked_at is not None or (expires_at is not None and self._database.as_time(expires_at) <= now)

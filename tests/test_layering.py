@@ -109,6 +109,15 @@ def _names_a_uri(argument: ast.expr) -> bool:
     return any("uri" in name.lower().split("_") or "uris" in name.lower().split("_") for name in names)
 
 
+@pytest.mark.parametrize("text", ['"edgeproof.progress"', '"://" in', '"://" not in'])
+def test_what_has_one_home_is_spelled_there_alone(text: str) -> None:
+    rooms = ("edge/edgeproof_edge", "releases", "components", "pipeline", "telemetry", "triggers")
+    homes = [
+        str(file.relative_to(ROOT)) for room in rooms for file in python_files(room) if text in file.read_text("utf-8")
+    ]
+    assert len(homes) <= 1, homes
+
+
 def test_kubeflow_holds_assets_only() -> None:
     assert list((ROOT / "kubeflow").rglob("*.py")) == []
 

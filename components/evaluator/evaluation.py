@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edgeproof_edge.answers import judged_output
 
@@ -23,10 +24,15 @@ from components.evaluator.report.builder import Surroundings, build_report
 from components.evaluator.report.diagnosis import Diagnosis, read_diagnosis
 from components.evaluator.report.gate_report import GateReport, RuntimeRecord
 from components.examples import Batch
+from components.trainer.history import HISTORY_FILE, History
 
 #: What the converter writes beside the candidate.
 FLOAT_FILE = "float.tflite"
 CONVERSION_REPORT_FILE = "conversion_report.json"
+
+
+#: What Keras calls the share of right answers.
+_ACCURACIES = ("accuracy", "sparse_categorical_accuracy", "binary_accuracy")
 
 
 @dataclass(frozen=True)
@@ -107,8 +113,19 @@ def _surroundings(case: Case, tally: Tally | None) -> Surroundings:
         champion_sha256=_sha256_of(champion) if isinstance(champion, Champion) else None,
         runtime=_runtime_record(tally),
         stack=stack_name(),
+        training_accuracy=_training_accuracy(case.saved_model.parent / HISTORY_FILE),
         diagnosis=read_diagnosis(case.tflite.parent / CONVERSION_REPORT_FILE) or Diagnosis(),
     )
+
+
+def _training_accuracy(file: Path) -> float | None:
+    """Right answers on the training examples in the epoch that was kept; None where the training did not keep them."""
+    try:
+        history = History.model_validate_json(file.read_bytes())
+    except (OSError, ValueError):  # it is of a SavedModel from elsewhere, or of another version
+        return None
+    figures = next((epoch.figures for epoch in history.epochs if epoch.number == history.kept_epoch), {})
+    return next((figures[name] for name in _ACCURACIES if name in figures), None)
 
 
 def _sha256_of(champion: Champion) -> str | None:

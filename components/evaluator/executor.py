@@ -5,7 +5,6 @@ A refusal is a finished execution: raising would make TFX delete the evidence. W
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgeproof_edge.progress import progress
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.components.evaluator import constants
 from tfx.dsl.components.base import base_beam_executor
@@ -49,8 +49,6 @@ TFLITE_FILE = "model.tflite"
 STATISTICS_FILE = "FeatureStats.pb"
 #: Rows of the split that golden rows are to come from: many times those that are chosen.
 MAX_GOLDEN_ROWS = 512
-
-progress = logging.getLogger("edgeproof.progress")
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -149,7 +147,9 @@ def observe_case(
     candidate = Candidate.read(case.tflite)
     spec = ExampleSpec.from_json(exec_properties["example_spec"])
     model = candidate.load()
-    output = next(spec for spec in model.outputs if spec.name == judgement.candidate.output)
+    output = next((spec for spec in model.outputs if spec.name == judgement.candidate.output), None)
+    if output is None:  # several outputs, and none was named
+        return None
     ranges = value_ranges(spec)
     watch = case.plan.watch(output)
     observation = summarize(observed, watch, ranges, judgement.candidate.delegated_fraction)

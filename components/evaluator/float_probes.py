@@ -31,10 +31,11 @@ LEAST_GAIN = 1.5
 
 @dataclass(frozen=True)
 class Probe:
-    """What was found out: the likely cause, and what to do."""
+    """What was found out: the likely cause, what to do, and the share of examples that the float model is then right for."""
 
     cause: str
     step: str
+    right_share: float = 0.0
 
 
 def probe_float_model(case: Case, tally: Tally, batch: Batch | None) -> Probe | None:
@@ -47,7 +48,11 @@ def probe_float_model(case: Case, tally: Tally, batch: Batch | None) -> Probe | 
     """
     if not isinstance(tally.whole, ClassStatistics):
         return None
-    return _class_order(case, tally.whole) or _of_inputs(case, batch) or _one_answer(case, tally.whole)
+    probes = [probe for probe in (_of_inputs(case, batch), _class_order(case, tally.whole)) if probe is not None]
+    best = max(
+        probes, key=lambda probe: probe.right_share, default=None
+    )  # colors that changed places look like classes that did
+    return best or _one_answer(case, tally.whole)
 
 
 def _class_order(case: Case, statistics: ClassStatistics) -> Probe | None:
@@ -69,6 +74,7 @@ def _class_order(case: Case, statistics: ClassStatistics) -> Probe | None:
         f"class order: with the classes in another order the float model is right for {reordered} of {counts.num_examples} "
         f"examples, not for {right} ({examples}{', ...' if len(moved) > 3 else ''})",
         "number the labels as the model's outputs are (class_names in the order of the outputs)",
+        reordered / counts.num_examples,
     )
 
 
@@ -87,20 +93,20 @@ def _of_inputs(case: Case, batch: Batch | None) -> Probe | None:
         model = FloatModel.load(case.saved_model)
         inputs = bind_inputs(batch.inputs, model.signature.inputs)
         before = _right_answers(case, model, inputs, batch)
+        causes: list[Probe] = []
         for words, step, changed in _variants(inputs):
             after = _right_answers(case, model, changed, batch)
             gains, losses = int((after & ~before).sum()), int((before & ~after).sum())
-            if _is_clear(int(before.sum()), int(after.sum()), len(before)) and is_beyond_chance(
-                PairedLoss(gains, losses)
-            ):
-                return Probe(
-                    f"{words}: with that changed the float model is right for {int(after.sum())} of {len(before)} examples that "
-                    f"were tried, not for {int(before.sum())}",
-                    step,
+            is_clear = _is_clear(int(before.sum()), int(after.sum()), len(before))
+            if is_clear and is_beyond_chance(PairedLoss(gains, losses)):
+                cause = (
+                    f"{words}: with that changed the float model is right for {int(after.sum())} of {len(before)} examples "
+                    f"that were tried, not for {int(before.sum())}"
                 )
+                causes.append(Probe(cause, step, float(after.mean())))
     except EdgeproofError:  # a probe explains a refusal and decides nothing
         return None
-    return None
+    return max(causes, key=lambda probe: probe.right_share, default=None)
 
 
 def _variants(inputs: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, str, dict[str, NDArray[Any]]]]:

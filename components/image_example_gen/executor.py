@@ -10,13 +10,13 @@ known; TFX then removes the outputs.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgeproof_edge.progress import progress
 from tfx import types
 from tfx.components.example_gen import write_split
 from tfx.components.util import examples_utils
@@ -34,8 +34,6 @@ from components.image_example_gen import folders, images, shards
 from components.image_example_gen.splits import ScannedImage, Shares, SplitPlan, plan_splits
 from components.light_workers import run_tasks
 from components.records import write_file_list
-
-_progress = logging.getLogger("edgeproof.progress")
 
 #: Images per scan shard and per TFRecord file: small enough to spread over workers, large enough to read in one go.
 IMAGES_PER_SHARD = 2_000
@@ -152,7 +150,7 @@ class Executor(BaseBeamExecutor):
         def report(number: int, num_tasks: int) -> None:
             """Progress of a local run; a few shards are over before a person would ask."""
             if num_tasks >= MIN_REPORTED_SHARDS:
-                _progress.info("%d of %d parts %s", number, num_tasks, done, extra={"step": (number, num_tasks)})
+                progress.info("%d of %d parts %s", number, num_tasks, done, extra={"step": (number, num_tasks)})
 
         if is_local_runner(self._beam_pipeline_args or ()):
             return run_tasks(function, tasks, report=report)
@@ -215,13 +213,13 @@ def report_ingest(plan: SplitPlan, num_examples: Mapping[str, int]) -> None:
     counts = ", ".join(f"{split} {number:,}" for split, number in num_examples.items())
     dropped = plan.num_dropped_duplicates
     note = f"; {dropped:,} dropped, whose picture or group is in a later split too" if dropped else ""
-    _progress.info("%s images: %s%s", f"{sum(num_examples.values()):,}", counts, note)
+    progress.info("%s images: %s%s", f"{sum(num_examples.values()):,}", counts, note)
     odd = odd_size_message(image for members in plan.splits.values() for image in members)
     if odd:
-        _progress.warning("%s", odd)
+        progress.warning("%s", odd)
     if plan.label_conflicts:
         first, second = plan.label_conflicts[0]
-        _progress.warning(
+        progress.warning(
             "%s picture(s) carry two labels, for example %s and %s; both are kept. Check the labels.",
             f"{len(plan.label_conflicts):,}", first, second,
         )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from edgeproof_edge.bundle import unpack
 from edgeproof_edge.manifest import UPRIGHT
+from edgeproof_edge.progress import progress
 from pydantic import ValidationError
 from tfx import types
 from tfx.dsl.components.base import base_executor
@@ -42,8 +42,6 @@ from releases.repository import Repository
 
 _BLESSED_FILE = "BLESSED"  # the name TFX's own Evaluator gives it
 _PUBLISHER = "pipeline"  # in the audit; a person who promotes is named
-
-_progress = logging.getLogger("edgeproof.progress")
 
 
 class Executor(base_executor.BaseExecutor):
@@ -208,7 +206,7 @@ def _write_files(uri: str, bundle: bytes) -> None:
 def _note_refusal(pushed: types.Artifact, reason: str) -> None:
     pushed.set_int_custom_property("pushed", 0)
     pushed.set_string_custom_property("reason", reason)
-    _progress.info("not published: %s", reason)
+    progress.info("not published: %s", reason)
 
 
 def _note_release(pushed: types.Artifact, repository: Repository, release: Release, channel: str) -> None:
@@ -219,8 +217,8 @@ def _note_release(pushed: types.Artifact, repository: Repository, release: Relea
     pushed.set_string_custom_property("channel", channel)
     pushed.set_string_custom_property("release_sha256", release.content_sha256)
     pushed.set_string_custom_property("bundle_sha256", release.bundle_sha256)
-    _progress.info("published: release %s in %s", release.version, repository.store.location)
+    progress.info("published: release %s in %s", release.version, repository.store.location)
     offered = repository.find(channel, release.model)
     pushed.set_string_custom_property("offered_version", offered.version)
     if offered.sequence != release.sequence:
-        _progress.info("the same content was published before; channel %s stays at %s", channel, offered.version)
+        progress.info("the same content was published before; channel %s stays at %s", channel, offered.version)

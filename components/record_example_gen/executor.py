@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgeproof_edge.progress import progress
 from tfx import types
 from tfx.components.example_gen import write_split
 from tfx.components.util import examples_utils
@@ -26,7 +26,6 @@ from components.record_example_gen.ingest import ingest_records
 from components.record_example_gen.plan import RecordPlan
 from components.record_example_gen.scanning import RecordOptions
 
-_progress = logging.getLogger("edgeproof.progress")
 _SCRATCH = ".ingest"
 #: Parts from which on progress is shown.
 MIN_REPORTED_PARTS = 10
@@ -58,13 +57,13 @@ class Executor(BaseBeamExecutor):
         files.remove_folder(scratch)
         describe_examples(examples, plan)
         for sentence in plan.summary.sentences():
-            _progress.info("%s", sentence)
+            progress.info("%s", sentence)
 
     def _run(self, function: str, tasks: Sequence[Any], scratch: str) -> list[Any]:
         def report(number: int, num_tasks: int) -> None:
             if num_tasks >= MIN_REPORTED_PARTS:
                 step = (number, num_tasks)
-                _progress.info("%d of %d parts %s", *step, _DONE[function], extra={"step": step})
+                progress.info("%d of %d parts %s", *step, _DONE[function], extra={"step": step})
 
         name = f"{shards.__name__}:{function}"  # imported, so that code_version reaches it
         if is_local_runner(self._beam_pipeline_args or ()):

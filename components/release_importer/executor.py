@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
 from edgeproof_edge.bundle import MODEL_FILE
+from edgeproof_edge.progress import progress
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
@@ -14,8 +14,6 @@ from tfx.types import artifact_utils
 from components.artifacts import join, write_bytes
 from releases.errors import ReleaseError
 from releases.offer import NothingOffered, read_offered
-
-_progress = logging.getLogger("edgeproof.progress")
 
 
 class Executor(base_executor.BaseExecutor):
@@ -45,10 +43,10 @@ class Executor(base_executor.BaseExecutor):
             ) from error
         if isinstance(offer, NothingOffered):
             model.set_string_custom_property("reason", offer.reason)
-            _progress.info("champion: none, %s", offer.reason)
+            progress.info("champion: none, %s", offer.reason)
             return
         write_bytes(join(model.uri, MODEL_FILE), offer.data)
         model.set_string_custom_property("release_version", offer.version)
         model.set_string_custom_property("channel", offer.channel)
         model.set_string_custom_property("sha256", offer.sha256)
-        _progress.info("champion: release %s on channel %s", offer.version, offer.channel)
+        progress.info("champion: release %s on channel %s", offer.version, offer.channel)

@@ -29,7 +29,7 @@ WIDE_OPERATORS = frozenset(
 )
 #: At least these among them make a front end; one division alone is a normalization, which other cures know.
 TELLING_OPERATORS = frozenset({"LOG", "RFFT2D", "SQRT", "SQUARE", "COMPLEX_ABS", "POW", "RSQRT"})
-#: Share of the weights that must lie behind the block: the part that int8 is for.
+#: Share of the weights that must lie behind the block, the part that int8 is for, unless half of the layers do.
 MIN_SHARE_BEHIND = 0.25
 
 
@@ -43,7 +43,7 @@ def float_front(graph: FloatGraph) -> tuple[str, ...]:
         if graph.kind(position) in WIDE_OPERATORS:
             block |= ancestors[position] | {position}
             is_telling = is_telling or graph.kind(position) in TELLING_OPERATORS
-            if is_telling and _weight_share(graph, block) <= 1 - MIN_SHARE_BEHIND:
+            if is_telling and _leaves_enough(graph, block):
                 best = set(block)
     return tuple(graph.name(tensor) for tensor in _inside(graph, best))
 
@@ -61,13 +61,22 @@ def _ancestors(graph: FloatGraph) -> list[set[int]]:
     return known
 
 
-def _weight_share(graph: FloatGraph, block: set[int]) -> float:
-    """Share of the constants' values that the block's operators read."""
+def _leaves_enough(graph: FloatGraph, block: set[int]) -> bool:
+    """Whether what lies behind the block is worth having in integers: by its weights, or by its layers.
+
+    A filter bank may hold more numbers than all layers that were trained behind it.
+    """
     sizes = [
-        sum(float(np.prod(graph.shape(t))) for t in operator.inputs if t >= 0 and graph.is_constant(t))
+        max((float(np.prod(graph.shape(t))) for t in operator.inputs if _is_matrix(graph, t)), default=0.0)
         for operator in graph.operators
     ]
-    return sum(sizes[position] for position in block) / max(1.0, sum(sizes))
+    behind = [size for position, size in enumerate(sizes) if size and position not in block]
+    num_layers = sum(size > 0 for size in sizes)
+    return sum(behind) >= MIN_SHARE_BEHIND * sum(sizes) > 0 or 2 * len(behind) >= num_layers > 0
+
+
+def _is_matrix(graph: FloatGraph, tensor: int) -> bool:
+    return tensor >= 0 and graph.is_constant(tensor) and len(graph.shape(tensor)) >= 2
 
 
 def _inside(graph: FloatGraph, block: set[int]) -> list[int]:

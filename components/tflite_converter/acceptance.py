@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeproof_edge.errors import ModelFileError
-from edgeproof_edge.flatbuffer import Inspection
+from edgeproof_edge.flatbuffer import Inspection, inspect
 from edgeproof_edge.interpreter import TFLiteModel
 from edgeproof_edge.tensors import TensorSpec
 
@@ -142,6 +142,9 @@ def load(name: str, data: bytes) -> TFLiteModel:
         ConversionError: The runtime refuses it; the message carries the runtime's reason.
     """
     try:
+        refused = [scale for scale in inspect(data).refused_requantizations if scale.prevents_loading]
+        if refused:  # LiteRT refuses most such files, and aborts the process over some
+            raise ModelFileError(f"{refused[0].sentence}. Convert with recipe auto, which finds another way.")
         return TFLiteModel.load(data)
     except ModelFileError as error:
         raise ConversionError(f"{name} was converted but cannot run: {error}") from error

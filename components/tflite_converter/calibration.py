@@ -54,6 +54,10 @@ NUM_LABEL_STRATA = 10
 #: Examples of a folder or of records that are read at once.
 _ROWS_READ_AT_ONCE = 32
 
+#: A stratum of fewer rows than this, and than this share of the usual one, is rare.
+MAX_RARE_ROWS = 100
+RARE_SHARE = 0.25
+
 LABELS_ARRAY = "y"
 ALL_ROWS = "all"
 
@@ -108,7 +112,10 @@ class Stratum:
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """What was drawn from a pool: the rows that set ranges, the rows that select, and the facts for the report."""
+    """What was drawn from a pool: the rows that set ranges, the rows that select, and the facts for the report.
+
+    ``spare_rows`` are rows of rare labels that were to set ranges and were not drawn: a search may look at them as well.
+    """
 
     range_rows: tuple[int, ...]
     selection_rows: tuple[int, ...]
@@ -118,6 +125,7 @@ class CalibrationSet:
     num_distinct: int
     sha256: str
     warnings: tuple[str, ...] = field(default=())
+    spare_rows: tuple[int, ...] = ()
 
 
 def load_pool(
@@ -340,7 +348,15 @@ def draw(pool: CalibrationPool, num_samples: int, seed: int) -> CalibrationSet:
         num_distinct=len(first_rows),
         sha256=hashlib.sha256(b"".join(sorted(chosen))).hexdigest(),
         warnings=_warnings(pool, len(first_rows), strata, num_samples),
+        spare_rows=tuple(first_rows[d] for d in sorted(_rare(range_part) - set(chosen))),
     )
+
+
+def _rare(strata: Mapping[str, list[bytes]]) -> set[bytes]:
+    """Rows of strata that hold far fewer than the others."""
+    usual = sum(len(rows) for rows in strata.values()) / max(1, len(strata))
+    rare = [rows for rows in strata.values() if len(rows) < min(MAX_RARE_ROWS, RARE_SHARE * usual)]
+    return {digest for rows in rare for digest in rows}
 
 
 def draw_stream(pool: CalibrationPool, num_samples: int, seed: int) -> CalibrationSet:

@@ -8,7 +8,6 @@ the model is good enough: the Evaluator does.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 from edgeproof_edge.flatbuffer import Inspection, inspect
 from edgeproof_edge.interpreter import Kernels, runtime_version
+from edgeproof_edge.progress import progress
 from numpy.typing import NDArray
 
 from components.compat import library_versions, stack_name
@@ -68,8 +68,6 @@ from components.tflite_converter.report import (
 
 #: Rows at the head of a pool: what a representative data set written by hand would be, by TensorFlow's guide.
 HEAD_ROWS = 200
-
-_progress = logging.getLogger("edgeproof.progress")
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,8 @@ class _Plan:
         """Pool rows on which the candidate is compared with float."""
         rows = self.drawn.selection_rows if self.drawn is not None else ()
         if self.request.recipe.storage.maker is Maker.SEARCH:
-            return rows[: agreement.MAX_ROWS_TO_CHOOSE_FROM]
+            spare = self.drawn.spare_rows if self.drawn is not None else ()
+            return (*spare, *rows)[: agreement.MAX_ROWS_TO_CHOOSE_FROM]
         return rows[: agreement.num_rows_to_compare(self.request.recipe, len(rows))]
 
     @property
@@ -193,7 +192,7 @@ def convert(request: ConversionRequest, worker_command: Sequence[str] = WORKER_C
     """
     started = time.perf_counter()
     plan = _plan(request)
-    _progress.info("%s", plan.sentence)
+    progress.info("%s", plan.sentence)
     converted = _run(plan, worker_command)
     inspection = inspect(converted.model)
     recipe = converted.recipe(request.recipe)
@@ -205,7 +204,7 @@ def convert(request: ConversionRequest, worker_command: Sequence[str] = WORKER_C
     )
     candidates = _candidates(plan, converted, inspection)
     report = _report(plan, converted, inspection, candidates, warnings, time.perf_counter() - started)
-    _progress.info("%s", summarize(report))
+    progress.info("%s", summarize(report))
     return Conversion(converted.model, converted.float_model, report)
 
 

@@ -10,9 +10,9 @@ import json
 import logging
 from pathlib import Path
 
-PROGRESS_FILE = "progress.jsonl"
+from edgeproof_edge.progress import progress
 
-_progress = logging.getLogger("edgeproof.progress")
+PROGRESS_FILE = "progress.jsonl"
 
 
 class ProgressWriter(logging.Handler):
@@ -55,11 +55,11 @@ def _say(line: bytes) -> None:
         extra = {"step": (int(step[0]), int(step[1]))} if step else {}
     except (ValueError, TypeError, KeyError, IndexError):
         return
-    _progress.info("%s", message, extra=extra)
+    progress.info("%s", message, extra=extra)
 
 
 def start_writing(directory: Path) -> None:
     """Sends this process's progress to the job's directory from now on."""
-    _progress.addHandler(ProgressWriter(directory))
-    _progress.setLevel(logging.INFO)
-    _progress.propagate = False
+    progress.addHandler(ProgressWriter(directory))
+    progress.setLevel(logging.INFO)
+    progress.propagate = False

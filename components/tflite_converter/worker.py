@@ -89,7 +89,9 @@ def run(directory: Path) -> JobResult:
         made = make_model(job, float_model, data)
     (directory / MODEL_FILE).write_bytes(made.model)
     model_seconds = time.perf_counter() - float_done
-    return JobResult(made.num_calibration_rows, float_done - started, model_seconds, notes)
+    return JobResult(
+        made.num_calibration_rows, float_done - started, model_seconds, (*notes, *_loops(job, float_model))
+    )
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,15 @@ def _fallback(
     if recipe.storage.maker is Maker.RANGES:
         return lambda: quantize_by_ranges(other, float_model, rows).model
     return lambda: convert_by_recipe(other)
+
+
+def _loops(job: ConversionJob, float_model: bytes) -> tuple[str, ...]:
+    """What an integer recipe leaves in float because it runs in a loop."""
+    if not job.recipe.needs_calibration or FloatGraph.parse(float_model).num_subgraphs == 1:
+        return ()
+    return (
+        "what runs in a loop (a GRU) stays float: no range can be measured there. Export the layer with unroll=True to have it in integers",
+    )
 
 
 def convert_to_float_somehow(job: ConversionJob, directory: Path) -> tuple[ConversionJob, bytes, tuple[str, ...]]:

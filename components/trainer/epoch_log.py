@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import posixpath
 import time
 from typing import Any
 
+from edgeproof_edge.progress import progress
+
 from components.errors import ModelError
 from components.trainer.checkpoints import Checkpoints, Progress
 from components.trainer.history import Epoch, History, best_epoch
 from components.trainer.spec import TrainingSpec
-
-progress = logging.getLogger("edgeproof.progress")
 
 #: ``keep_epoch`` that puts the weights of the best epoch into the model.
 BEST = "best"

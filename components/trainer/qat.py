@@ -8,7 +8,6 @@ the holdout: the fake-quantized score alone has been wrong by points, so it deci
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from edgeproof_edge.answers import answered_classes, named_inputs
 from edgeproof_edge.errors import ModelFileError
 from edgeproof_edge.flatbuffer import inspect
 from edgeproof_edge.interpreter import TFLiteModel
+from edgeproof_edge.progress import progress
 from numpy.typing import NDArray
 
 from components.errors import ModelError
@@ -36,8 +36,6 @@ from components.trainer.qat_report import EqualizationFacts, Imbalance, QatRepor
 from components.trainer.spec import QatSpec, TrainingSpec
 from components.trainer.training import COSINE, cosine_rate, dataset
 from components.user_module import load_module
-
-progress = logging.getLogger("edgeproof.progress")
 
 
 def fine_tune_and_export(

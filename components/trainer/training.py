@@ -5,13 +5,13 @@ A training that went on has its own order of examples from there: it is as good 
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from edgeproof_edge.progress import progress
 
 from components import tf_data
 from components.data_summary import DataSummary
@@ -24,8 +24,6 @@ from components.trainer.epoch_log import EpochLog, epoch_reporter, write_summari
 from components.trainer.history import History
 from components.trainer.spec import TrainingSpec
 from components.user_module import call_user_function, function_of, load_module
-
-progress = logging.getLogger("edgeproof.progress")
 
 #: ``learning_rate_decay`` that lowers the rate from epoch to epoch.
 COSINE = "cosine"

@@ -15,14 +15,22 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def confidence(scores: Array) -> Array:
+def are_probabilities(scores: Array) -> bool:
+    """Whether scores may be probabilities: codes of an 8-bit softmax can be off by one step of 1/256."""
+    return bool(((scores >= -0.01) & (scores <= 1.01)).all())
+
+
+def confidence(scores: Array, is_probability: bool | None = None) -> Array:
     """How sure an answer is, 0 to 1: the largest probability; logits go through softmax or a sigmoid first.
 
     Args:
         scores: `[n, classes]`, or `[n, 1]` of a two-class model.
+        is_probability: Whether the model gives probabilities; None decides by these scores, which few rows of logits may
+            mislead.
     """
     values = scores.astype(np.float64)
-    is_probability = bool(((values >= -0.01) & (values <= 1.01)).all())
+    if is_probability is None:
+        is_probability = are_probabilities(values)
     if values.shape[1] == 1:
         positive = values[:, 0] if is_probability else 1 / (1 + np.exp(-np.clip(values[:, 0], -500, 500)))
         return np.clip(np.maximum(positive, 1 - positive), 0.0, 1.0)

@@ -109,7 +109,7 @@ def command(
         from components.tflite_converter.calibration import load_pool
         from components.tflite_converter.conversion import ConversionRequest, convert, write_conversion
         from components.tflite_converter.report import useless_outputs
-        from pipeline.outcome import describe_conversion
+        from pipeline.history.outcome import describe_conversion
 
         request = ConversionRequest(
             saved_model=saved_model,

@@ -35,7 +35,7 @@ def command(
     if fleet:
         play_fleet(yes, as_json)
     from components.evaluator.report.advice import Invocation
-    from pipeline.demo import CONFIG, write_images
+    from pipeline.demo.digits import CONFIG, write_images
 
     given = overrides
     images = write_images(Path.cwd() / ".edgeproof" / "digits" / "images")
@@ -53,7 +53,7 @@ def play_fleet(is_confirmed: bool, as_json: bool) -> None:
     import sys
 
     from pipeline.commands.telemetry import open_address
-    from pipeline.fleet_demo import describe, tell
+    from pipeline.demo.fleet import describe, tell
 
     open_address("telemetry.db").close()  # says what is not installed
     told = tell(Path.cwd() / ".edgeproof" / "fleet", is_confirmed or not sys.stdin.isatty())
@@ -69,16 +69,16 @@ def replay_incident(config_file: Path, overrides: tuple[str, ...], log_level: st
     from components.compat import quiet_libraries
     from pipeline.config_file import load_config
     from pipeline.console import quiet_libraries_output
-    from pipeline.local_runner import run
-    from pipeline.run_record import LAST_RUN, read_last_record
+    from pipeline.history.run_record import LAST_RUN, read_last_record
+    from pipeline.running.local_runner import run
 
     config = load_config(config_file, overrides)
     quiet_libraries()
     has_run = (config.workspace_dir / LAST_RUN).is_file()
     record = read_last_record(config.workspace_dir) if has_run else run(config, log_level)
     with quiet_libraries_output():
+        from pipeline.demo.incident import describe_replay, replay
         from pipeline.description import describe_data
-        from pipeline.incident import describe_replay, replay
 
         told = replay(record, describe_data(config).examples, config.workspace_dir)
     if as_json:

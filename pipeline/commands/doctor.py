@@ -16,7 +16,7 @@ def command(as_json: bool) -> None:
     from components.compat import quiet_libraries
 
     quiet_libraries()
-    from pipeline.doctor import diagnose, render
+    from pipeline.machine.doctor import diagnose, render
 
     findings = diagnose()
     if as_json:

@@ -19,8 +19,8 @@ def command(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
     from components.evaluator.report.advice import Invocation
     from pipeline.config_file import load_config
-    from pipeline.outcome import describe_run, read_gate_report
-    from pipeline.run_record import previous_record, read_last_record, read_later_attempt
+    from pipeline.history.outcome import describe_run, read_gate_report
+    from pipeline.history.run_record import previous_record, read_last_record, read_later_attempt
 
     loaded = load_config(Path(config), overrides)
     is_default = loaded.workspace is None or is_address(loaded.workspace)

@@ -27,14 +27,30 @@ if TYPE_CHECKING:
 @reason_option
 @log_level_option
 @json_option
-def command(config: str, overrides: tuple[str, ...], reason: str | None, log_level: str | None, as_json: bool) -> None:
+@click.option(
+    "--fresh",
+    is_flag=False,
+    flag_value="all",
+    multiple=True,
+    metavar="[NODE]",
+    help="Run NODE again, such as Trainer, although nothing changed, and what depends on it; last on the line and without NODE: every "
+    "step. Releases and keys stay. Repeatable.",
+)
+def command(
+    config: str,
+    overrides: tuple[str, ...],
+    reason: str | None,
+    log_level: str | None,
+    as_json: bool,
+    fresh: tuple[str, ...],
+) -> None:
     """Run the pipeline of CONFIG, from data to a published release.
 
     Steps whose inputs, code and settings did not change are taken from the cache. Exit code 0: published; 1: refused by the gate.
     """
     from components.evaluator.report.advice import Invocation
 
-    run_config(Path(config), overrides, log_level, as_json, Invocation(config, overrides), reason)
+    run_config(Path(config), overrides, log_level, as_json, Invocation(config, overrides), reason, fresh)
 
 
 def run_config(
@@ -44,6 +60,7 @@ def run_config(
     as_json: bool,
     invocation: Invocation,
     reason: str | None = None,
+    fresh: tuple[str, ...] = (),
 ) -> None:
     """Runs a config file, prints the outcome and ends the process; ``invocation`` is what a person would type again."""
     from components.compat import quiet_libraries
@@ -51,11 +68,11 @@ def run_config(
 
     config = load_config(config_file, overrides)
     quiet_libraries()
-    from pipeline.local_runner import run
-    from pipeline.outcome import describe_run
-    from pipeline.run_record import BY_HAND, previous_record
+    from pipeline.history.outcome import describe_run
+    from pipeline.history.run_record import BY_HAND, previous_record
+    from pipeline.running.local_runner import run
 
-    record = run(config, log_level, reason or BY_HAND)
+    record = run(config, log_level, reason or BY_HAND, fresh)
     if as_json:
         print_json(record.model_dump())
     else:

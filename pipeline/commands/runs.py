@@ -11,7 +11,7 @@ import click
 from pipeline.commands.options import json_option, print_json
 
 if TYPE_CHECKING:
-    from pipeline.runs import Difference, RunSummary
+    from pipeline.history.runs import Difference, RunSummary
 
 config_option = click.option(
     "--config",
@@ -34,7 +34,7 @@ def command(context: click.Context, config: str | None, as_json: bool) -> None:
     context.obj = config
     if context.invoked_subcommand is not None:
         return
-    from pipeline.runs import read_runs
+    from pipeline.history.runs import read_runs
 
     runs = [run for workspace in _workspaces(config) for run in read_runs(workspace)]
     if as_json:
@@ -58,7 +58,7 @@ def compare_command(context: click.Context, first: str, second: str, config: str
     beginnings of run ids.
     """
     from pipeline.errors import ConfigError
-    from pipeline.runs import compare, find_run, read_runs
+    from pipeline.history.runs import compare, find_run, read_runs
 
     workspaces = _workspaces(config or context.obj)
     if len(workspaces) > 1:
@@ -75,7 +75,7 @@ def compare_command(context: click.Context, first: str, second: str, config: str
 
 def _workspaces(config: str | None) -> list[Path]:
     from pipeline.errors import ConfigError
-    from pipeline.runs import find_workspaces
+    from pipeline.history.runs import find_workspaces
 
     if config is not None:
         from pipeline.config_file import load_config

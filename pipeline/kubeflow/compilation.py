@@ -63,8 +63,8 @@ def compiled_for_pods(config: PipelineConfig, directory: Path, image: str) -> An
     check_for_pods(config, directory)
     from tfx.dsl.components.base.base_component import BaseComponent
 
-    from pipeline import launching
     from pipeline.dag import build_pipeline
+    from pipeline.running import launching
 
     place = Place(artifact_root(config), _FILLED_IN_BY_THE_POD, beam_args(config), config.beam.nodes)
     dag = build_pipeline(config, place)

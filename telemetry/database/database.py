@@ -52,6 +52,14 @@ class Database(ABC):
         """
 
     @abstractmethod
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Runs one statement that only reads, without a transaction around it: it waits for no writer.
+
+        Raises:
+            DatabaseError: As :meth:`transaction`.
+        """
+
+    @abstractmethod
     def write_events(self, rows: EventRows) -> Written:
         """Stores events; those whose key is there stay as they are. On disk when it returns.
 

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from telemetry.database.database import Database, Transaction, Written
 from telemetry.database.rows import (
@@ -65,9 +65,8 @@ class PostgresqlDatabase(Database):
             min_size=0,
             max_size=MAX_CONNECTIONS,
             timeout=CONNECT_SECONDS,
-            kwargs={"connect_timeout": 5},
+            kwargs={"connect_timeout": 5, "autocommit": True},
             configure=_configure,
-            check=ConnectionPool.check_connection,
             reconnect_timeout=CONNECT_SECONDS,
             open=False,
         )
@@ -97,6 +96,7 @@ class PostgresqlDatabase(Database):
         except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
             if isinstance(error, PoolTimeout) or not _is_of_statement(error):
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
+                self._drop_broken()
             raise DatabaseError(
                 f"the database {self.name} does not answer: {_first_line(error)}. Check that it runs and that the address is right."
             ) from error
@@ -104,6 +104,15 @@ class PostgresqlDatabase(Database):
             raise DatabaseError(
                 f"the database {self.name} has no tables of telemetry. Run edgeproof telemetry init {self.name}."
             ) from error
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._connection() as connection:
+            return _PostgresqlTransaction(connection).query(statement, values)
+
+    def _drop_broken(self) -> None:
+        """Lets go of idle connections that a server's restart has broken; asking at each use would be a round trip more."""
+        with contextlib.suppress(psycopg.Error, PoolTimeout, PoolClosed):
+            self._pool.check()
 
     def write_events(self, rows: EventRows) -> Written:
         try:
@@ -253,7 +262,6 @@ def _configure(connection: psycopg.Connection[Any]) -> None:
     connection.execute("set time zone 'UTC'")
     if connection.execute("select to_regclass('event') is not null").fetchone() == (True,):
         connection.execute(_STAGING.encode())
-    connection.commit()
 
 
 #: What COPY reads as something else; NUL cannot come here.

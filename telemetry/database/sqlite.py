@@ -58,6 +58,11 @@ class SqliteDatabase(Database):
                     connection.execute("rollback")
                 raise
 
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        self._make_schema()
+        with self._connection() as connection:
+            return connection.execute(statement, values).fetchall()
+
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import stack as stacks
+from pipeline.machine import stack as stacks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

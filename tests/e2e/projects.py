@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.demo import EXAMPLE, write_images
+from pipeline.demo.digits import EXAMPLE, write_images
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from tests.releases.samples import open_repository, serving
 
 pytestmark = pytest.mark.e2e
 NUM_IMAGES = 200
+#: It takes well under a second; the machine may be busy.
+STOP_SECONDS = 15.0
 
 
 def edge(*arguments: str, code: int = 0) -> str:
@@ -111,7 +113,7 @@ def _serve_and_ask(home: str, images: list[Path], labels: list[str]) -> None:
         started = time.monotonic()
         service.send_signal(signal.SIGTERM)
         assert service.wait(timeout=30) == 0
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < STOP_SECONDS
     finally:
         service.kill()
         service.communicate()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from edgeproof_edge.bundle import open_bundle
 
-from pipeline.runs import read_runs
+from pipeline.history.runs import read_runs
 from releases.keys import KeyRing
 from releases.repository import Repository
 from releases.store import DirectoryStore

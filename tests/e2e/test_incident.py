@@ -12,9 +12,9 @@ import yaml
 from PIL import Image
 
 from pipeline.config_file import load_config
+from pipeline.demo.incident import describe_replay, replay
 from pipeline.description import describe_data
-from pipeline.incident import describe_replay, replay
-from pipeline.run_record import RunRecord
+from pipeline.history.run_record import RunRecord
 from tests.e2e.projects import Project
 
 pytestmark = pytest.mark.e2e

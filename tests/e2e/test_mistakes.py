@@ -5,7 +5,9 @@ The runs happen in this process, because importing TFX for each of them would ta
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from PIL import Image
 
 from pipeline.config import PipelineConfig, validated
 from pipeline.errors import RunError
-from pipeline.local_runner import run
+from pipeline.running.local_runner import run
+from tests.e2e.projects import Project
 
 pytestmark = pytest.mark.e2e
 
@@ -211,3 +214,25 @@ def test_a_second_run_in_the_same_workspace_is_told_to_wait(tmp_path: Path) -> N
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(RunError, match=r"another run .* is using"):
             run(config)
+
+
+def test_a_step_can_be_run_again_although_nothing_changed(first_run: dict[str, Any], project: Project) -> None:
+    assert {node["state"] for node in first_run["nodes"]} == {"complete"}
+    again = project.run("--fresh", "trainer")[1]
+    states = {node["name"]: node["state"] for node in again["nodes"]}
+    assert states["Trainer"] == states["TFLiteConverter"] == states["Evaluator"] == "complete"
+    assert states["ImageExampleGen"] == states["StatisticsGen"] == "cached"
+    assert again["release"]["version"] == first_run["release"]["version"]  # the same bytes: releases and keys stay
+    unknown = project.edgeproof("run", str(project.config), "--fresh", "Trainr")
+    assert unknown.returncode == 2
+    assert "names no step; the steps are ImageExampleGen" in unknown.stderr
+
+
+def test_a_full_disk_is_named_and_says_that_finished_steps_are_kept() -> None:
+    from pipeline.running.execution import is_out_of_space
+
+    wrapped = RuntimeError("a Beam step failed")
+    wrapped.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/work/artifacts/data.gz")
+    assert is_out_of_space(wrapped)
+    assert is_out_of_space(RuntimeError("ResourceExhaustedError: /data/x; No space left on device"))
+    assert not is_out_of_space(OSError(errno.EACCES, "no"))

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.e2e
 def test_a_pipeline_that_is_compiled_once_behaves_like_one_built_for_each_run(
     tmp_path: Path, first_run: dict[str, Any]
 ) -> None:
-    from pipeline import launching
     from pipeline.dag import build_pipeline
-    from pipeline.execution import execute_compiled
+    from pipeline.history.run_record import RunRecord
     from pipeline.place import local_place
-    from pipeline.run_record import RunRecord
-    from pipeline.world import DataPlace
+    from pipeline.running import launching
+    from pipeline.running.execution import execute_compiled
+    from pipeline.running.world import DataPlace
 
     project = make_project(tmp_path / "project")
     config = load_config(project.config, (f"workspace={project.workspace}",))

@@ -144,7 +144,7 @@ def test_a_label_that_is_no_number_is_refused_before_training(tmp_path: Path) ->
     from edgeproof_edge.errors import InputError
 
     from pipeline.config import validated
-    from pipeline.local_runner import run
+    from pipeline.running.local_runner import run
 
     inputs, labels = readings(200, seed=3)
     values = labels.astype(np.float64)

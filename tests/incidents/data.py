@@ -34,7 +34,7 @@ class Incident:
         name: Of the generator.
         saved_model: Directory of the SavedModel; its signature is ``edge``.
         pool_x: Calibration pool in capture order, arrays ``[n, ...]`` by input name.
-        pool_y: Class of each pool row, or None.
+        pool_y: Class, or true values, of each pool row, or None.
         holdout_x: Rows no one has seen, as ``pool_x``.
         holdout_y: True values by output name: integer classes ``[m]``, or real values shaped like the output.
         cause: What breaks int8, in one line.

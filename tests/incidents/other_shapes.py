@@ -131,7 +131,7 @@ def wide_regression(directory: Path) -> Incident:
         "wide_regression",
         save(model, directory / "wide_regression"),
         {"spectrum": pool.x},
-        None,
+        pool.y,
         {"spectrum": holdout.x},
         {"hours": holdout.y},
         "an output of 0..500 in 256 steps",

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config import PipelineConfig
 from pipeline.config_file import load_config
-from pipeline.demo import EXAMPLE, write_images
+from pipeline.demo.digits import EXAMPLE, write_images
 from pipeline.mlmd import MetadataLocation
 from pipeline.place import Place, local_place
 
@@ -28,8 +28,8 @@ def digits(tmp_path: Path) -> PipelineConfig:
 
 
 def compiled(config: PipelineConfig, place: Place | None = None) -> Any:
-    from pipeline import launching
     from pipeline.dag import build_pipeline
+    from pipeline.running import launching
 
     return launching.compiled(build_pipeline(config, place or local_place(config)))
 

@@ -254,7 +254,9 @@ def test_preflight_accepts_plain_and_gzip_tfrecords(tmp_path: Path, name: str, c
     assert sum(preflight(_config(tmp_path, format="tfrecord")).summary.num_examples.values()) == 60
 
 
-@pytest.mark.parametrize(("content", "is_gzip"), [(_EXAMPLES, False), (gzip.compress(_EXAMPLES), True)])
+@pytest.mark.parametrize(
+    ("content", "is_gzip"), [(_EXAMPLES, False), (gzip.compress(_EXAMPLES), True)], ids=["plain", "gzip"]
+)
 def test_preflight_names_a_file_that_was_cut(tmp_path: Path, content: bytes, is_gzip: bool) -> None:
     path = _touch(tmp_path / ("a.gz" if is_gzip else "a.tfrecord"), content[:-7])
 

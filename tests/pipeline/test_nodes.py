@@ -14,7 +14,7 @@ from components import code_version, own_sources
 from components.errors import DataError
 from pipeline.config import PipelineConfig, validated
 from pipeline.config_file import load_config
-from pipeline.demo import EXAMPLE, write_images
+from pipeline.demo.digits import EXAMPLE, write_images
 
 pytestmark = pytest.mark.tfx
 
@@ -142,11 +142,12 @@ def _run_to_the_validator(config: PipelineConfig, directory: Path) -> dict[str, 
     """Node -> state of the run's executions."""
     from tfx.orchestration import pipeline
 
-    from pipeline import launching, nodes
+    from pipeline import nodes
     from pipeline.description import describe_data
     from pipeline.mlmd import MetadataLocation
     from pipeline.place import IN_PROCESS_BEAM_ARGS
-    from pipeline.world import DataPlace
+    from pipeline.running import launching
+    from pipeline.running.world import DataPlace
 
     data = describe_data(config)
     examples, schema = nodes.examples(config), nodes.schema(config, data)

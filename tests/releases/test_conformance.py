@@ -1,7 +1,8 @@
 """TUF's own conformance suite against the device's client.
 
 The suite is in no registry, and pins libraries of its own. Its test runs in the exhaustive tier where EDGEPROOF_TUF_CONFORMANCE names the
-Python (3.11 or later) of an environment in which a checkout of theupdateframework/tuf-conformance is installed; it is skipped elsewhere.
+Python (3.11 or later) of an environment in which a checkout of theupdateframework/tuf-conformance is installed, and the program faketime is
+there; it is skipped elsewhere.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,10 +52,10 @@ def test_the_adapter_accepts_a_repository_and_refuses_a_stranger(
 @pytest.mark.exhaustive
 def test_the_conformance_suite_passes(tmp_path: Path) -> None:
     python = os.environ.get(SUITE_VARIABLE)
-    if not python:
+    if not python or shutil.which("faketime") is None:
         pytest.skip(
             f"set {SUITE_VARIABLE} to the Python of an environment with theupdateframework/tuf-conformance: "
-            "python3.12 -m venv suite && suite/bin/pip install CHECKOUT"
+            "python3.12 -m venv suite && suite/bin/pip install CHECKOUT; and install the program faketime"
         )
     client = tmp_path / "client"
     paths = os.pathsep.join([str(ROOT), str(ROOT / "edge")])

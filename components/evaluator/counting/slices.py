@@ -7,9 +7,8 @@ than :data:`MAX_VALUES` values is an error that asks for buckets.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from edgeproof_edge.errors import InputError
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from components.buckets import bucket_names, bucket_positions
 from components.errors import DataError
@@ -74,9 +74,12 @@ class SliceSpec:
         return bucket_names(self.buckets) if self.buckets else ()
 
 
+_SPECS: TypeAdapter[tuple[SliceSpec, ...]] = TypeAdapter(tuple[SliceSpec, ...])
+
+
 def slices_to_json(specs: Sequence[SliceSpec]) -> str:
     """One line of JSON, as the exec property ``slices`` carries it."""
-    return json.dumps([{**asdict(spec), "by": spec.by.value} for spec in specs], sort_keys=True)
+    return _SPECS.dump_json(tuple(specs)).decode()
 
 
 def slices_from_json(text: str) -> tuple[SliceSpec, ...]:
@@ -86,10 +89,9 @@ def slices_from_json(text: str) -> tuple[SliceSpec, ...]:
         InputError: It is none, two slicings have the same name, or a slicing cannot be meant.
     """
     try:
-        records = json.loads(text)
-        specs = tuple(SliceSpec(SliceBy(r["by"]), r["feature"], tuple(map(float, r["buckets"]))) for r in records)
-    except (TypeError, ValueError, KeyError) as error:
-        raise InputError(f"these are no slices: {text!r} ({error}).") from error
+        specs = _SPECS.validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"these are no slices: {text!r} ({error.errors()[0]['msg']}).") from error
     check_slices(specs)
     return specs
 

@@ -626,7 +626,9 @@ def _class_losses(counts: Counts, rules: GateRules, judges_decisions: bool) -> l
             misses = counts.only_float_correct_by_label[label]
         pairs = PairedLoss(misses, max(misses - (of_float - of_candidate), 0))
         words = f"{of_candidate} of the {of_float} that float gets right, of {total}"
-        losses.append(_ClassLoss(label, Fraction(of_candidate, of_float), LOST_SHARE, pairs, words))
+        losses.append(
+            _ClassLoss(label, Fraction(of_candidate, of_float), min(LOST_SHARE, rules.min_ratio), pairs, words)
+        )
         if judges_decisions and counts.decisions_lost and _is_rare(counts, label):
             losses.append(_rare_loss(counts, rules, label))
     return losses

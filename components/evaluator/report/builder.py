@@ -42,6 +42,7 @@ class Surroundings:
         champion_sha256: Of the model released now; None where there is none, or it cannot be read.
         diagnosis: What the converter knows of the candidate.
         probe: Why the float model is near chance, where that was found out.
+        training_accuracy: Of the float model on its training examples, where the training kept it.
     """
 
     baseline_sha256: str
@@ -50,6 +51,7 @@ class Surroundings:
     champion_sha256: str | None = None
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     probe: Probe | None = None
+    training_accuracy: float | None = None
 
 
 def build_report(verdict: Verdict, evidence: Evidence, surroundings: Surroundings) -> GateReport:
@@ -70,7 +72,7 @@ def build_report(verdict: Verdict, evidence: Evidence, surroundings: Surrounding
         cause=advice.cause,
         tried=advice.tried,
         next_command=advice.next_step,
-        notes=notes_on(evidence) if verdict.accepted else (),
+        notes=notes_on(evidence, surroundings.training_accuracy) if verdict.accepted else (),
         verdict=VerdictRecord(
             accepted=verdict.accepted,
             sentence=verdict.sentence,

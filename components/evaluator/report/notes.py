@@ -17,24 +17,51 @@ from components.evaluator.report.gate_report import GateReport
 
 #: Chance to pass by luck from which it is worth a note.
 LEAST_LUCK = 0.05
+#: Training against holdout: a smaller gap is usual.
+LEAST_GAP = 0.05
 #: Points of a hundred by which a class's share has to move to be noted.
 LEAST_SHARE = 0.05
 #: Classes that a note names.
 _NAMED = 3
 
 
-def notes_on(evidence: Evidence) -> tuple[str, ...]:
-    """Notes on one verdict by itself."""
+def notes_on(evidence: Evidence, training_accuracy: float | None = None) -> tuple[str, ...]:
+    """Notes on one verdict by itself.
+
+    Args:
+        evidence: What was judged.
+        training_accuracy: Of the float model on the examples that it was trained on, where the training kept it.
+    """
+    return (*_luck(evidence), *_overfitting(evidence, training_accuracy))
+
+
+def _overfitting(evidence: Evidence, training_accuracy: float | None) -> list[str]:
+    """The float model is right far more often on what it was trained on than on the holdout."""
+    counts = evidence.counts
+    if training_accuracy is None or not counts.num_examples:
+        return []
+    held_out = counts.num_correct_float / counts.num_examples
+    deviation = math.sqrt(max(held_out * (1 - held_out), 1e-9) / counts.num_examples)
+    if training_accuracy - held_out < max(LEAST_GAP, CHANCE_SIGMAS * deviation):
+        return []
+    return [
+        f"the float model is right for {100 * training_accuracy:.1f} % of its training examples and for {100 * held_out:.1f} % of "
+        "the holdout: it knows the former by heart, or the holdout is of another kind"
+    ]
+
+
+def _luck(evidence: Evidence) -> list[str]:
+    """A model a little below the rule would often pass on so few examples."""
     whole, rules = evidence.whole, evidence.rules
     if not isinstance(whole, ClassStatistics) or not evidence.measurement.chance_to_pass(whole, rules):
-        return ()
+        return []
     chance = luck(whole.counts, rules)
     if chance < LEAST_LUCK:
-        return ()
-    return (
+        return []
+    return [
         f"{whole.num_examples} examples are few: a model that truly keeps {percent(lucky_ratio(rules))} would pass on them with a "
-        f"chance of {100 * chance:.1f} %; gate.confidence asks for more certainty",
-    )
+        f"chance of {100 * chance:.1f} %; gate.confidence asks for more certainty"
+    ]
 
 
 def notes_since(previous: GateReport, current: GateReport) -> tuple[str, ...]:

@@ -4,7 +4,8 @@ Rules, in order: 1. The page shows what the reports beside it say and computes n
 script (its own Content-Security-Policy forbids both). 3. A part whose report is absent is left out. 4. The same reports give the same
 bytes.
 
-The reports are read as plain JSON and not as the models that wrote them: the page has to show reports of other versions too.
+The gate report is read as the model that wrote it. The converter's and the trainer's are read as plain JSON: an older one explains, and
+decides nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from edgeproof_edge.progress import progress
+
+from components.evaluator.report.gate_report import GateReport, read_report
 from components.evaluator.report.page_charts import Chart, RatioRow, bar_chart, ratio_chart, stacked_chart
 from components.evaluator.report.page_flips import class_name, read_flipped
 
 PAGE_FILE = "report.html"
-GATE_REPORT_FILE = "gate_report.json"
 CONVERSION_REPORT_FILE = "conversion_report.json"
 QAT_REPORT_FILE = "qat_report.json"
 FLIPS_FILE = "flipped.npz"
@@ -51,7 +54,7 @@ def write_page(directory: Path, conversion_report: Path | None = None, qat_repor
     Returns:
         The page's path; None where it could not be drawn.
     """
-    gate = json.loads((directory / GATE_REPORT_FILE).read_text(encoding="utf-8"))
+    gate = read_report(directory)
     path = directory / PAGE_FILE
     try:
         path.write_text(
@@ -59,7 +62,7 @@ def write_page(directory: Path, conversion_report: Path | None = None, qat_repor
         )
     except Exception:  # whatever a report of another version, or a library, has in store
         logging.getLogger(__name__).exception("report.html was not drawn")
-        logging.getLogger("edgeproof.progress").warning("report.html could not be drawn; the log says why")
+        progress.warning("report.html could not be drawn; the log says why")
         return None
     return path
 
@@ -71,21 +74,21 @@ def _read(path: Path | None) -> Json:
     return values if isinstance(values, dict) else {}
 
 
-def render_page(gate: Json, conversion: Json, qat: Json, flips: Path) -> str:
+def render_page(gate: GateReport, conversion: Json, qat: Json, flips: Path) -> str:
     """The page as text; ``conversion`` and ``qat`` are empty where there is no such report."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=percent, size=size, short=short)
-    names = tuple(gate.get("class_names") or ())
+    names = gate.class_names
     values = {
         "gate": gate,
-        "verdict": gate["verdict"],
-        "sentence": _without_first_word(gate["verdict"]["sentence"]),
-        "candidate_name": _path(gate, "candidate", "name") or "edge model",
+        "verdict": gate.verdict,
+        "sentence": _without_first_word(gate.verdict.sentence),
+        "candidate_name": gate.candidate.name,
         "tiles": tiles(gate),
-        "broken": [rule for rule in gate["verdict"]["rules"] if not rule["passed"]],
-        "ratio_chart": _ratio_chart(gate, names),
+        "broken": [rule for rule in gate.verdict.rules if not rule.passed],
+        "ratio_chart": _ratio_chart(gate),
         "mistakes_chart": _mistakes_chart(gate),
         "classes_chart": _classes_chart(gate, names),
         "slices": worst_slices(gate),
@@ -102,9 +105,11 @@ def render_page(gate: Json, conversion: Json, qat: Json, flips: Path) -> str:
         "inspection": conversion.get("inspection"),
         "qat_scores": qat_scores(qat),
         "qat_notes": qat_notes(qat),
-        "kernels": gate.get("kernel_agreement"),
-        "champion": gate.get("champion"),
-        "extra_metrics": gate.get("extra_metrics") or [],
+        "kernels": gate.kernel_agreement,
+        "champion": gate.champion,
+        "parts": gate.parts,
+        "other_outputs": gate.other_outputs,
+        "extra_metrics": gate.extra_metrics,
         "lineage": lineage(gate, conversion),
     }
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(values)
@@ -149,22 +154,24 @@ def short(text: Any, length: int = 12) -> str:
     return str(text)[:length]
 
 
-def tiles(gate: Json) -> list[dict[str, str]]:
+def tiles(gate: GateReport) -> list[dict[str, str]]:
     """The key figures: what was kept, both models' figures, mistakes, size."""
-    candidate = _path(gate, "candidate", "name") or "edge model"
-    found = [_ratio_tile(gate), *_figure_tiles(gate, candidate)]
-    mistakes = gate.get("mistakes")
-    if mistakes:
-        factor = f", {mistakes['factor']} times as many" if mistakes.get("factor") else ""
-        more = mistakes["num_candidate"] - mistakes["num_float"]
-        found.append({"name": "mistakes", "value": f"{more:+,}", "note": _mistakes_note(mistakes, candidate) + factor})
-    of_float, of_candidate = _path(gate, "candidate", "float_size_bytes"), _path(gate, "candidate", "size_bytes")
-    if of_candidate is not None:
+    candidate, mistakes = gate.candidate, gate.mistakes
+    shown = [_ratio_tile(gate), *_figure_tiles(gate)]
+    if mistakes is not None:
+        factor = f", {mistakes.factor} times as many" if mistakes.factor else ""
+        note = f"float {mistakes.num_float:,}, {candidate.name} {mistakes.num_candidate:,}{factor}"
+        more = mistakes.num_candidate - mistakes.num_float
+        shown.append({"name": "mistakes", "value": f"{more:+,}", "note": note})
+    if candidate.size_bytes is not None:
+        of_float = candidate.float_size_bytes
         note = (
-            f"{of_candidate / of_float:.2f} of float's {size(of_float)}" if of_float else "of the file that was judged"
+            f"{candidate.size_bytes / of_float:.2f} of float's {size(of_float)}"
+            if of_float
+            else "of the file that was judged"
         )
-        found.append({"name": "size", "value": size(of_candidate), "note": note})
-    return [tile for tile in found if tile]
+        shown.append({"name": "size", "value": size(candidate.size_bytes), "note": note})
+    return [tile for tile in shown if tile]
 
 
 def _factor(factor: float) -> str:
@@ -172,99 +179,100 @@ def _factor(factor: float) -> str:
     return f"{math.ceil(1000 * factor - 1e-6) / 1000:.3f}"
 
 
-def error_slices(gate: Json) -> list[dict[str, Any]]:
+def error_slices(gate: GateReport) -> list[dict[str, Any]]:
     """Slices of real-valued labels with both models' errors, those that grew most first."""
-    key = {"mae": "mean_absolute_error", "rmse": "root_mean_squared_error"}.get(_path(gate, "metric", "name"))
-    found = []
-    for entry in gate.get("errors") or ():
-        of_float, of_candidate = entry.get(f"{key}_float"), entry.get(f"{key}_candidate")
-        if entry["name"] and of_float and of_candidate is not None:
-            label = f"{entry['name']}: {_bucket(str(entry['value']))}"
+    shown = []
+    for record in gate.errors if gate.metric is not None else ():
+        of_float, of_candidate = record.of(gate.metric.name if gate.metric else "")
+        if record.name and of_float and of_candidate is not None:
+            label, factor = f"{record.name}: {_bucket(record.value)}", of_candidate / of_float
             errors = {"of_float": f"{of_float:.6g}", "of_candidate": f"{of_candidate:.6g}"}
-            num_examples, factor = entry["num_examples"], of_candidate / of_float
-            found.append({"label": label, "factor": _factor(factor), "num_examples": num_examples, **errors})
-    return sorted(found, key=lambda entry: (-float(entry["factor"]), entry["label"]))[:MAX_ROWS]
+            row = {"label": label, "factor": _factor(factor), "num_examples": record.num_examples, **errors}
+            shown.append((-factor, label, row))
+    return [row for _, _, row in sorted(shown, key=lambda entry: entry[:2])[:MAX_ROWS]]
 
 
-def _errors_chart(gate: Json) -> Chart | None:
+def _errors_chart(gate: GateReport) -> Chart | None:
     rows = error_slices(gate)
-    if not rows:
+    if not rows or gate.metric is None:
         return None
-    candidate = _path(gate, "candidate", "name") or "edge model"
     series = {
-        name: [float(row[of]) for row in rows] for name, of in (("float", "of_float"), (candidate, "of_candidate"))
+        name: [float(row[of]) for row in rows]
+        for name, of in (("float", "of_float"), (gate.candidate.name, "of_candidate"))
     }
-    title = str(_path(gate, "metric", "title") or "error").capitalize()
+    title = gate.metric.title.capitalize()
     return bar_chart("errors", f"{title} per slice", [row["label"] for row in rows], series, "")
 
 
-def _mistakes_note(mistakes: Json, candidate: str) -> str:
-    return f"float {mistakes['num_float']:,}, {candidate} {mistakes['num_candidate']:,}"
-
-
-def _ratio_tile(gate: Json) -> dict[str, str]:
-    ratio = _path(gate, "metric", "ratio") or _path(gate, "ratio", "decimal")
-    required = _path(gate, "metric", "required") or _path(gate, "ratio", "minimum")
+def _ratio_tile(gate: GateReport) -> dict[str, str]:
+    metric, interval = gate.metric, gate.interval
+    ratio = metric.ratio if metric is not None else gate.ratio.decimal if gate.ratio is not None else None
+    required = metric.required if metric is not None else gate.ratio.minimum if gate.ratio is not None else None
     if ratio is None or required is None:
         return {}
-    is_error = _path(gate, "metric", "name") in ("mae", "rmse")
-    if is_error:
+    if gate.errors:
+        power = 0.5 if metric is not None and metric.name == "rmse" else 1
         return {
             "name": "times float's error",
-            "value": _factor(float(ratio) ** (0.5 if _path(gate, "metric", "name") == "rmse" else 1)),
+            "value": _factor(float(ratio) ** power),
             "note": f"allowed up to {float(Fraction(required)):g}",
         }
-    interval = gate.get("interval")
     note = f"required {percent(Fraction(required))}"
-    if interval:
-        upper = "no upper end" if interval.get("upper") is None else f"{100 * interval['upper']:.2f}{_NBSP}%"
-        note += f"; {100 * interval['confidence']:.0f} % interval {100 * interval['lower']:.2f}{_NBSP}% to {upper}"
+    if interval is not None:
+        upper = "no upper end" if interval.upper is None else f"{100 * interval.upper:.2f}{_NBSP}%"
+        note += f"; {100 * interval.confidence:.0f} % interval {100 * interval.lower:.2f}{_NBSP}% to {upper}"
     return {"name": "kept of float", "value": percent(ratio), "note": note}
 
 
-def _figure_tiles(gate: Json, candidate: str) -> list[dict[str, str]]:
-    metric, counts = gate.get("metric"), gate.get("counts") or {}
-    num_examples = counts.get("num_examples") or next((e["num_examples"] for e in gate.get("errors") or ()), None)
-    right = (counts.get("num_correct_float"), counts.get("num_correct_candidate"))
-    if metric and metric.get("name") not in (None, "top1", "accuracy"):
-        values = (metric.get("float_value"), metric.get("candidate_value"))
-        title = str(metric.get("title") or metric["name"])
+def _figure_tiles(gate: GateReport) -> list[dict[str, str]]:
+    metric, counts, models = gate.metric, gate.counts, ("float", gate.candidate.name)
+    num_examples = counts.num_examples if counts is not None else gate.errors[0].num_examples if gate.errors else 0
+    if metric is not None and metric.name != "top1":
         return [
             {
-                "name": f"{title}, {model}",
-                "value": str(value),
+                "name": f"{metric.title}, {model}",
+                "value": value,
                 "note": f"of {num_examples:,} examples" if num_examples else "",
             }
-            for model, value in zip(("float", candidate), values, strict=True)
+            for model, value in zip(models, (metric.float_value, metric.candidate_value), strict=True)
             if value is not None
         ]
-    if not num_examples:
+    if counts is None or not num_examples:
         return []
     return [
         {
             "name": f"accuracy, {model}",
-            "value": percent(Fraction(count, num_examples)),
-            "note": f"{count:,} / {num_examples:,}",
+            "value": percent(Fraction(right, num_examples)),
+            "note": f"{right:,} / {num_examples:,}",
         }
-        for model, count in zip(("float", candidate), right, strict=True)
-        if count is not None
+        for model, right in zip(models, (counts.num_correct_float, counts.num_correct_candidate), strict=True)
     ]
 
 
-def worst_slices(gate: Json) -> list[dict[str, Any]]:
+def worst_slices(gate: GateReport) -> list[dict[str, Any]]:
     """Slices with a ratio, worst first; classes stand in where the report has no slices."""
-    found = [
-        {**entry, "ratio": float(entry["ratio"]), "label": f"{entry['name']}: {_bucket(str(entry['value']))}"}
-        for entry in gate.get("slices") or ()
-        if entry.get("ratio") is not None
+    shown = [
+        {
+            "label": f"{record.name}: {_bucket(record.value)}",
+            "ratio": float(record.ratio),
+            "num_examples": record.num_examples,
+            "num_correct_float": record.num_correct_float,
+            "num_correct_candidate": record.num_correct_candidate,
+        }
+        for record in gate.slices
+        if record.ratio is not None
+    ] or [
+        {
+            "label": f"class {class_name(result.label, gate.class_names)}",
+            "ratio": float(result.kept),
+            "num_examples": result.num_examples,
+            "num_correct_float": result.num_correct_float,
+            "num_correct_candidate": result.num_correct_candidate,
+        }
+        for result in gate.worst_classes
+        if result.num_correct_float
     ]
-    if not found:
-        names = tuple(gate.get("class_names") or ())
-        for entry in gate.get("worst_classes") or ():
-            if entry["num_correct_float"]:
-                ratio = entry["num_correct_candidate"] / entry["num_correct_float"]
-                found.append({**entry, "ratio": ratio, "label": f"class {class_name(entry['label'], names)}"})
-    return sorted(found, key=lambda entry: (entry["ratio"], entry["label"]))[:MAX_ROWS]
+    return sorted(shown, key=lambda entry: (entry["ratio"], entry["label"]))[:MAX_ROWS]
 
 
 def _bucket(value: str) -> str:
@@ -278,57 +286,57 @@ def _bucket(value: str) -> str:
     return f"{low} and above" if high == "inf" else f"{low} to {high}"
 
 
-def _ratio_chart(gate: Json, names: Sequence[str]) -> Chart | None:
-    ratio, required = _path(gate, "ratio", "decimal"), _path(gate, "ratio", "minimum")
-    if ratio is None or required is None:
+def _ratio_chart(gate: GateReport) -> Chart | None:
+    ratio, interval, counts = gate.ratio, gate.interval, gate.counts
+    if ratio is None:
         return None
-    interval = gate.get("interval") or {}
-    num_examples = _path(gate, "counts", "num_examples")
     whole = RatioRow(
-        f"all {num_examples:,}" if num_examples else "all", float(ratio), interval.get("lower"), interval.get("upper")
+        f"all {counts.num_examples:,}" if counts is not None else "all",
+        float(ratio.decimal),
+        interval.lower if interval is not None else None,
+        interval.upper if interval is not None else None,
     )
     lost = [entry for entry in worst_slices(gate) if entry["ratio"] < 1]
     rows = [whole, *(RatioRow(entry["label"], entry["ratio"]) for entry in lost)]
-    return ratio_chart(
-        "kept",
-        "Right answers kept of the float model's, overall and in the worst slices",
-        rows,
-        float(Fraction(required)),
-    )
+    title = "Right answers kept of the float model's, overall and in the worst slices"
+    return ratio_chart("kept", title, rows, float(Fraction(ratio.minimum)))
 
 
-def _mistakes_chart(gate: Json) -> Chart | None:
-    counts = gate.get("counts") or {}
-    keys = ("num_neither_correct", "num_only_candidate_correct", "num_only_float_correct")
-    if any(counts.get(key) is None for key in keys):
+def _mistakes_chart(gate: GateReport) -> Chart | None:
+    counts = gate.counts
+    if counts is None or not counts.num_examples:
         return None
-    neither, only_candidate, only_float = (counts[key] for key in keys)
-    candidate = _path(gate, "candidate", "name") or "edge model"
-    parts = {"both models wrong": [neither, neither], "only this one wrong": [only_candidate, only_float]}
-    return stacked_chart("mistakes", "Mistakes of both models", ["float", candidate], parts, "")
+    neither = counts.num_neither_correct
+    parts = {
+        "both models wrong": [neither, neither],
+        "only this one wrong": [counts.num_only_candidate_correct, counts.num_only_float_correct],
+    }
+    return stacked_chart("mistakes", "Mistakes of both models", ["float", gate.candidate.name], parts, "")
 
 
-def _classes_chart(gate: Json, names: Sequence[str]) -> Chart | None:
-    counts = gate.get("counts") or {}
-    columns = [counts.get(f"{key}_by_label") or () for key in ("examples", "correct_float", "correct_candidate")]
+def _classes_chart(gate: GateReport, names: Sequence[str]) -> Chart | None:
+    counts = gate.counts
+    if counts is None:
+        return None
+    columns = (counts.examples_by_label, counts.correct_float_by_label, counts.correct_candidate_by_label)
     rows = [
         (100 * of_candidate / total - 100 * of_float / total, label, 100 * of_float / total, 100 * of_candidate / total)
-        for label, (total, of_float, of_candidate) in enumerate(zip(*columns, strict=False))
+        for label, (total, of_float, of_candidate) in enumerate(zip(*columns, strict=True))
         if total
     ]
     worst = sorted(row for row in rows if row[0] < 0)[:MAX_ROWS]
     if not worst:
         return None
-    candidate = _path(gate, "candidate", "name") or "edge model"
-    series = {"float": [row[2] for row in worst], candidate: [row[3] for row in worst]}
+    series = {"float": [row[2] for row in worst], gate.candidate.name: [row[3] for row in worst]}
     return bar_chart("classes", "Accuracy per class", [class_name(row[1], names) for row in worst], series, " %")
 
 
-def confusion_difference(gate: Json, names: Sequence[str]) -> dict[str, Any] | None:
+def confusion_difference(gate: GateReport, names: Sequence[str]) -> dict[str, Any] | None:
     """How often the candidate gives an answer more (or less) often than float, ``[label][answer]``, with its share of the largest."""
-    matrices = (_path(gate, "confusion", "float_model"), _path(gate, "confusion", "candidate"))
-    if None in matrices or not matrices[0] or len(matrices[0]) > MAX_MATRIX_CLASSES:
+    confusion = gate.confusion
+    if confusion is None or not 0 < len(confusion.float_model) <= MAX_MATRIX_CLASSES:
         return None
+    matrices = (confusion.float_model, confusion.candidate)
     differences = [[right - left for left, right in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
     largest = max(1, *(abs(value) for row in differences for value in row))
     return {
@@ -343,15 +351,17 @@ def confusion_difference(gate: Json, names: Sequence[str]) -> dict[str, Any] | N
     }
 
 
-def _changes(gate: Json, names: Sequence[str]) -> list[dict[str, Any]]:
+def _changes(gate: GateReport, names: Sequence[str]) -> list[dict[str, Any]]:
     return [
         {
-            "num_examples": change["num_examples"],
-            "is_loss": change["float_answer"] == change["label"],
-            "is_gain": change["candidate_answer"] == change["label"],
-            **{key: class_name(change[key], names) for key in ("label", "float_answer", "candidate_answer")},
+            "num_examples": change.num_examples,
+            "is_loss": change.float_answer == change.label,
+            "is_gain": change.candidate_answer == change.label,
+            "label": class_name(change.label, names),
+            "float_answer": class_name(change.float_answer, names),
+            "candidate_answer": class_name(change.candidate_answer, names),
         }
-        for change in (gate.get("changes") or ())[:MAX_CHANGES]
+        for change in gate.changes[:MAX_CHANGES]
     ]
 
 
@@ -383,31 +393,38 @@ def _agreement(score: Json | None) -> str:
     )
 
 
-def _sizes_chart(gate: Json, conversion: Json) -> Chart | None:
+def _sizes_chart(gate: GateReport, conversion: Json) -> Chart | None:
     of_float = _path(conversion, "float_model", "size_bytes")
     of_model = _path(conversion, "model", "size_bytes")
     if of_float is None or of_model is None:
         return None
-    candidate = _path(gate, "candidate", "name") or "edge model"
     return bar_chart(
-        "sizes", "Size of the files", ["float", candidate], {"kilobytes": [of_float / 1000, of_model / 1000]}, " kB"
+        "sizes",
+        "Size of the files",
+        ["float", gate.candidate.name],
+        {"kilobytes": [of_float / 1000, of_model / 1000]},
+        " kB",
     )
 
 
-def _latency(gate: Json) -> list[dict[str, Any]]:
-    """Milliseconds per variant, with the speed-up over the first, which is float."""
-    found = [dict(entry) for entry in gate.get("latency") or ()]
-    for entry in found:
-        entry["speed_up"] = found[0]["median_ms"] / entry["median_ms"] if entry["median_ms"] else None
-    return found
+def _latency(gate: GateReport) -> list[dict[str, Any]]:
+    """Milliseconds per variant, with the speed-up over the first."""
+    return [
+        {
+            "name": latency.name,
+            "median_ms": latency.median_ms,
+            "p90_ms": latency.p90_ms,
+            "speed_up": gate.latency[0].median_ms / latency.median_ms if latency.median_ms else None,
+        }
+        for latency in gate.latency
+    ]
 
 
-def _latency_chart(gate: Json) -> Chart | None:
-    found = gate.get("latency") or ()
-    if not found:
+def _latency_chart(gate: GateReport) -> Chart | None:
+    if not gate.latency:
         return None
-    medians = {"median, ms": [entry["median_ms"] for entry in found]}
-    return bar_chart("latency", "Milliseconds per example", [entry["name"] for entry in found], medians, " ms")
+    medians = {"median, ms": [latency.median_ms for latency in gate.latency]}
+    return bar_chart("latency", "Milliseconds per example", [latency.name for latency in gate.latency], medians, " ms")
 
 
 def qat_scores(qat: Json) -> list[dict[str, Any]]:
@@ -458,23 +475,23 @@ def _equalization_notes(equalization: Json) -> list[str]:
     return notes
 
 
-def lineage(gate: Json, conversion: Json) -> list[tuple[str, str]]:
+def lineage(gate: GateReport, conversion: Json) -> list[tuple[str, str]]:
     """What went in, and by what it was judged."""
-    found = [(entry["role"], f"artifact {entry['artifact_id']}, {entry['uri']}") for entry in gate.get("lineage") or ()]
-    runtime = gate.get("runtime") or {}
+    inputs = [(record.role, f"artifact {record.artifact_id}, {record.uri}") for record in gate.lineage]
     facts = {
-        "judged file, SHA-256": _path(gate, "candidate", "sha256"),
-        "float model, SHA-256": _path(gate, "baseline", "sha256"),
+        "judged file, SHA-256": gate.candidate.sha256,
+        "judged output": gate.output,
+        "float model, SHA-256": gate.baseline.sha256,
         "calibration examples, SHA-256": _path(conversion, "calibration", "sha256"),
         "calibration": _calibration(conversion),
-        "examples judged on": gate.get("split"),
-        "runtime": " ".join(str(runtime[key]) for key in ("name", "version", "kernels") if runtime.get(key)),
-        "stack": gate.get("stack"),
+        "examples judged on": gate.split,
+        "runtime": f"{gate.runtime.name} {gate.runtime.version} {gate.runtime.kernels}",
+        "stack": gate.stack,
         "libraries": ", ".join(
             f"{name} {version}" for name, version in (conversion.get("library_versions") or {}).items()
         ),
     }
-    return [*found, *((name, str(value)) for name, value in facts.items() if value)]
+    return [*inputs, *((name, str(value)) for name, value in facts.items() if value)]
 
 
 def _calibration(conversion: Json) -> str | None:

@@ -3,8 +3,9 @@
 Columns of different scale count alike. Where they fall into parts whose scales lie far apart, boxes in pixels beside
 scores of 0 to 1, along whichever axis, the worst part is the loss: an average over all hides that one of them is gone.
 Scores between 0 and 1 have one scale, because a column that hardly moves says "no" all the time, and a step of int8 more
-or less does not change that. True values, where there are any, tell float's own error; the goal is then that of an error
-that grows by 1.5 per cent, and no more than the given limit.
+or less does not change that; but which of several is the largest must not change in more rows than for ids of classes.
+True values, where there are any, tell float's own error; the goal is then that of an error that grows by 1.5 per cent, and
+no more than the given limit.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.repair.goal.classes import OutputKind
+from components.repair.goal.classes import MAX_CHANGED_IDS, OutputKind
 from components.repair.goal.scores import OutputScore
 
 Array = NDArray[Any]
@@ -35,6 +36,9 @@ _MEAN_TO_ROOT = float(np.sqrt(np.pi / 2))
 #: True values closer to float's than this are float's own, and float that explains less than this of them predicts nothing.
 LEAST_OWN_ERROR = 1e-3
 MAX_OWN_ERROR = 0.95
+#: Scores between 0 and 1 of so many columns have a largest one that somebody looks for; a step of int8 between two is none.
+MIN_SCORES = 3
+STEP = 1 / 256
 _MAX_SQUARE = 1e6
 
 
@@ -98,15 +102,26 @@ class ValueGoal:
         squares = self._squares(array)
         losses = [float(np.sqrt(squares[:, part.columns].mean())) for part in self.groups]
         worst = int(np.argmax(losses))
-        rows = squares[:, self.groups[worst].columns].mean(axis=1)
+        loss, rows = losses[worst], squares[:, self.groups[worst].columns].mean(axis=1) / self.limit**2
+        changed = self._changed_answers(np.asarray(array))
+        if (by_answers := float(changed.mean()) / MAX_CHANGED_IDS * self.limit) > loss:
+            loss, rows = by_answers, changed / MAX_CHANGED_IDS
         return OutputScore.of(
             self.name,
-            losses[worst],
+            loss,
             self.limit,
-            rows / self.limit**2,
+            rows,
             worst_part=self.groups[worst].name,
             is_useless=losses[worst] >= 1.0 and bool(self.spread.max() > 1e-12),
         )
+
+    def _changed_answers(self, array: Array) -> Floats:
+        """Per row whether another column of scores between 0 and 1 is the largest, by more than a step of int8 in float."""
+        if self.reference.ndim != 2 or self.reference.shape[1] < MIN_SCORES or not _is_score(self.reference):
+            return np.zeros(len(array))
+        rows, answers = np.arange(len(array)), np.nan_to_num(array).argmax(axis=1)
+        gap = self.reference.max(axis=1) - self.reference[rows, answers]
+        return np.asarray(gap > STEP, np.float64)
 
     def divergence(self, array: Array) -> float:
         """The square of the loss, each part's added up, in units of the square of the limit."""

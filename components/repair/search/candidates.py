@@ -107,12 +107,14 @@ class Skip:
         reason: Why.
         proposal: What was to be made, where a file was.
         overflowing: Outputs of operators whose scale the runtime refuses, where that is why the file does not load.
+        does_not_load: Whether a file was made and the runtime refuses it.
     """
 
     step: str
     reason: str
     proposal: Proposal | None = None
     overflowing: tuple[str, ...] = ()
+    does_not_load: bool = False
 
 
 @dataclass(frozen=True)

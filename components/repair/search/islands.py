@@ -89,7 +89,8 @@ def _free(source: Source, prepared: Prepared, trials: Trials) -> None:
             continue
         outcome = trials.make(prepared.int8(_with_islands(source, (*freed, wanted), prepared)))
         if not isinstance(outcome, Candidate):
-            freed = (*freed, wanted) if best is None else freed  # as long as nothing loads, more may be needed
+            if outcome.does_not_load and best is None:  # more may be needed until the first file loads
+                freed = (*freed, wanted)
             continue
         freed, best = (*freed, wanted), outcome
         if outcome.score.is_safe:

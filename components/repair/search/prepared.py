@@ -167,7 +167,7 @@ def _known_names(graph: FloatGraph, float_model: bytes) -> dict[str, str]:
         for side, bounds in (("input", interface.inputs), ("output", interface.outputs))
         for bound in bounds
     }
-    names = [graph.name(tensor) for tensor in range(len(graph.tensors))]
+    names = [graph.name(tensor) for tensor in range(len(graph.tensors)) if not graph.is_constant(tensor)]
     layers = [name.split(";")[0] for name in names]
     return {
         name: public.get(name, layer if layers.count(layer) == 1 else name)

@@ -8,12 +8,12 @@ clock.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from edgeproof_edge.errors import EdgeproofError
 from edgeproof_edge.flatbuffer import Inspection, inspect
+from edgeproof_edge.progress import progress
 
 from components.repair import agreement
 from components.repair.goal import Goal
@@ -22,8 +22,6 @@ from components.repair.running import predict
 from components.repair.search.budget import Budget
 from components.repair.search.candidates import Array, Candidate, SearchRequest, Skip
 from components.repair.search.proposals import BIAS_CORRECTION, Proposal, Source
-
-_progress = logging.getLogger("edgeproof.progress")
 
 #: Largest file, as a share of the float file, that float islands may grow to; a small model's int8 file may be larger
 #: by itself, and may then grow by a tenth.
@@ -72,11 +70,14 @@ class Trials:
         self._seen[inspection.sha256] = proposal.name
         if self._int8_bytes is None and proposal.recipe is Recipe.INT8:
             self._int8_bytes = len(model)
+        refused = [scale for scale in inspection.refused_requantizations if scale.prevents_loading]
+        if refused:  # not even loaded: LiteRT refuses most such files, and aborts the process over some
+            overflowing = tuple(scale.output for scale in refused)
+            return self._not_made(Skip(proposal.name, refused[0].sentence, proposal, overflowing, does_not_load=True))
         try:
             outputs = predict(model, self._request.selection_rows)
         except (EdgeproofError, RuntimeError, ValueError) as error:
-            overflowing = tuple(s.output for s in inspection.refused_requantizations if s.prevents_loading)
-            return self._not_made(Skip(proposal.name, _one_line(error), proposal, overflowing))
+            return self._not_made(Skip(proposal.name, _one_line(error), proposal, does_not_load=True))
         candidate = Candidate(
             name=self._free_name(proposal.name),
             proposal=proposal,
@@ -164,7 +165,8 @@ class Trials:
             return f"{inspection.size_bytes} bytes; float islands may take {allowed:.0f}"
         num_float, num_all = inspection.num_float_operators, inspection.num_computing_operators
         in_float = sum(use.weight_bytes for use in inspection.computing_operators if use.has_float_activation)
-        if num_float > MAX_FLOAT_SHARE * num_all and in_float > MAX_FLOAT_SHARE * inspection.weight_bytes:
+        most = 1.0 if proposal.source.has_float_front else MAX_FLOAT_SHARE  # a filter bank may hold most of the weights
+        if num_float > MAX_FLOAT_SHARE * num_all and in_float > most * inspection.weight_bytes:
             return f"{num_float} of {num_all} operators, and most of the weights, would compute in float"
         return ""
 
@@ -184,7 +186,7 @@ class Trials:
         worst = max(output.distance for output in candidate.score.outputs)
         verdict = "meets the goal" if candidate.score.met else f"{worst:.1f} times the allowed loss"
         step = (len(self.candidates), self._request.settings.caps.max_candidates)
-        _progress.info("%s: %s", candidate.name, verdict, extra={"step": step})
+        progress.info("%s: %s", candidate.name, verdict, extra={"step": step})
 
 
 def _one_line(error: Exception) -> str:

@@ -68,7 +68,7 @@ class Agent:
         self,
         home: Path,
         enrollment: Enrollment,
-        update: Callable[[Path], UpdateReport] = update_in_child,
+        update: Callable[[Path], UpdateReport] | None = None,
         clock: Callable[[], float] = time.monotonic,
         trial_seconds: float = TRIAL_SECONDS,
     ) -> None:
@@ -79,7 +79,7 @@ class Agent:
         self.num_calls = self.num_failures = 0
         self._directory = DeviceHome(home)
         self._guard = BootGuard(self._directory)
-        self._update = update
+        self._update = update or self._update_in_child
         self._clock = clock
         self._trial_seconds = trial_seconds
         self._options = runtime_options(enrollment.runtime)
@@ -176,9 +176,14 @@ class Agent:
     def ask_now(self) -> UpdateReport:
         """Asks for a release, and follows it."""
         report = self._update(self.home)
+        if self._stopped.is_set():
+            return report
         self._tell_update(report)
         self._follow()
         return report
+
+    def _update_in_child(self, home: Path) -> UpdateReport:
+        return update_in_child(home, self._stopped.is_set)
 
     def _ask(self) -> float:
         """Asks for a release; returns how long to wait until the next time."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from edgeproof_edge.updater import DEADLINE_SECONDS
 
 #: Beside the deadline of the network: the self-test, and a slow disk.
 _MARGIN_SECONDS = 300.0
+#: Between two looks whether the device is stopping.
+_LOOK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -33,25 +37,28 @@ class UpdateReport:
     damage: str | None = None
 
 
-def update_in_child(home: Path) -> UpdateReport:
-    """Runs `edgeproof-edge update --json` and reads its answer."""
+def update_in_child(home: Path, is_stopped: Callable[[], bool] = lambda: False) -> UpdateReport:
+    """Runs `edgeproof-edge update --json` and reads its answer; kills it where `is_stopped` says so, which leaves nothing half."""
     command = [sys.executable, "-m", "edgeproof_edge", "update", "--home", str(home), "--json"]
+    deadline = time.monotonic() + DEADLINE_SECONDS + _MARGIN_SECONDS
+    pipe = subprocess.PIPE
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=DEADLINE_SECONDS + _MARGIN_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return UpdateReport(None, False, "DeadlineError", "the update hung and was stopped")
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
     except OSError as error:
         return UpdateReport(None, False, "SurroundingsError", f"no update could be started: {error}")
+    while True:
+        try:
+            stdout, stderr = child.communicate(timeout=_LOOK_SECONDS)
+            break
+        except subprocess.TimeoutExpired:
+            if is_stopped() or time.monotonic() > deadline:
+                child.kill()
+                child.communicate()
+                return UpdateReport(None, False, "DeadlineError", "the update hung, or this device is stopping")
     try:
-        return UpdateReport(**json.loads(done.stdout))
+        return UpdateReport(**json.loads(stdout))
     except (ValueError, TypeError):
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        last = stderr.decode(errors="replace").strip().splitlines()[-1:]
         return UpdateReport(
-            None, False, "SurroundingsError", f"the update ended with {done.returncode}: {' '.join(last)}"
+            None, False, "SurroundingsError", f"the update ended with {child.returncode}: {' '.join(last)}"
         )

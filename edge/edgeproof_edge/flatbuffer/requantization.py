@@ -41,6 +41,12 @@ class RequantizationScale:
         """Whether it is too large, so that XNNPACK refuses the model; one that is too small only erases the output."""
         return self.scale >= LIMIT_REQUANTIZATION_SCALE
 
+    @property
+    def sentence(self) -> str:
+        """What is wrong, for people."""
+        limit = f"{LIMIT_REQUANTIZATION_SCALE:.0f}"
+        return f"{self.operator} {self.output} needs a scale of {self.scale:.3g}, and XNNPACK has kernels below {limit} only"
+
 
 def refused_requantizations(operators: list[Operator]) -> tuple[RequantizationScale, ...]:
     """The scales that XNNPACK's kernels are not made for, in graph order."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edgeproof_edge.answers import answered_classes
 from edgeproof_edge.manifest import Histogram as ReferenceHistogram
 from edgeproof_edge.manifest import Reference
-from edgeproof_edge.observing import bin_counts, confidence, input_statistics
+from edgeproof_edge.observing import bin_counts, input_statistics
 from edgeproof_edge.outbox.event import (
     MAX_COUNT,
     MAX_DETAIL,
@@ -163,7 +163,7 @@ class WindowRecorder:
             self._count(reference.values, scores[:, 0])
             return
         if reference.confidence is not None:
-            self._count(reference.confidence, confidence(scores[:MAX_ROWS_SKETCHED]))
+            self._count(reference.confidence, model.confidence(scores[:MAX_ROWS_SKETCHED]))
         if 0 < len(reference.predictions) <= MAX_CLASSES:
             answered = np.bincount(
                 answered_classes(scores, model.decision_threshold), minlength=len(reference.predictions)

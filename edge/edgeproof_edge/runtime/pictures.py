@@ -4,7 +4,8 @@ A device that prepares pictures differently than training did is the commonest c
 in order: 1. Pixels are 0 to 255, in the model's channels: a picture with others is refused, never converted. 2. What EXIF
 says of the orientation is applied: training saw pictures upright, where the manifest says so because it turned them, and
 elsewhere because none had to be turned. 3. A picture of another size is
-resized in the way that the manifest names, which is TensorFlow's `tf.image.resize`, or refused where it names none.
+resized in the way that the manifest names, which is TensorFlow's `tf.image.resize`, or refused where it names none. A known
+rest: TensorFlow decodes JPEG by a faster transform than Pillow, and pixels differ by about one level of 255.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from edgeproof_edge.addresses import is_address
 
 from pipeline.commands.options import print_json
 
@@ -55,8 +56,6 @@ class Target:
 def find_target(target: str, keys: Path | None = None) -> Target:
     """Reads TARGET: a config file by its ending, a repository otherwise."""
     if target.endswith((".yaml", ".yml")):
-        from edgeproof_edge.addresses import is_address
-
         from pipeline.config_file import load_config
 
         config = load_config(Path(target))

@@ -159,6 +159,15 @@ def test_a_folder_of_pictures_is_a_data_set(tmp_path: Path) -> None:
     assert parts[1]["image"][1, 0, 0].tolist() == [2, 7, 9]
 
 
+def test_a_picture_is_turned_as_its_exif_says(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.new("RGB", (4, 5)).save(tmp_path / "cat" / "1.jpg", exif=exif)
+    (rows,) = load_dataset(tmp_path, PICTURES).inputs.slices(1)
+    assert rows["image"].shape == (1, 4, 5, 3)
+
+
 @pytest.mark.parametrize(
     ("signature", "size", "words"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from components.pusher.provenance import Build, Commit, Material, git_commit, statement
@@ -56,3 +57,15 @@ def test_the_commit_is_that_of_the_directory_and_says_when_files_differ(tmp_path
     assert git_commit(tmp_path) == Commit(git("rev-parse", "HEAD"), is_changed=False)
     (tmp_path / "model.py").write_text("2\n")
     assert git_commit(tmp_path) == Commit(git("rev-parse", "HEAD"), is_changed=True)
+
+
+def test_the_reason_of_the_run_is_told_where_there_is_one() -> None:
+    def parameters(build: Build) -> dict[str, object]:
+        content: dict[str, object] = json.loads(statement(FILES, (), build))["predicate"]["buildDefinition"][
+            "internalParameters"
+        ]
+        return content
+
+    told = replace(BUILD, reason="new_span: span 2 is new [trigger abc, span 2]")
+    assert parameters(told)["reason"] == "new_span: span 2 is new [trigger abc, span 2]"
+    assert "reason" not in parameters(BUILD)

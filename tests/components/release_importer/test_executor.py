@@ -29,8 +29,8 @@ class Runner:
         from tfx.orchestration import pipeline
 
         from components.release_importer.component import ReleaseImporter
-        from pipeline.launching import compiled
-        from pipeline.world import WorldState, state_parameter
+        from pipeline.running.launching import compiled
+        from pipeline.running.world import WorldState, state_parameter
 
         node = ReleaseImporter(
             location=str(self.directory / "repository"),
@@ -45,7 +45,7 @@ class Runner:
 
     def run(self, ir: Any = None) -> tuple[str, Artifact]:
         """Runs a compiled pipeline, or the one that would be built now: the node's state and its model."""
-        from pipeline.launching import bound, launch
+        from pipeline.running.launching import bound, launch
 
         self._num_runs += 1
         node = launch(bound(ir or self.compile(), f"run {self._num_runs}"), "Champion", self._metadata)

@@ -29,8 +29,16 @@ def test_a_spectrogram_is_one_block_from_the_input_to_the_logarithm() -> None:
     assert set(front) == {"x", "fully_connected", "power", "size"}
 
 
-def test_a_front_end_that_holds_most_of_the_weights_is_none() -> None:
-    assert float_front(spectrum_and_layer(1).graph) == ()
+def test_a_filter_bank_of_many_numbers_leaves_the_layers_behind_it() -> None:
+    assert float_front(spectrum_and_layer(1).graph) != ()
+
+
+def test_a_front_end_without_layers_behind_it_is_none() -> None:
+    graph = spectrum_and_layer(4).graph
+    level = graph.tensor("level")
+    graph.set_interface(graph.inputs, [level])
+    graph.remove_unused()
+    assert float_front(graph) == ()
 
 
 def test_a_plain_model_has_no_front_end() -> None:

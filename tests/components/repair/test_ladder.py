@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,11 @@ from components.repair import sensitivity
 from components.repair.graph import FloatGraph
 from components.repair.recipes import IoType, Recipe
 from components.repair.record import search_facts
+from components.repair.search.budget import BASE_SECONDS, NUM_CANDIDATES, Budget
 from components.repair.search.candidates import Candidate, SearchRequest, SearchResult
 from components.repair.search.choice import choose
 from components.repair.search.ladder import search
+from components.repair.search.trials import Trials
 from components.repair.settings import AutoSettings, Caps
 
 MODELS = Path(__file__).parents[2] / "edge" / "models"
@@ -266,3 +269,51 @@ def test_the_record_says_everything() -> None:
     assert chosen.met_goal
     assert facts.goal.num_rows == NUM_ROWS
     assert facts.input_type is IoType.FLOAT32
+
+
+def test_islands_need_no_candidate_that_loads() -> None:
+    """As for a table whose columns differ by 1e9: the runtime refuses every file whose input is not float."""
+    model, x = awkward()
+
+    def refused(model_with_ranges: bytes, *, float_tensors: Sequence[str] = (), **options: Any) -> bytes:
+        made = simulate_int8(model_with_ranges, float_tensors=float_tensors, **options)
+        return made if float_tensors else without_kernels(made)
+
+    result = search(request(x, model), refused)
+    assert result.choice.met_goal
+    assert result.chosen.freed
+    assert all(candidate.freed for candidate in result.candidates)
+
+
+def without_kernels(model: bytes) -> bytes:
+    """A readable file that no runtime loads: an operator of a version that does not exist."""
+    graph = FloatGraph.parse(model)
+    graph.set_kind(0, graph.kind(0), 99, graph.options(0))
+    return graph.pack()
+
+
+def test_float_operators_come_only_where_no_integer_model_meets_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "components.repair.goal.scores.AMPLE_SHARE", 0.0
+    )  # every candidate but float itself just meets it
+    result = search(request(), simulate_int8)
+    assert result.choice.met_goal
+    assert len(result.candidates) > 1
+    assert all(not candidate.freed for candidate in result.candidates)
+    assert result.chosen.score.distance == min(c.score.distance for c in result.candidates if c.score.met)
+
+
+def test_two_candidates_of_one_name_are_told_apart() -> None:
+    model, x = awkward()
+    result = search(request(x, model), simulate_int8)
+    assert len(set(names(result))) == len(result.candidates)
+    assert Trials(request(x, model), result.goal, {})._free_name("int8 minmax") == "int8 minmax"
+
+
+def test_the_budget_is_processor_time_and_grows_with_the_model() -> None:
+    budget = Budget(None)
+    assert budget.limit == BASE_SECONDS
+    budget.saw_candidate(10.0)
+    assert budget.limit == 10.0 * NUM_CANDIDATES
+    assert Budget(5.0).limit == 5.0
+    assert budget.spent < 1.0

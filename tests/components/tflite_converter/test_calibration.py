@@ -381,3 +381,12 @@ def test_a_folder_of_pictures_is_a_pool(tmp_path: Path) -> None:
     ]
     with pytest.raises(CalibrationError, match=r"only an \.npz file has such arrays"):
         load_pool(tmp_path, (spec,), ("domain",))
+
+
+def test_rows_of_a_rare_label_that_set_no_range_are_spared() -> None:
+    labels = (np.arange(2000) % 100 == 0).astype(np.int64)
+    drawn = draw(fit_pool(make_pool(2000, labels), IMAGE), 200, seed=0)
+    assert len(drawn.spare_rows) == 10 - sum(labels[list(drawn.range_rows)])
+    assert all(labels[row] == 1 for row in drawn.spare_rows)
+    assert not set(drawn.spare_rows) & {*drawn.range_rows, *drawn.selection_rows}
+    assert draw(fit_pool(make_pool(2000, np.arange(2000) % 4), IMAGE), 200, seed=0).spare_rows == ()

@@ -83,6 +83,13 @@ def test_the_quick_way_to_codes_and_back_is_the_definition(spec: TensorSpec) -> 
         expected = quantize(values, spec)
         np.testing.assert_array_equal(to_codes(values), expected)
         assert to_codes(values).dtype == expected.dtype
+    specials = np.array([np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 1e-40, -0.0], np.float32)
+    for start in range(0, len(real), 97):  # a handful takes another way
+        handful = real[start : start + 8]
+        np.testing.assert_array_equal(to_codes(handful), quantize(handful, spec))
+    for special in specials:
+        handful = np.array([[0.5, special, -1.0]], np.float32)
+        np.testing.assert_array_equal(to_codes(handful), quantize(handful, spec))
     codes = quantize(real, spec)
     np.testing.assert_array_equal(from_codes(codes), dequantize(codes, spec))
 

@@ -6,9 +6,10 @@ import io
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 import urllib3
 from edgeproof_edge.agent.enrollment import Enrollment
 from edgeproof_edge.agent.loop import MIN_JUDGED_CALLS, Agent
-from edgeproof_edge.agent.updating import UpdateReport
+from edgeproof_edge.agent.updating import UpdateReport, update_in_child
 from edgeproof_edge.boot_guard import guard_of
 from edgeproof_edge.interpreter import TFLiteModel
 from edgeproof_edge.outbox import IncidentKind, Outbox
@@ -259,3 +260,13 @@ def test_a_model_that_is_gone_at_start_gives_way_to_the_one_before(running: Devi
     assert report.damage is not None
     assert fresh.live.model.version.startswith("000002-")
     fresh.close()
+
+
+def test_an_update_that_hangs_does_not_keep_a_device_from_stopping(tmp_path: Path) -> None:
+    enrollment = Enrollment("http://127.0.0.1:9", "digits", "dev", "pi-0042")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        enrollment = replace(enrollment, url=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        enrollment.write(tmp_path, make_repository(tmp_path / "other").anchor, None)
+        started = time.monotonic()
+        report = update_in_child(tmp_path, lambda: time.monotonic() > started + 1.0)
+    assert report.message == "the update hung, or this device is stopping"

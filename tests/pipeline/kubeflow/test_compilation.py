@@ -11,7 +11,7 @@ import yaml
 
 from pipeline.config import PipelineConfig
 from pipeline.config_file import load_config
-from pipeline.demo import EXAMPLE
+from pipeline.demo.digits import EXAMPLE
 from pipeline.errors import ConfigError
 
 GOLDEN = Path(__file__).parent / "digits.yaml"

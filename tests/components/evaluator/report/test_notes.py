@@ -7,9 +7,10 @@ from dataclasses import replace
 from components.evaluator.counting.counts import Counts
 from components.evaluator.report.explanation import explain
 from components.evaluator.report.gate_report import GateReport
-from components.evaluator.report.notes import notes_since
+from components.evaluator.report.notes import notes_on, notes_since
 from tests.components.evaluator.gate.test_optional_rules import whole
 from tests.components.evaluator.report.test_gate_report import report_of
+from tests.components.evaluator.samples import evidence_of, tally_of
 
 
 def shares(first: int, second: int, right: int = 900) -> GateReport:
@@ -25,6 +26,13 @@ def test_few_examples_are_noted_with_the_chance_to_pass_by_luck() -> None:
         in explain(report)
     )
     assert report_of(whole(5000, 4500, 4450)).notes == ()
+
+
+def test_a_gap_between_training_and_holdout_is_noted() -> None:
+    evidence = evidence_of(tally_of(whole(5000, 3500, 3475)))
+    (note,) = notes_on(evidence, training_accuracy=0.98)
+    assert note.startswith("the float model is right for 98.0 % of its training examples and for 70.0 % of the holdout")
+    assert notes_on(evidence, training_accuracy=0.72) == notes_on(evidence, None) == ()
 
 
 def test_classes_that_moved_since_the_last_run_are_named() -> None:

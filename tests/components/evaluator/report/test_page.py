@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from components.errors import DataError
+from components.evaluator.report.gate_report import GateReport, write_report
 from components.evaluator.report.page import (
     PAGE_FILE,
     confusion_difference,
@@ -41,8 +42,8 @@ def rule(name: str, *, passed: bool = True) -> dict[str, Any]:
     return {"name": name, "threshold": "1", "observed": "2", "passed": passed, "reason": reason, "source": "arithmetic"}
 
 
-def gate_report(**changes: Any) -> dict[str, Any]:
-    """A refusal with everything that a report can hold."""
+def gate_report(**changes: Any) -> GateReport:
+    """A refusal with everything that a report can hold, built through the model: a field that is renamed fails here."""
     diagonal = [[20 if row == column else 0 for column in range(NUM_CLASSES)] for row in range(NUM_CLASSES)]
     changed = [list(row) for row in diagonal]
     changed[1][1], changed[1][3] = 8, 12
@@ -52,12 +53,13 @@ def gate_report(**changes: Any) -> dict[str, Any]:
         "correct_candidate_by_label": [20, 8, 20, 20],
     }
     slice_record = {
+        "num_clipped": 0,
         "num_examples": 25,
         "num_correct_float": 20,
         "num_only_float_correct": 12,
         "num_only_candidate_correct": 0,
     }
-    return {
+    values = {
         "verdict": {
             "accepted": False,
             "sentence": "REFUSED  int8 keeps 85.00 % of float accuracy",
@@ -66,6 +68,14 @@ def gate_report(**changes: Any) -> dict[str, Any]:
         "cause": "calibration domain: dark images",
         "next_command": "edgeproof run --set convert.recipe=auto",
         "split": "eval",
+        "expected_num_examples": 100,
+        "decision_threshold": 0.5,
+        "output": "scores",
+        "notes": ["a note of <i>care</i>"],
+        "parts": [{"name": "output", "value": "[4..9]", "num_examples": 100, "loss": 3.0, "sentence": "has 4.0 times"}],
+        "other_outputs": [
+            {"name": "boxes", "num_examples": 100, "num_nonfinite": 0, "difference": 1.5, "share_of_spread": 0.25}
+        ],
         "counts": {"num_examples": 100, "num_correct_float": 80, "num_correct_candidate": 68, "num_neither_correct": 20}
         | {"num_only_float_correct": 12, "num_only_candidate_correct": 0}
         | labels,
@@ -75,7 +85,8 @@ def gate_report(**changes: Any) -> dict[str, Any]:
         "worst_classes": [{"label": 1, "num_examples": 25, "num_correct_float": 20, "num_correct_candidate": 8}],
         "class_names": ["cat", "dog", "<script>alert(1)</script>", "a class with quite a long name"],
         "baseline": {"sha256": "f" * 64},
-        "candidate": {"name": "int8", "sha256": "e" * 64, "size_bytes": 12_800, "float_size_bytes": 40_000},
+        "candidate": {"name": "int8", "sha256": "e" * 64, "size_bytes": 12_800, "float_size_bytes": 40_000}
+        | {"recorded_sha256": None},
         "runtime": {"name": "ai-edge-litert", "version": "2.3.0", "kernels": "xnnpack", "num_threads": 1},
         "stack": "tfx116",
         "slices": [
@@ -89,10 +100,15 @@ def gate_report(**changes: Any) -> dict[str, Any]:
             "kernels": "builtin",
             "num_examples": 50,
             "num_same_answer": 49,
+            "num_correct_float": 45,
+            "num_correct_xnnpack": 44,
+            "num_correct_builtin": 44,
+            "ratio": "0.977777",
             "worst_difference": 0.1,
             "problem": None,
         },
         "champion": {
+            "model_id": 3,
             "num_correct": 70,
             "num_only_champion_correct": 4,
             "num_only_candidate_correct": 2,
@@ -108,6 +124,7 @@ def gate_report(**changes: Any) -> dict[str, Any]:
         "lineage": [{"role": "float_model", "artifact_id": 5, "uri": "/" + "long/" * 30}],
         **changes,
     }
+    return GateReport.model_validate(values)
 
 
 CONVERSION: dict[str, Any] = {
@@ -194,7 +211,7 @@ def write_flips(directory: Path, num_examples: int = 6, **changes: Any) -> Path:
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     """A page with every part."""
-    (tmp_path / "gate_report.json").write_text(json.dumps(gate_report()), encoding="utf-8")
+    write_report(gate_report(), tmp_path)
     (tmp_path / "conversion_report.json").write_text(json.dumps(CONVERSION), encoding="utf-8")
     (tmp_path / "qat_report.json").write_text(json.dumps(QAT), encoding="utf-8")
     write_flips(tmp_path)
@@ -224,6 +241,9 @@ def page(tmp_path: Path) -> Path:
         pytest.param("70 right on the same examples", id="champion"),
         pytest.param("Release 000012-4b8aa8afd22f on channel stable", id="champions-release"),
         pytest.param("f" * 64, id="lineage"),
+        pytest.param("<b>Note:</b> a note of &lt;i&gt;care&lt;/i&gt;", id="notes"),
+        pytest.param("<b>output [4..9]</b> has 4.0 times", id="parts-of-the-output"),
+        pytest.param("<b>boxes</b> (not judged): 1.5 from float", id="other-outputs"),
     ],
 )
 def test_the_page_shows(page: Path, text: str) -> None:
@@ -245,7 +265,7 @@ def test_the_page_shows(page: Path, text: str) -> None:
     ],
 )
 def test_the_page_shows_what_qat_came_to(changes: dict[str, Any], text: str, tmp_path: Path) -> None:
-    (tmp_path / "gate_report.json").write_text(json.dumps(gate_report()), encoding="utf-8")
+    write_report(gate_report(), tmp_path)
     (tmp_path / "qat_report.json").write_text(json.dumps({**QAT, **changes}), encoding="utf-8")
     path = write_page(tmp_path, None, tmp_path / "qat_report.json")
     assert path is not None
@@ -267,42 +287,45 @@ def test_the_same_reports_give_the_same_bytes(page: Path) -> None:
     assert page.read_bytes() == first
 
 
+def ratio_record(decimal: str, minimum: str) -> dict[str, Any]:
+    return {"decimal": decimal, "minimum": minimum, "num_correct_float": 80, "num_correct_candidate": 80}
+
+
 NOTHING_SCORED = {"counts": None, "ratio": None, "interval": None, "mistakes": None, "worst_classes": [], "slices": []}
-MINIMAL = ("verdict", "split", "candidate", "baseline", "runtime", "stack")
 
 
 @pytest.mark.parametrize(
     "report",
     [
         pytest.param(gate_report(**NOTHING_SCORED, confusion=None, changes=[], latency=[]), id="nothing-scored"),
-        pytest.param({key: gate_report()[key] for key in MINIMAL}, id="a-report-of-an-older-version"),
         pytest.param(gate_report(slices=[], confusion=None), id="classes-stand-in-for-slices"),
         pytest.param(
-            gate_report(ratio={"decimal": "0.000000", "minimum": "97/100"}, interval=None, slices=[]), id="nothing-kept"
+            gate_report(ratio=ratio_record("0.000000", "97/100"), interval=None, slices=[]), id="nothing-kept"
         ),
         pytest.param(
             gate_report(
-                ratio={"decimal": "1.000000", "minimum": "1"}, interval={"lower": 1.0, "upper": 1.0, "confidence": 0.95}
+                ratio=ratio_record("1.000000", "1"),
+                interval={"lower": 1.0, "upper": 1.0, "confidence": 0.95, "method": "m"},
             ),
             id="everything-kept",
         ),
         pytest.param(
-            gate_report(**NOTHING_SCORED)
-            | {
-                "metric": {
+            gate_report(
+                **NOTHING_SCORED,
+                metric={
                     "name": "mae",
                     "title": "mean error",
                     "float_value": "1.5",
                     "candidate_value": None,
                     "ratio": "1.02",
                     "required": "11/10",
-                }
-            },
+                },
+            ),
             id="regression",
         ),
     ],
 )
-def test_a_page_is_drawn_of_whatever_there_is(report: dict[str, Any], tmp_path: Path) -> None:
+def test_a_page_is_drawn_of_whatever_there_is(report: GateReport, tmp_path: Path) -> None:
     text = render_page(report, {}, {}, tmp_path / "none.npz")
     assert "Refused" in text
     assert "None" not in re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
@@ -315,7 +338,7 @@ def test_a_conversion_report_of_an_older_version_is_shown(tmp_path: Path) -> Non
 
 
 def test_a_page_that_cannot_be_drawn_leaves_the_verdict(tmp_path: Path) -> None:
-    (tmp_path / "gate_report.json").write_text(json.dumps(gate_report()), encoding="utf-8")
+    write_report(gate_report(), tmp_path)
     write_flips(tmp_path, label=None)
     assert write_page(tmp_path) is None
     assert not (tmp_path / PAGE_FILE).exists()
@@ -339,7 +362,7 @@ def test_confusion_differences_say_which_are_worse() -> None:
     row = found["rows"][1]
     assert [cell["value"] for cell in row] == [0, -12, 0, 12]
     assert (row[1]["is_worse"], row[3]["is_worse"]) == (True, True)
-    assert confusion_difference({"confusion": {"float_model": [[0]] * 99, "candidate": [[0]] * 99}}, ()) is None
+    assert confusion_difference(gate_report(confusion={"float_model": [[0]] * 99, "candidate": [[0]] * 99}), ()) is None
 
 
 def test_shares_are_rounded_down_and_sizes_are_for_people() -> None:
@@ -442,10 +465,8 @@ def test_errors_stand_by_slice_those_that_grew_most_first(tmp_path: Path) -> Non
         error_record("label", "[-inf, 6)", 1.0, 1.1),
         error_record("label", "[6, inf)", 2.0, 3.0),
     ]
-    report = gate_report(**NOTHING_SCORED, confusion=None, changes=[]) | {
-        "metric": metric | {"ratio": "1.562500", "required": "103/100"},
-        "errors": errors,
-    }
+    full = metric | {"ratio": "1.562500", "required": "103/100"}
+    report = gate_report(**NOTHING_SCORED, confusion=None, changes=[], metric=full, errors=errors)
     assert [(row["label"], row["factor"]) for row in error_slices(report)] == [
         ("label: 6 and above", "1.500"),
         ("label: below 6", "1.100"),

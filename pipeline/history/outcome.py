@@ -17,7 +17,7 @@ from components.evaluator.report.notes import notes_since
 from components.evaluator.report.page import PAGE_FILE
 from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport, useless_outputs
-from pipeline.run_record import ReleaseRecord, RunRecord
+from pipeline.history.run_record import ReleaseRecord, RunRecord
 
 
 def describe_run(record: RunRecord, invocation: Invocation, previous: RunRecord | None = None) -> str:

@@ -6,12 +6,12 @@ A pixel of the digits is the amount of ink in it: a bright scan has little, a da
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgeproof_edge.progress import progress
 from numpy.typing import NDArray
 
 from components.evaluator.arrays import evaluate_arrays
@@ -23,10 +23,7 @@ from components.repair.recipes import Recipe
 from components.saved_model import saved_model_dir
 from components.tflite_converter.calibration import CalibrationPool
 from components.tflite_converter.conversion import Conversion, ConversionRequest, convert
-from pipeline.console import PROGRESS_LOGGER
-from pipeline.run_record import RunRecord
-
-progress = logging.getLogger(PROGRESS_LOGGER)
+from pipeline.history.run_record import RunRecord
 
 #: Of the ink of a dark scan.
 BRIGHT_INK = 0.5

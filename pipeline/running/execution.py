@@ -5,36 +5,40 @@ A run is done only when ML Metadata says so of every node: TFX's launcher return
 
 from __future__ import annotations
 
-import logging
+import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from edgeproof_edge.errors import EdgeproofError
+from edgeproof_edge.progress import progress
 
 from components.artifacts import join, local_copy
 from components.compat import skip_autograph_conversion
 from components.evaluator.report.gate_report import REPORT_FILE, read_report
 from components.pusher.provenance import REASON_VARIABLE
 from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
-from pipeline import launching
 from pipeline.config import PipelineConfig
-from pipeline.console import PROGRESS_LOGGER
 from pipeline.dag import build_pipeline
 from pipeline.errors import RunError
+from pipeline.history.run_record import BY_HAND, ReleaseRecord, RunRecord
 from pipeline.mlmd import Artifact, NodeRun, Run, RunPurpose, RunStore
 from pipeline.place import Place, local_place
-from pipeline.run_record import BY_HAND, ReleaseRecord, RunRecord
-from pipeline.world import DataPlace
-
-progress = logging.getLogger(PROGRESS_LOGGER)
+from pipeline.running import launching
+from pipeline.running.world import DataPlace
 
 
-def execute(config: PipelineConfig, log_file: Path, reason: str = BY_HAND, place: Place | None = None) -> RunRecord:
+def execute(
+    config: PipelineConfig,
+    log_file: Path,
+    reason: str = BY_HAND,
+    place: Place | None = None,
+    fresh: Sequence[str] = (),
+) -> RunRecord:
     """Builds and runs the pipeline.
 
     Args:
@@ -42,6 +46,7 @@ def execute(config: PipelineConfig, log_file: Path, reason: str = BY_HAND, place
         log_file: Named where an error needs more than a line.
         reason: Why it is run; ML Metadata keeps it with the run, however that ends.
         place: Where it runs; by default this machine.
+        fresh: Nodes that are not taken from the cache; see :func:`pipeline.running.launching.without_cache`.
 
     Raises:
         EdgeproofError: A node explained why it cannot go on.
@@ -49,7 +54,9 @@ def execute(config: PipelineConfig, log_file: Path, reason: str = BY_HAND, place
     """
     place = place or local_place(config)
     data = DataPlace(config.data, config.workspace_dir)
-    return execute_compiled(launching.compiled(build_pipeline(config, place)), place, data, log_file, reason)
+    ir = launching.compiled(build_pipeline(config, place))
+    launching.without_cache(ir, fresh)
+    return execute_compiled(ir, place, data, log_file, reason)
 
 
 def execute_compiled(ir: Any, place: Place, data: DataPlace, log_file: Path, reason: str = BY_HAND) -> RunRecord:
@@ -94,10 +101,24 @@ def _surroundings(log_file: Path) -> Iterator[None]:
     except EdgeproofError:
         raise
     except Exception as error:
-        logging.exception("the run failed")
+        if is_out_of_space(error):
+            raise RunError(
+                f"the disk is full: {_first_line(error)}. Finished steps are kept: free some space and give the same command again."
+            ) from error
         raise RunError(f"{type(error).__name__}: {_first_line(error)}. The whole story is in {log_file}") from error
     finally:
         sys.argv = arguments
+
+
+def is_out_of_space(error: BaseException) -> bool:
+    """Whether a full disk is behind an error, whoever told of it: Python by its number, TensorFlow and Beam by their text."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+    return any(
+        (isinstance(cause, OSError) and cause.errno == errno.ENOSPC) or os.strerror(errno.ENOSPC) in str(cause)
+        for cause in causes
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import doctor
-from pipeline.doctor import Finding
+from pipeline.machine import doctor
+from pipeline.machine.doctor import Finding
 
 GIB = 1024**3
 

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from components.evaluator.report.gate_report import write_report
 from pipeline.errors import ConfigError
-from pipeline.local_runner import LOCK_FILE, is_running
+from pipeline.history.runs import compare, find_run, read_runs
 from pipeline.place import METADATA_FILE
-from pipeline.runs import compare, find_run, read_runs
+from pipeline.running.local_runner import LOCK_FILE, is_running
 from tests.components.evaluator.report.test_gate_report import INCIDENT, report_of
 
 NODES = ("ImageExampleGen", "Trainer", "TFLiteConverter", "Evaluator", "Pusher")

@@ -9,9 +9,9 @@ from typing import Any
 import pydantic
 import pytest
 
-from pipeline.beam_check import check_beam
 from pipeline.config.beam import BEAM_NODES, BeamConfig
 from pipeline.errors import ConfigError, RunError
+from pipeline.running.beam_check import check_beam
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from components.artifacts import local_path
 from components.errors import DataError
 from components.evaluator.report.gate_report import REPORT_FILE, read_report
 from pipeline.errors import ConfigError
-from pipeline.local_runner import is_running
 from pipeline.mlmd import Artifact, MetadataLocation, NodeRun, Run, RunStore
 from pipeline.place import METADATA_FILE
+from pipeline.running.local_runner import is_running
 
 #: What TFX looks up while it runs: not on the record of a node that was taken from the cache.
 _LOOKED_UP = ("input_fingerprint", "span", "version")

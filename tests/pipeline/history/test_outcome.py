@@ -8,8 +8,8 @@ import pytest
 from edgeproof_edge.tensors import TensorSpec
 
 from components.repair.facts import OutputLossFacts
-from pipeline.outcome import describe_conversion, describe_release, shortened
-from pipeline.run_record import ReleaseRecord
+from pipeline.history.outcome import describe_conversion, describe_release, shortened
+from pipeline.history.run_record import ReleaseRecord
 from tests.components.tflite_converter.test_report import REPORT
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import stack as stacks
-from pipeline.stack import Stack
+from pipeline.machine import stack as stacks
+from pipeline.machine.stack import Stack
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,6 @@ def test_pins_exist_for_every_stack() -> None:
         assert f"tfx=={stack.tfx_version}" in pins
 
 
-@pytest.mark.parametrize("path", ["pipeline/stack.py", "constraints/bootstrap.py", "constraints/recompile.py"])
+@pytest.mark.parametrize("path", ["pipeline/machine/stack.py", "constraints/bootstrap.py", "constraints/recompile.py"])
 def test_set_up_parses_on_python_3_8(path: str) -> None:
     ast.parse((REPOSITORY / path).read_text(encoding="utf-8"), feature_version=(3, 8))

@@ -10,15 +10,15 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.config import PipelineConfig
-from pipeline.console import PROGRESS_LOGGER, captured_output
-from pipeline.errors import RunError
-from pipeline.run_record import BY_HAND, RunRecord, write_attempt, write_record
+from edgeproof_edge.progress import progress
 
-progress = logging.getLogger(PROGRESS_LOGGER)
+from pipeline.config import PipelineConfig
+from pipeline.console import captured_output
+from pipeline.errors import RunError
+from pipeline.history.run_record import BY_HAND, RunRecord, write_attempt, write_record
 
 #: What is told of a workspace that is made: whoever expected an old one sees that this is another.
 NEW_WORKSPACE = " (new: with releases and keys of its own)"
@@ -26,13 +26,16 @@ NEW_WORKSPACE = " (new: with releases and keys of its own)"
 LOCK_FILE = ".lock"
 
 
-def run(config: PipelineConfig, log_level: str | None = None, reason: str = BY_HAND) -> RunRecord:
+def run(
+    config: PipelineConfig, log_level: str | None = None, reason: str = BY_HAND, fresh: Sequence[str] = ()
+) -> RunRecord:
     """Runs the whole chain; a refusal by the gate is a finished run.
 
     Args:
         config: The pipeline's config.
         log_level: Shows everybody's log lines from this level on; None shows progress only.
         reason: Why it is run, for `edgeproof runs`.
+        fresh: Nodes that are not taken from the cache.
 
     Raises:
         InputError: The config, the data or the model cannot be used.
@@ -45,15 +48,28 @@ def run(config: PipelineConfig, log_level: str | None = None, reason: str = BY_H
     log_file = workspace / "logs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.log"
     with _only_run(workspace), captured_output(log_file, log_level):
         progress.info("edgeproof: pipeline %s in %s%s", config.name, workspace, NEW_WORKSPACE if is_new else "")
-        from pipeline.execution import execute
-        from pipeline.preflight import check
-
         write_attempt(workspace, time.strftime("%Y-%m-%d %H:%M:%S"), log_file)
-        check(config)
-        outcome = execute(config, log_file, reason)
+        with _traceback_in_log(log_file):
+            from pipeline.preflight import check
+
+            check(config)
+            from pipeline.running.execution import execute  # imports TFX, which takes seconds
+
+            outcome = execute(config, log_file, reason, fresh=fresh)
         record = outcome.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
         write_record(record, workspace)
         return record
+
+
+@contextlib.contextmanager
+def _traceback_in_log(log_file: Path) -> Iterator[None]:
+    """The log holds what ended a run, with the way to it; the command line says one sentence."""
+    try:
+        yield
+    except Exception:
+        logging.exception("the run ended with an error")
+        progress.info("the traceback is in %s", log_file)
+        raise
 
 
 def is_running(workspace: Path) -> bool:

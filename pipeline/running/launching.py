@@ -7,7 +7,7 @@ node whose predecessor did not run (a condition said no) is skipped, not failed.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tfx.dsl.compiler import compiler, constants
@@ -15,10 +15,13 @@ from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
+from pipeline.errors import ConfigError
 from pipeline.mlmd import MetadataLocation, NodeRun, RunStore
-from pipeline.world import DataPlace, read_states
+from pipeline.running.world import DataPlace, read_states
 
 SKIPPED = "skipped"
+#: Stands for all nodes where a node may be named.
+EVERY_NODE = "all"
 
 
 def compiled(dag: pipeline.Pipeline) -> Any:
@@ -32,6 +35,27 @@ def bound(ir: Any, run_id: str, parameters: Mapping[str, Any] | None = None) -> 
     values = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id, **(parameters or {})}
     runtime_parameter_utils.substitute_runtime_parameter(for_run, values)
     return for_run
+
+
+def without_cache(ir: Any, names: Iterable[str]) -> None:
+    """Has nodes run although their outputs are at hand; those behind them follow, because their inputs are new.
+
+    Args:
+        ir: A compiled pipeline.
+        names: Ids of nodes in any case, or :data:`EVERY_NODE`.
+
+    Raises:
+        ConfigError: The pipeline has no such node.
+    """
+    nodes = {node.pipeline_node.node_info.id: node.pipeline_node for node in ir.nodes}
+    by_name = {node_id.lower(): node_id for node_id in nodes}
+    for name in names:
+        if name != EVERY_NODE and name.lower() not in by_name:
+            raise ConfigError(
+                f"--fresh {name!r} names no step; the steps are {', '.join(nodes)}. Without a name all are run."
+            )
+        for node_id in nodes if name == EVERY_NODE else (by_name[name.lower()],):
+            nodes[node_id].execution_options.caching_options.enable_cache = False
 
 
 def node_ids(ir: Any) -> tuple[str, ...]:

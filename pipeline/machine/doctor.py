@@ -23,7 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import stack as stacks
+from pipeline.machine import stack as stacks
 
 GIB = 1024**3
 # A MNIST run peaks at 1.2 GB in one process on tfx121; the converter's child process and the system need the rest.

@@ -1,0 +1,1 @@
+"""The demo: real digits as a user's folder, and the incident that this product ends, replayed."""
