@@ -40,15 +40,15 @@ def run_fn(fn_args: Any) -> None:
     """
     spec = TrainingSpec.from_json(fn_args.custom_config[TRAINING_SPEC_KEY])
     skip_autograph_conversion()
-    for examples in {examples_of(pattern) for pattern in fn_args.train_files}:
-        check_class_names(examples, spec.examples.class_names)
+    examples = examples_of(fn_args.train_files[0])
+    check_class_names(examples, spec.examples.class_names)
     checkpoints = checkpoint_directory(fn_args.serving_model_dir, spec, expand(fn_args.train_files))
     with _local(fn_args):
         if spec.run_fn is not None:
             _run_team_function(spec.run_fn, fn_args, spec)
         else:
             with _kept(checkpoints) as directory:
-                _train_module(fn_args, spec, directory)
+                _train_module(fn_args, spec, directory, examples)
         read_signature(Path(fn_args.serving_model_dir))
 
 
@@ -80,15 +80,14 @@ def _kept(checkpoints: str) -> Iterator[str]:
         yield directory
 
 
-def _train_module(fn_args: Any, spec: TrainingSpec, checkpoints: str) -> None:
+def _train_module(fn_args: Any, spec: TrainingSpec, checkpoints: str, examples: str) -> None:
     """Trains and exports; whatever else is raised comes from the module's layers, loss, optimizer or augmentation."""
     train_files, validation_files = expand(fn_args.train_files), expand(fn_args.eval_files)
     served = Path(fn_args.serving_model_dir)
     _forget_other_models()
     try:
-        trained = train(
-            spec, train_files, validation_files, Places(checkpoints, getattr(fn_args, "model_run_dir", None))
-        )
+        places = Places(checkpoints, getattr(fn_args, "model_run_dir", None))
+        trained = train(spec, train_files, validation_files, places, examples)
         export(trained.model, served, spec.examples)
         (served.parent / HISTORY_FILE).write_text(trained.history.model_dump_json(indent=2) + "\n", encoding="utf-8")
         if spec.qat is not None:

@@ -57,7 +57,11 @@ class Trained:
 
 
 def train(
-    spec: TrainingSpec, train_files: Sequence[str], validation_files: Sequence[str], places: Places = NOWHERE
+    spec: TrainingSpec,
+    train_files: Sequence[str],
+    validation_files: Sequence[str],
+    places: Places = NOWHERE,
+    examples_uri: str = "",
 ) -> Trained:
     """Builds, compiles and fits the model of ``spec.module``.
 
@@ -66,6 +70,7 @@ def train(
         train_files: TFRecord files of the train split.
         validation_files: TFRecord files that the accuracy (or error) per epoch is reported on; never the holdout.
         places: Where checkpoints and logs go.
+        examples_uri: The Examples artifact, whose summary the module may ask for; by default the one around ``train_files``.
 
     Raises:
         ModelError: The module breaks the model contract, or training ended in NaN.
@@ -77,7 +82,8 @@ def train(
     if spec.module is None:
         raise ModelError("the training spec names no model module.")
     keras.utils.set_random_seed(spec.seed)
-    model = build_model(spec.module, spec.hyperparameters, DataSummary.read(examples_of(train_files[0])))
+    summary = DataSummary.read(examples_uri or examples_of(train_files[0]))
+    model = build_model(spec.module, spec.hyperparameters, summary)
     check_model(model, spec.examples, spec.num_classes, spec.module)
     compile_model(model, spec)
     checkpoints = None if places.checkpoints is None else Checkpoints(places.checkpoints, model)
