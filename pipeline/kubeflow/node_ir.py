@@ -22,7 +22,7 @@ def encode(ir: Any, node_id: str | None = None) -> str:
     Raises:
         ConfigError: It is too large for an argument.
     """
-    part = ir if node_id is None else _part(ir, node_id)
+    part = _part(ir, node_id)
     text = base64.urlsafe_b64encode(gzip.compress(part.SerializeToString(deterministic=True), mtime=0)).decode()
     if len(text) > MAX_BYTES:
         what = f"node {node_id}" if node_id else "the pipeline"
@@ -40,18 +40,18 @@ def decode(text: str) -> Any:
     return pipeline_pb2.Pipeline.FromString(gzip.decompress(base64.urlsafe_b64decode(text)))
 
 
-def _part(ir: Any, node_id: str) -> Any:
-    """The pipeline with this node and what deploys it, and nothing of the others."""
+def _part(ir: Any, node_id: str | None) -> Any:
+    """The pipeline with this node and what deploys it, and nothing of the others; what is packed in it is packed in the order of names."""
     from tfx.proto.orchestration import pipeline_pb2
 
     part = copy.deepcopy(ir)
-    kept = [node for node in part.nodes if node.pipeline_node.node_info.id == node_id]
+    kept = [node for node in part.nodes if node_id in (None, node.pipeline_node.node_info.id)]
     del part.nodes[:]
     part.nodes.extend(kept)
     deployment = pipeline_pb2.IntermediateDeploymentConfig()
     part.deployment_config.Unpack(deployment)
     for specs in (deployment.executor_specs, deployment.custom_driver_specs, deployment.node_level_platform_configs):
-        for other in [name for name in specs if name != node_id]:
+        for other in [name for name in specs if node_id not in (None, name)]:
             del specs[other]
     part.deployment_config.Clear()
     part.deployment_config.type_url = f"type.googleapis.com/{deployment.DESCRIPTOR.full_name}"

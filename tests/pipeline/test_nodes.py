@@ -110,8 +110,8 @@ def test_every_node_that_runs_code_has_its_version_in_the_cache_key(
     before = properties()
     monkeypatch.setattr(code_version, "library_versions", other_libraries)
     after = properties()
-    state = after["Pusher"].pop("published_state"), before["Pusher"].pop("published_state")
-    assert all(isinstance(value, RuntimeParameter) for value in state)
+    for node, state in (("Pusher", "published_state"), ("ImageExampleGen", "fingerprint")):
+        assert all(isinstance(those[node].pop(state), RuntimeParameter) for those in (before, after))
     changed = {node: [key for key in after[node] if after[node][key] != before[node].get(key)] for node in after}
     assert changed == {node: ["custom_config" if node == "Trainer" else "code_version"] for node in after}
 
@@ -150,7 +150,7 @@ def _run_to_the_validator(config: PipelineConfig, directory: Path) -> dict[str, 
     from pipeline.running.world import DataPlace
 
     data = describe_data(config)
-    examples, schema = nodes.examples(config), nodes.schema(config, data)
+    examples, schema = nodes.examples(config, data), nodes.schema(config, data)
     statistics = nodes.statistics(config, data, examples, schema)
     chain = [examples, schema, statistics, nodes.validator(config, statistics, schema)]
     dag = pipeline.Pipeline(
