@@ -232,7 +232,7 @@ def test_a_full_disk_is_named_and_says_that_finished_steps_are_kept() -> None:
     from pipeline.running.execution import is_out_of_space
 
     wrapped = RuntimeError("a Beam step failed")
-    wrapped.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/work/artifacts/data.gz")
+    wrapped.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/artifacts/data.gz")
     assert is_out_of_space(wrapped)
     assert is_out_of_space(RuntimeError("ResourceExhaustedError: /data/x; No space left on device"))
     assert not is_out_of_space(OSError(errno.EACCES, "no"))
