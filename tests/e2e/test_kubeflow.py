@@ -37,7 +37,7 @@ def for_pods(project: Project) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def for_a_cluster(tmp_path: Path) -> Project:
     project = make_project(tmp_path / "volume")
     for_pods(project)
     return project
@@ -59,13 +59,13 @@ def recorded(project: Project, cluster: Cluster) -> Run:
 
 
 @pytest.mark.e2e
-def test_pods_give_the_release_that_a_local_run_gives(project: Project, first_run: dict[str, Any]) -> None:
-    cluster = compiled(project)
+def test_pods_give_the_release_that_a_local_run_gives(for_a_cluster: Project, first_run: dict[str, Any]) -> None:
+    cluster = compiled(for_a_cluster)
     cluster.parameters = {"reason": "drift", "trigger_key": "drift-7"}
     for task in cluster.in_order():
         result = cluster.run(task)
         assert result.returncode == 0, result.stdout + result.stderr
-    run = recorded(project, cluster)
+    run = recorded(for_a_cluster, cluster)
     assert {node.state for node in run.nodes} == {"complete"}
     assert len(run.nodes) == len(cluster.tasks)
     assert run.purpose is not None
@@ -73,7 +73,7 @@ def test_pods_give_the_release_that_a_local_run_gives(project: Project, first_ru
     release = next(node for node in run.nodes if node.name == "Pusher").output("PushedModel")
     model = Path(release.uri) / "model.tflite"
     assert model.read_bytes() == (Path(first_run["release"]["path"]) / "model.tflite").read_bytes()
-    assert (project.directory / "published" / "metadata" / "timestamp.json").is_file()
+    assert (for_a_cluster.directory / "published" / "metadata" / "timestamp.json").is_file()
     shown = cluster.outputs("evaluator")
     metrics = shown["metrics"]["artifacts"][0]["metadata"]
     report = json.loads(Path(first_run["gate_report"]).read_text(encoding="utf-8"))
@@ -81,24 +81,24 @@ def test_pods_give_the_release_that_a_local_run_gives(project: Project, first_ru
     assert metrics["edge_accuracy"] == report["counts"]["num_correct_candidate"] / report["counts"]["num_examples"]
     assert "<html" in Path(shown["report"]["artifacts"][0]["uri"]).read_text(encoding="utf-8")
 
-    again = compiled(project, "--granularity", "pipeline")
+    again = compiled(for_a_cluster, "--granularity", "pipeline")
     result = again.run("pipeline")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert {node.name for node in recorded(project, again).nodes if node.state != "cached"} <= {"Pusher"}
+    assert {node.name for node in recorded(for_a_cluster, again).nodes if node.state != "cached"} <= {"Pusher"}
 
 
 @pytest.mark.exhaustive
-def test_a_refused_model_ends_green_and_publishes_nothing(project: Project) -> None:
-    cluster = compiled(project, "--granularity", "pipeline", "--set", "gate.min_float_accuracy=0.9999")
+def test_a_refused_model_ends_green_and_publishes_nothing(for_a_cluster: Project) -> None:
+    cluster = compiled(for_a_cluster, "--granularity", "pipeline", "--set", "gate.min_float_accuracy=0.9999")
     result = cluster.run("pipeline")
     assert result.returncode == 0, result.stdout + result.stderr
     assert cluster.outputs("pipeline")["metrics"]["artifacts"][0]["metadata"]["accepted"] == 0.0
-    assert list((project.directory / "published").glob("targets/models/*")) == []
+    assert list((for_a_cluster.directory / "published").glob("targets/models/*")) == []
 
 
 @pytest.mark.exhaustive
-def test_bad_data_stops_at_the_validator(project: Project) -> None:
-    cluster = compiled(project, "--set", "gate.min_examples=100000")
+def test_bad_data_stops_at_the_validator(for_a_cluster: Project) -> None:
+    cluster = compiled(for_a_cluster, "--set", "gate.min_examples=100000")
     codes = {}
     for task in cluster.in_order():
         result = cluster.run(task)
@@ -108,13 +108,13 @@ def test_bad_data_stops_at_the_validator(project: Project) -> None:
     assert list(codes)[-1] == "examplevalidator"
     assert codes["examplevalidator"] == 2
     assert "gate.min_examples" in result.stderr
-    assert recorded(project, cluster).state == "failed at ExampleValidator"
+    assert recorded(for_a_cluster, cluster).state == "failed at ExampleValidator"
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
-def test_a_node_that_was_ended_is_finished_by_the_same_run(project: Project, number: signal.Signals) -> None:
-    cluster = compiled(project)
+def test_a_node_that_was_ended_is_finished_by_the_same_run(for_a_cluster: Project, number: signal.Signals) -> None:
+    cluster = compiled(for_a_cluster)
     order = list(cluster.in_order())
     for task in order[: order.index("trainer")]:
         assert cluster.run(task).returncode == 0
@@ -127,10 +127,10 @@ def test_a_node_that_was_ended_is_finished_by_the_same_run(project: Project, num
     process.communicate(timeout=30)
     assert process.returncode == (-9 if number == signal.SIGKILL else 143)
     state = {signal.SIGKILL: "running at Trainer", signal.SIGTERM: "failed at Trainer"}
-    assert recorded(project, cluster).state == state[number]
+    assert recorded(for_a_cluster, cluster).state == state[number]
     for task in order:
         result = cluster.run(task)
         assert result.returncode == 0, result.stdout + result.stderr
-    run = recorded(project, cluster)
+    run = recorded(for_a_cluster, cluster)
     assert run.state == "complete"
     assert [node.name for node in run.nodes].count("Trainer") == 1
