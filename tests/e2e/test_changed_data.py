@@ -28,15 +28,15 @@ data:
   image: {height: 6, width: 6, channels: 1}
   shares: {train: 40, calibration: 30, eval: 30}
 model: {module: model.py}
-train: {epochs: 40, batch_size: 32, learning_rate: 0.01}
+train: {epochs: 60, batch_size: 32, learning_rate: 0.01}
 convert: {calibration: {min_samples: 60}}
 gate: {min_examples: 60}
 """
 MODEL = """
 import tf_keras as keras
 def build_model(hyperparameters, data):
-    return keras.Sequential([keras.Input((6, 6, 1), name="image"), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(),
-                             keras.layers.Dense(16, activation="relu"),
+    return keras.Sequential([keras.Input((6, 6, 1), name="image"), keras.layers.Rescaling(1 / 127.5, -1), keras.layers.Flatten(),
+                             keras.layers.Dense(32, activation="relu"), keras.layers.Dense(16, activation="relu"),
                              keras.layers.Dense(len(data.class_names), activation="softmax")])
 """
 LEVELS = {"bright": 200, "dark": 20, "gray": 110}
