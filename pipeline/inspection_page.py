@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -81,8 +82,8 @@ def _operator_table(operators: Sequence[OperatorUse]) -> list[str]:
 
 def _types(dtypes: Sequence[str]) -> str:
     """Types in order; many inputs of one type, as CONCATENATION has, become "12 x int8"."""
-    if len(dtypes) > MAX_LISTED and len(set(dtypes)) == 1:
-        return f"{len(dtypes)} x {dtypes[0]}"
+    if len(dtypes) > MAX_LISTED:
+        return ", ".join(f"{number} x {dtype}" for dtype, number in Counter(dtypes).items())
     return " ".join(dtypes) or "nothing"
 
 
