@@ -31,7 +31,7 @@ def for_pods(project: Project) -> Path:
         "volumes": [{"claim": "edgeproof", "path": volume}],
     }
     project.config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    made = project.edgeproof("release", "init", f"{volume}/published", "--keys", f"{volume}/keys", "--yes")
+    made = project.edgeproof("release", "init", f"{volume}/published", "--keys", f"{volume}/keys")
     assert made.returncode == 0, made.stderr
     return project.config
 
