@@ -7,7 +7,7 @@ from tfx.types import BaseChannel, channel_utils, component_spec, standard_artif
 
 from components.errors import CalibrationError
 from components.examples import ExampleSpec
-from components.repair.recipes import IoType, Recipe, resolve_io_types
+from components.repair.recipes import IoType, Recipe, parse_recipe, resolve_io_types
 from components.repair.settings import AutoSettings
 from components.tflite_converter import executor
 from components.tflite_converter.calibration import DEFAULT_MIN_SAMPLES, DEFAULT_NUM_SAMPLES, DEFAULT_SEED
@@ -87,7 +87,7 @@ class TFLiteConverter(base_component.BaseComponent):
             ConversionError: the recipe cannot have that input or output type, or the settings of recipe auto make no sense.
             CalibrationError: a number of samples is below 1.
         """
-        resolve_io_types(recipe, input_type, output_type)
+        resolve_io_types(parse_recipe(recipe), input_type, output_type)
         for name, value in (("min_samples", min_samples), ("num_samples", num_samples)):
             if value < 1:
                 raise CalibrationError(f"convert.calibration.{name} is {value}; it must be at least 1.")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from components.errors import CalibrationError, ConversionError
 from components.examples import ExampleSpec, TensorFeature
+from components.repair.recipes import IoType
 
 pytestmark = pytest.mark.tfx
 
@@ -109,7 +110,7 @@ def test_a_missing_or_small_calibration_split_is_refused(artifacts: dict[str, An
     ("changes", "error", "message"),
     [
         pytest.param({"recipe": "int4"}, ConversionError, "recipe 'int4' is unknown", id="recipe"),
-        pytest.param({"recipe": "float16", "input_type": "int8"}, ConversionError, "input_type", id="io-type"),
+        pytest.param({"recipe": "float16", "input_type": IoType.INT8}, ConversionError, "input_type", id="io-type"),
         pytest.param({"num_samples": 0}, CalibrationError, "convert.calibration.num_samples is 0", id="samples"),
     ],
 )
