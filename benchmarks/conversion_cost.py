@@ -72,7 +72,7 @@ def make_incidents(names: list[str], directory: Path) -> list[Subject]:
 
 def run_pair(subject: Subject, out: Path, auto_first: bool) -> Pair:
     """Converts a model twice, each time in a fresh process."""
-    from components.saved_model import read_signature
+    from components.saved_models.saved_model import read_signature
 
     key = read_signature(subject.saved_model).key
     stock = [sys.executable, "-m", "benchmarks.stock_int8", str(subject.saved_model), key, str(subject.pool)]

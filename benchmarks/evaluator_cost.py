@@ -93,7 +93,7 @@ def make_models(directory: Path, images: np.ndarray, labels: np.ndarray) -> None
 
 def example_spec() -> Any:
     """How both sides read the examples."""
-    from components.examples import ExampleSpec, ImageSpec
+    from components.data.examples import ExampleSpec, ImageSpec
 
     return ExampleSpec(image=ImageSpec(SIZE, SIZE, 1))
 
@@ -102,8 +102,8 @@ def plain_loop(directory: Path, files: list[str]) -> tuple[int, int, int]:
     """Decode, float model, int8 model, argmax: what any script would do."""
     from edgeproof_edge.interpreter import TFLiteModel
 
-    from components.examples import read_batches
-    from components.saved_model import FloatModel
+    from components.data.examples import read_batches
+    from components.saved_models.saved_model import FloatModel
 
     float_model = FloatModel.load(directory / "trained")
     candidate = TFLiteModel.load(directory / "converted" / "model.tflite")

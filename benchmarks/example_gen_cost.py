@@ -124,7 +124,7 @@ def ingest(folder: Path, out: Path, num_workers: int | None) -> None:
 
 def look(folder: Path, memory: Path) -> None:
     """The fingerprint of the folder."""
-    from components.content_hashes import content_fingerprint
+    from components.data.content_hashes import content_fingerprint
 
     content_fingerprint(folder, [str(path.relative_to(folder)) for path in sorted(folder.glob("*/*"))], memory)
 
@@ -139,7 +139,7 @@ def work_of(row: str, folder: Path, out: Path) -> Callable[[], None]:
 
         return lambda: (pack if row == "pack loop" else as_it_was)(folder, out)
     if row.endswith("look"):
-        import components.content_hashes
+        import components.data.content_hashes
 
         return lambda: look(folder, memory)
     import components.image_example_gen.executor  # noqa: F401
@@ -166,7 +166,7 @@ def measure(row: str, folder: Path, out: Path) -> dict[str, float]:
 
 def digest_of_records(out: Path) -> str:
     """Over the records, not over gzip's bytes."""
-    from components.records import read_records
+    from components.data.records import read_records
 
     digest = hashlib.sha256()
     for path in sorted(out.glob("Split-*/*")):

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from edgeproof_edge.manifest import FileEntry, Manifest, RuntimeRequirements, TensorEntry, VerdictSummary
 from edgeproof_edge.tensors import TensorSpec
-from edgeproof_edge.updater import Subscription, Updater
+from edgeproof_edge.updating.updater import Subscription, Updater
 
-from releases.bundle import Draft
-from releases.initialization import initialize
-from releases.keys import KeyRing
+from releases.bundles.bundle import Draft
 from releases.server import RepositoryHandler
-from releases.store import DirectoryStore
+from releases.stores.store import DirectoryStore
+from releases.trust.initialization import initialize
+from releases.trust.keys import KeyRing
 
 MODEL_BYTES = 50_000
 

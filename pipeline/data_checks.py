@@ -10,9 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from components.data_summary import DataSummary
+from components.data.data_summary import DataSummary
+from components.data.example_proto import encode_example
 from components.errors import DataError
-from components.example_proto import encode_example
 from components.formats.table import FORMATS
 from components.image_example_gen.folders import class_folder_pattern
 from components.image_example_gen.splits import SPLIT_NAMES, UNDIVIDED

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.content_hashes import content_fingerprint
-from components.examples import ExampleSpec, ImageSpec, TensorFeature
+from components.data.content_hashes import content_fingerprint
+from components.data.examples import ExampleSpec, ImageSpec, TensorFeature
 from components.image_example_gen.folders import class_folder_pattern
 from components.image_example_gen.splits import Shares
 from pipeline.config.data import DataConfig, LabelType

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from components.data.examples import ExampleSpec
 from components.evaluator.counting.slices import SliceBy, SliceSpec, check_slices
 from components.example_validator.minimums import Minimum
-from components.examples import ExampleSpec
-from components.user_module import function_of, load_module
+from components.modules.user_module import function_of, load_module
 from pipeline.config import PipelineConfig
 from pipeline.config.gate import GateConfig, SliceConfig
 from pipeline.data_source import class_names_of, example_spec

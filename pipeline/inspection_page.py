@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from edgeproof_edge.delegates import CpuOperator, Estimate
-from edgeproof_edge.ethos_u import EthosUVerdict
-from edgeproof_edge.examination import Examination
+from edgeproof_edge.examinations.delegates import CpuOperator, Estimate
+from edgeproof_edge.examinations.ethos_u import EthosUVerdict
+from edgeproof_edge.examinations.examination import Examination
+from edgeproof_edge.examinations.load_test import LoadTest
 from edgeproof_edge.flatbuffer import Crossing, FloatIsland, Inspection, OperatorUse, RequantizationScale
 from edgeproof_edge.interpreter import Kernels
-from edgeproof_edge.load_test import LoadTest
 from edgeproof_edge.tensors import TensorSpec
 
 MAX_OPERATOR_ROWS = 24

@@ -18,13 +18,13 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import La
 from tfx.proto import trainer_pb2
 from tfx.types import Channel, standard_artifacts
 
-from components.code_version import code_version
+from components.data.feature_schema import feature_names, feature_schema, schema_text
 from components.evaluator.component import Evaluator
 from components.evaluator.counting.slices import slices_to_json
 from components.evaluator.tfma.eval_config import metric_modules
 from components.example_validator.component import ExampleValidator
-from components.feature_schema import feature_names, feature_schema, schema_text
 from components.model_importer.component import ModelImporter
+from components.modules.code_version import code_version
 from components.pusher.component import Pusher
 from components.release_importer.component import ReleaseImporter
 from components.repair.settings import AutoSettings, Caps, GoalSettings

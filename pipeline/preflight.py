@@ -10,12 +10,12 @@ from pathlib import Path
 from edgeproof_edge.addresses import is_address
 
 from components.artifacts import check_writable
+from components.data.examples import ExampleSpec
 from components.errors import DataError, ModelError
 from components.example_validator.minimums import shortage_message
-from components.examples import ExampleSpec
 from components.image_example_gen.splits import UNDIVIDED
 from components.repair.recipes import Recipe
-from components.saved_model import Signature, read_signature
+from components.saved_models.saved_model import Signature, read_signature
 from components.trainer.contract import build_model, check_model
 from components.trainer.rehearsal import rehearse
 from components.trainer.run_fn import resolve_run_fn
@@ -34,8 +34,8 @@ from pipeline.description import (
 )
 from pipeline.errors import ConfigError, RunError
 from pipeline.running.beam_check import check_beam
-from releases.location import check_publishing
 from releases.offer import check_offered
+from releases.stores.location import check_publishing
 
 #: Free disk that a run needs at least: artifacts are copies of the data, and a full disk ends a run half-way.
 MIN_FREE_BYTES = 200 * 1024 * 1024

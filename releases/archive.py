@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgeproof_edge.channel import ReleaseReference, bundle_path
 from edgeproof_edge.manifest import TOP1
+from edgeproof_edge.updating.channel import ReleaseReference, bundle_path
 from tuf.api.metadata import TargetFile, Targets
 
 from releases.errors import ReleaseError

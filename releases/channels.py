@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from edgeproof_edge.bundle import BundleError, open_bundle
-from edgeproof_edge.channel import NAME, RESERVED_NAMES, ChannelError, Pointer, pointer_path
+from edgeproof_edge.updating.channel import NAME, RESERVED_NAMES, ChannelError, Pointer, pointer_path
 from tuf.api.metadata import TargetFile, Targets
 
 from releases.archive import ARCHIVE, Release, last_sequence, releases, sequence_of
 from releases.errors import ReleaseError
-from releases.keys import ONLINE
-from releases.metadata import State, text_of
+from releases.trust.keys import ONLINE
+from releases.trust.metadata import State, text_of
 
 #: Steps of the way back that a channel remembers.
 KEPT_PREVIOUS = 5

@@ -23,8 +23,10 @@ from tuf.api.metadata import MetaFile, Root, Signed, Snapshot, Targets, Timestam
 
 from releases.archive import ARCHIVE
 from releases.errors import ReleaseError
-from releases.keys import ONLINE, KeyRing
-from releases.metadata import (
+from releases.stores.protocol import AlreadyStored, NotStored, OvertakenError, newest_version, role_file
+from releases.stores.store import Store
+from releases.trust.keys import ONLINE, KeyRing
+from releases.trust.metadata import (
     BUILT_ON,
     REFRESHES_PER_SNAPSHOT,
     SIGNED_AT,
@@ -37,10 +39,8 @@ from releases.metadata import (
     text_of,
     time_of,
 )
-from releases.private_keys import ReleaseKeyError
-from releases.protocol import AlreadyStored, NotStored, OvertakenError, newest_version, role_file
-from releases.signing import Clock, create_next, key_name, sign, utc_now
-from releases.store import Store
+from releases.trust.private_keys import ReleaseKeyError
+from releases.trust.signing import Clock, create_next, key_name, sign, utc_now
 
 #: Archive metadata kept behind the newest, for readers that are under way. All of it would grow quadratically.
 KEPT_ARCHIVES = 10

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeproof_edge.channel import Pointer
+from edgeproof_edge.updating.channel import Pointer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets
 
 from releases.archive import ARCHIVE, Release, releases
 from releases.channels import offered_models
-from releases.metadata import (
+from releases.stores.protocol import NotStored, role_file
+from releases.stores.store import Store
+from releases.trust.metadata import (
     BUILT_ON,
     SIGNED_AT,
     State,
@@ -26,8 +28,6 @@ from releases.metadata import (
     parse,
     text_of,
 )
-from releases.protocol import NotStored, role_file
-from releases.store import Store
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,16 @@ from pathlib import Path
 from uuid import uuid4
 
 from edgeproof_edge.bundle import MODEL_FILE, unpack
-from edgeproof_edge.channel import ChannelError, Pointer, ReleaseReference
 from edgeproof_edge.errors import EdgeproofError
+from edgeproof_edge.updating.channel import ChannelError, Pointer, ReleaseReference
 
 from releases.channels import check_bundle, find_release, only_model, pointer_in
 from releases.errors import ReleaseError
-from releases.location import open_store
-from releases.metadata import MissingRepositoryError, State, UntrustedError, load
-from releases.protocol import role_file
 from releases.repository import Repository
-from releases.store import Store
+from releases.stores.location import open_store
+from releases.stores.protocol import role_file
+from releases.stores.store import Store
+from releases.trust.metadata import MissingRepositoryError, State, UntrustedError, load
 from releases.verification import trusted_root
 
 #: From this percentage of the devices on, a staged rollout is what the channel's devices run.

@@ -20,13 +20,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
-from edgeproof_edge.channel import Pointer
+from edgeproof_edge.updating.channel import Pointer
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Targets
 
 from releases import archive as archives
 from releases.archive import ARCHIVE, Release, Retirement, last_sequence, releases, sequence_of, version_of
-from releases.bundle import Draft, build
+from releases.bundles.bundle import Draft, build
 from releases.channels import (
     check_bundle,
     check_channel_names,
@@ -43,12 +43,12 @@ from releases.channels import (
 )
 from releases.commit import KEPT_ARCHIVES, Change, Committer, Roles
 from releases.errors import ReleaseError
-from releases.freshness import Refreshed, refresh_repository
-from releases.keys import KeyRing
-from releases.metadata import State, text_of
-from releases.protocol import NotStored, role_file
-from releases.signing import Clock, delegate, key_name, unwritten, utc_now
-from releases.store import Store
+from releases.stores.protocol import NotStored, role_file
+from releases.stores.store import Store
+from releases.trust.freshness import Refreshed, refresh_repository
+from releases.trust.keys import KeyRing
+from releases.trust.metadata import State, text_of
+from releases.trust.signing import Clock, delegate, key_name, unwritten, utc_now
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from edgeproof_edge.bundle import BundleError, open_bundle
-from edgeproof_edge.channel import ChannelError, Pointer, pointer_path
+from edgeproof_edge.updating.channel import ChannelError, Pointer, pointer_path
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, RepositoryError
 from tuf.api.metadata import TargetFile, Targets
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
@@ -20,8 +20,10 @@ from releases.archive import ARCHIVE, Release
 from releases.archive import releases as releases_in
 from releases.channels import offered_models
 from releases.errors import ReleaseError
-from releases.keys import ANCHOR_FILE
-from releases.metadata import (
+from releases.stores.protocol import NotStored, role_file
+from releases.stores.store import Store
+from releases.trust.keys import ANCHOR_FILE
+from releases.trust.metadata import (
     MissingRepositoryError,
     State,
     lifetime,
@@ -29,9 +31,7 @@ from releases.metadata import (
     parse,
     text_of,
 )
-from releases.protocol import NotStored, role_file
-from releases.signing import utc_now
-from releases.store import Store
+from releases.trust.signing import utc_now
 
 #: The archive grows by 400 bytes a release; TUF's client stops at 5 MB unless told otherwise.
 MAX_ARCHIVE_BYTES = 200 * 2**20

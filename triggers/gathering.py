@@ -15,8 +15,8 @@ from edgeproof_edge.bundle import Bundle, open_bundle
 from edgeproof_edge.manifest import Manifest
 
 from releases.errors import ReleaseError
-from releases.location import open_store
 from releases.repository import Repository
+from releases.stores.location import open_store
 from releases.verification import trusted_root
 from telemetry.database.database import Database
 from telemetry.feedback import FeedbackBook

@@ -10,19 +10,10 @@ import numpy as np
 from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD
 from numpy.typing import NDArray
 
-from components.buckets import quantile_edges
-from components.errors import DataError
-from components.evaluator.case import NO_CHAMPION, Case, Champion, NoChampion
-from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
-from components.evaluator.counting.metric import LabelKind
-from components.evaluator.counting.scoring import BATCH_SIZE, Candidate, Scorer
-from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceSpec, with_label_buckets
-from components.evaluator.counting.tally import Tally
-from components.evaluator.evaluation import Judgement, judge_case
-from components.evaluator.gate.thresholds import GateRules
-from components.examples import Batch
-from components.npz import read_array, read_headers
-from components.row_sources import (
+from components.data.buckets import quantile_edges
+from components.data.examples import Batch
+from components.data.npz import read_array, read_headers
+from components.data.row_sources import (
     DATA_FILE,
     ArrayRows,
     LabeledRows,
@@ -35,7 +26,16 @@ from components.row_sources import (
     spread_positions,
     spread_rows,
 )
-from components.saved_model import Signature, bind_inputs, saved_model_dir
+from components.errors import DataError
+from components.evaluator.case import NO_CHAMPION, Case, Champion, NoChampion
+from components.evaluator.counting.metric import LabelKind
+from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceSpec, with_label_buckets
+from components.evaluator.counting.tally import Tally
+from components.evaluator.evaluation import Judgement, judge_case
+from components.evaluator.gate.thresholds import GateRules
+from components.evaluator.scoring.both_models import BATCH_SIZE, Candidate, Scorer
+from components.evaluator.scoring.kernels import DEFAULT_SAMPLE_SIZE
+from components.saved_models.saved_model import Signature, bind_inputs, saved_model_dir
 
 
 def evaluate_arrays(

@@ -10,14 +10,14 @@ from typing import Any
 
 from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD
 
-from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE, affordable_sample
 from components.evaluator.counting.metric import LabelKind
-from components.evaluator.counting.scoring import ScoringPlan
 from components.evaluator.counting.slices import SliceSpec, check_label_slices, check_slices
 from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.measurements.measurement import Measurement, MeasurementOptions
 from components.evaluator.measurements.table import measurement_of
 from components.evaluator.report.gate_report import LineageRecord
+from components.evaluator.scoring.both_models import ScoringPlan
+from components.evaluator.scoring.kernels import DEFAULT_SAMPLE_SIZE, affordable_sample
 
 #: Examples of which golden rows are chosen, where the kernels' own sample is smaller.
 NUM_OBSERVED_BY_KERNELS = 256

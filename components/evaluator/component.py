@@ -9,12 +9,12 @@ from edgeproof_edge.errors import InputError
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
+from components.data.examples import ExampleSpec
 from components.evaluator import executor
-from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.slices import check_label_slices, slices_from_json
 from components.evaluator.gate.thresholds import GateRules
-from components.examples import ExampleSpec
+from components.evaluator.scoring.kernels import DEFAULT_SAMPLE_SIZE
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):

@@ -12,9 +12,8 @@ from pathlib import Path
 from edgeproof_edge.answers import judged_output
 
 from components.compat import stack_name
+from components.data.examples import Batch
 from components.evaluator.case import Case, Champion
-from components.evaluator.counting.latency import measure_latencies
-from components.evaluator.counting.scoring import NUM_THREADS, Candidate, CandidateError, sha256_of_directory
 from components.evaluator.counting.tally import Tally
 from components.evaluator.float_probes import probe_float_model
 from components.evaluator.gate.evidence import CandidateFacts, Evidence
@@ -23,7 +22,8 @@ from components.evaluator.gate.rule import Blame
 from components.evaluator.report.builder import Surroundings, build_report
 from components.evaluator.report.diagnosis import Diagnosis, read_diagnosis
 from components.evaluator.report.gate_report import GateReport, RuntimeRecord
-from components.examples import Batch
+from components.evaluator.scoring.both_models import NUM_THREADS, Candidate, CandidateError, sha256_of_directory
+from components.evaluator.scoring.latency import measure_latencies
 from components.trainer.history import HISTORY_FILE, History
 
 #: What the converter writes beside the candidate.

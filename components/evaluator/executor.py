@@ -19,26 +19,26 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import Artifact, artifact_utils
 
 from components.artifacts import join, local_inputs, local_output, local_path, read_bytes_if_there, write_bytes
-from components.buckets import quantile_edges
+from components.data.buckets import quantile_edges
+from components.data.examples import Batch, ExampleSpec, check_class_names, read_batches, split_files
 from components.errors import DataError
 from components.evaluator.case import NOTHING_BLESSED, Case, Champion, NoChampion
 from components.evaluator.counting.extra_figures import features_without_slices
 from components.evaluator.counting.flips import write_flips
 from components.evaluator.counting.metric import LabelKind
-from components.evaluator.counting.observation import observe, summarize
-from components.evaluator.counting.scoring import Candidate, rows_per_batch
 from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceBy, slices_from_json, with_label_buckets
 from components.evaluator.counting.tally import Tally
 from components.evaluator.evaluation import Judgement, judge_case
 from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.report.gate_report import GateReport, LineageRecord, write_report
 from components.evaluator.report.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, write_page
+from components.evaluator.scoring.both_models import Candidate, rows_per_batch
+from components.evaluator.scoring.observation import observe, summarize
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
 from components.evaluator.tfma.eval_config import check_metrics, read_eval_config, slicing_features
 from components.evaluator.tfma.results import write_tfma_results
-from components.examples import Batch, ExampleSpec, check_class_names, read_batches, split_files
-from components.saved_model import saved_model_dir
-from releases.observation import Observation, with_golden, write_observation
+from components.saved_models.saved_model import saved_model_dir
+from releases.bundles.observation import Observation, with_golden, write_observation
 
 #: Inputs that are read as directories here; the examples are read by Beam's workers alone.
 LOCAL_INPUTS = ("float_model", "tflite_model", "champion", "statistics")

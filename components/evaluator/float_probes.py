@@ -15,13 +15,13 @@ import numpy as np
 from edgeproof_edge.errors import EdgeproofError
 from numpy.typing import NDArray
 
+from components.data.examples import Batch
 from components.evaluator.case import Case
 from components.evaluator.counting.class_statistics import ClassStatistics
-from components.evaluator.counting.scoring import paired_names
 from components.evaluator.counting.tally import Tally
+from components.evaluator.scoring.both_models import paired_names
 from components.exact_tests import PairedLoss, is_beyond_chance
-from components.examples import Batch
-from components.saved_model import FloatModel, bind_inputs
+from components.saved_models.saved_model import FloatModel, bind_inputs
 
 #: Share of one answer among all from which "one answer for everything" is said.
 ONE_ANSWER_SHARE = 0.95

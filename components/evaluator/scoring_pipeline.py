@@ -21,14 +21,14 @@ from apache_beam.io.filesystems import FileSystems
 from edgeproof_edge.errors import EdgeproofError, InputError, ModelFileError, SurroundingsError
 
 from components.artifacts import join, local_copy, read_bytes, scratch_directory
+from components.data.examples import ExampleSpec, read_batches
 from components.errors import DataError, ModelError
 from components.evaluator.counting.extra_figures import TfmaResults
-from components.evaluator.counting.scoring import CandidateError, Scorer, ScoringPlan
 from components.evaluator.counting.tally import Tally
+from components.evaluator.scoring.both_models import CandidateError, Scorer, ScoringPlan
 from components.evaluator.tfma.eval_config import KEY, try_metrics
 from components.evaluator.tfma.extracts import ExtractMaker, ScoredRows
 from components.evaluator.tfma.pipeline import ComputeMetrics
-from components.examples import ExampleSpec, read_batches
 
 _TALLY, _PROBLEM = "tally", "problem"
 #: Outputs of the scoring where TFMA computes metrics too.

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components import files
+from components.data.records import read_records
 from components.errors import DataError
 from components.formats.data_format import CORRECT, DataFormat, Row
-from components.records import read_records
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_ENDING = ".gz"
@@ -37,7 +37,7 @@ class TFRecord(DataFormat):
     def rows(self, path: str, part: int) -> Iterator[Row]:
         from google.protobuf.message import DecodeError
 
-        from components.example_proto import decode_example
+        from components.data.example_proto import decode_example
 
         with files.open_file(path) as file:
             records = read_records(file, path, is_gzip=path.endswith(_GZIP_ENDING))

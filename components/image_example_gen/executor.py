@@ -27,13 +27,13 @@ from tfx.utils import proto_utils
 
 from components import files
 from components.beam_tasks import is_local_runner, run_on_beam
-from components.data_summary import DataSummary
+from components.data.data_summary import DataSummary
+from components.data.examples import NUM_TURNED_IMAGES, UPRIGHT, write_class_names
+from components.data.records import write_file_list
 from components.errors import DataError
-from components.examples import NUM_TURNED_IMAGES, UPRIGHT, write_class_names
 from components.image_example_gen import folders, images, shards
 from components.image_example_gen.splits import ScannedImage, Shares, SplitPlan, plan_splits
 from components.light_workers import run_tasks
-from components.records import write_file_list
 
 #: Images per scan shard and per TFRecord file: small enough to spread over workers, large enough to read in one go.
 IMAGES_PER_SHARD = 2_000

@@ -11,10 +11,10 @@ import re
 from typing import Any
 
 from components import files
-from components.example_proto import encode_example
+from components.data.example_proto import encode_example
+from components.data.records import RecordWriter
 from components.image_example_gen import images
 from components.image_example_gen.splits import ScannedImage
-from components.records import RecordWriter
 
 #: Bad files that a shard remembers by name; the rest are counted.
 BAD_IMAGES_KEPT = 20

@@ -10,7 +10,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from components.artifacts import local_copy, local_output
-from components.saved_model import SERVING_FOLDER, saved_model_dir
+from components.saved_models.saved_model import SERVING_FOLDER, saved_model_dir
 
 
 class Executor(base_executor.BaseExecutor):

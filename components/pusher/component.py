@@ -7,8 +7,8 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
 from components.pusher import executor
-from releases.bundle import read_class_names
-from releases.location import open_store
+from releases.bundles.bundle import read_class_names
+from releases.stores.location import open_store
 
 
 class PusherSpec(component_spec.ComponentSpec):
@@ -74,7 +74,7 @@ class Pusher(base_component.BaseComponent):
             model_name: Name of the model.
             class_names: JSON list of class names in the order of the model's outputs; ``[]`` where there are none.
             code_version: Hash of our sources and library versions, so that the TFX cache sees changed code.
-            published_state: ``releases.location.published_state(...)`` when the node runs, so that the TFX cache sees a wiped destination.
+            published_state: ``releases.stores.location.published_state(...)`` as the node starts: the TFX cache sees a wiped destination.
             examples: Examples channel, for the provenance; None leaves them out.
             example_spec: ``ExampleSpec.to_json()``, for what inputs mean; empty where nobody knows.
             channel: The channel to point at the release.

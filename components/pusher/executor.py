@@ -16,13 +16,13 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from components.artifacts import exists, join, local_copy, read_bytes_if_there, write_bytes
-from components.data_summary import DataSummary
-from components.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names
+from components.data.data_summary import DataSummary
+from components.data.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names
 from components.pusher.clearance import Blessing, GateRecord, clear, first_problem
 from components.pusher.provenance import REASON_VARIABLE, Build, Material, git_commit, installed_licenses, statement
 from components.tflite_converter.report import CalibrationFacts, ConversionReport
 from releases.archive import Release
-from releases.bundle import (
+from releases.bundles.bundle import (
     CONVERSION_REPORT_FILE,
     GATE_REPORT_FILE,
     LABELS_FILE,
@@ -35,10 +35,10 @@ from releases.bundle import (
     labels_text,
     read_class_names,
 )
+from releases.bundles.observation import Observation, read_observation
 from releases.errors import ReleaseError
-from releases.location import open_for_publishing
-from releases.observation import Observation, read_observation
 from releases.repository import Repository
+from releases.stores.location import open_for_publishing
 
 _BLESSED_FILE = "BLESSED"  # the name TFX's own Evaluator gives it
 _PUBLISHER = "pipeline"  # in the audit; a person who promotes is named

@@ -19,7 +19,7 @@ from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from components.examples import ExampleSpec
+from components.data.examples import ExampleSpec
 from components.image_example_gen.splits import Shares
 from components.record_example_gen.executor import Executor
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from components.examples import ExampleSpec, TensorFeature
+from components.data.examples import ExampleSpec, TensorFeature
 from components.formats.data_format import Row
 
 _INT32 = 2**31

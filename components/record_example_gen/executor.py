@@ -18,7 +18,7 @@ from tfx.utils import proto_utils
 
 from components import files
 from components.beam_tasks import is_local_runner, run_on_beam
-from components.examples import NUM_TURNED_IMAGES, UPRIGHT, ExampleSpec
+from components.data.examples import NUM_TURNED_IMAGES, UPRIGHT, ExampleSpec
 from components.image_example_gen.splits import Shares
 from components.light_workers import run_tasks
 from components.record_example_gen import shards

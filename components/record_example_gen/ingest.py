@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from components import files
+from components.data.examples import write_class_names
+from components.data.records import write_file_list
 from components.errors import DataError
-from components.examples import write_class_names
 from components.image_example_gen.folders import is_hidden, is_ignored
 from components.record_example_gen.plan import RecordPlan, ShardScan, plan_records
 from components.record_example_gen.scanning import RecordOptions, scan_tasks
-from components.records import write_file_list
 
 #: (function of ``shards``, its tasks) -> its answers, in the order of the tasks.
 Run = Callable[[str, Sequence[Any]], list[Any]]

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.data_summary import DataSummary, FeatureSummary, feature_summary
+from components.data.data_summary import DataSummary, FeatureSummary, feature_summary
+from components.data.examples import ExampleSpec
 from components.errors import DataError
-from components.examples import ExampleSpec
 from components.image_example_gen.images import BadImage, ImageSize, bad_images_message, other_size_message
 from components.image_example_gen.splits import SPLIT_NAMES, UNDIVIDED, ScannedImage, Shares, SplitPlan, plan_splits
 from components.record_example_gen.encoding import Kind

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.examples import ExampleSpec
+from components.data.examples import ExampleSpec
 from components.formats.table import FORMATS
 from components.image_example_gen.splits import Shares
 

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components import files
+from components.data.example_proto import encode_example
+from components.data.examples import ExampleSpec, orientation_feature
+from components.data.records import RecordWriter, read_records
 from components.errors import DataError
-from components.example_proto import encode_example
-from components.examples import ExampleSpec, orientation_feature
 from components.formats.data_format import Row
 from components.formats.table import FORMATS
 from components.image_example_gen import images
 from components.image_example_gen.splits import UNDIVIDED, Shares
 from components.record_example_gen.encoding import Encoder, Kind, Typed, kind_of
-from components.records import RecordWriter, read_records
 
 #: Rows that a problem names; the rest are counted.
 PLACES_KEPT = 3

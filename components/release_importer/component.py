@@ -9,7 +9,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import channel_utils, component_spec, standard_artifacts
 
 from components.release_importer import executor
-from releases.location import open_store
+from releases.stores.location import open_store
 
 
 class ReleaseImporterSpec(component_spec.ComponentSpec):

@@ -30,11 +30,11 @@ from edgeproof_edge.errors import InputError
 from edgeproof_edge.tensors import TensorSpec
 from numpy.typing import NDArray
 
-from components.buckets import bucket_names, bucket_positions, quantile_edges
+from components.data.buckets import bucket_names, bucket_positions, quantile_edges
+from components.data.npz import read_arrays
+from components.data.row_sources import LabeledRows, is_record_pattern, open_pictures, open_records
 from components.errors import CalibrationError
-from components.npz import read_arrays
-from components.row_sources import LabeledRows, is_record_pattern, open_pictures, open_records
-from components.saved_model import bind_inputs
+from components.saved_models.saved_model import bind_inputs
 
 #: Examples a pool must hold. TensorFlow's guide asks for "around 100-500"; fewer hide whole domains, and the pool is
 #: also the only data that candidates are looked at with before the holdout.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
+from components.data.examples import ExampleSpec
 from components.errors import CalibrationError
-from components.examples import ExampleSpec
 from components.repair.recipes import IoType, Recipe, parse_recipe, resolve_io_types
 from components.repair.settings import AutoSettings
 from components.tflite_converter import executor

@@ -27,7 +27,7 @@ from components.repair import agreement
 from components.repair.facts import THE_REST, CandidateFacts, SearchFacts, SelectionScore
 from components.repair.recipes import IoType, Maker, Recipe, resolve_io_types
 from components.repair.settings import AutoSettings
-from components.saved_model import Signature, read_facts, read_signature, saved_model_dir
+from components.saved_models.saved_model import Signature, read_facts, read_signature, saved_model_dir
 from components.tflite_converter import acceptance
 from components.tflite_converter.calibration import (
     DEFAULT_MIN_SAMPLES,

@@ -10,11 +10,11 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from components.artifacts import local_copy, local_output
+from components.data.examples import ExampleSpec, read_batches, split_files
 from components.errors import CalibrationError
-from components.examples import ExampleSpec, read_batches, split_files
 from components.repair.recipes import IoType, Recipe, parse_recipe
 from components.repair.settings import AutoSettings
-from components.saved_model import qat_saved_model, saved_model_dir
+from components.saved_models.saved_model import qat_saved_model, saved_model_dir
 from components.tflite_converter.calibration import CalibrationPool, bounded_pool, stratified_by_value
 from components.tflite_converter.conversion import Conversion, ConversionRequest, convert, write_conversion
 

@@ -1,7 +1,7 @@
 """The model contract: what a model module must give, checked before any hour is spent on training.
 
 ``build_model(hyperparameters) -> tf_keras.Model`` is required, or ``build_model(hyperparameters, data)`` where it wants to know the train
-split's statistics (:class:`components.data_summary.DataSummary`): Functional or Sequential, raw tensors in (an image as 0..255, its
+split's statistics (:class:`components.data.data_summary.DataSummary`): Functional or Sequential, raw tensors in (an image as 0..255, its
 scaling a layer of the graph), class probabilities or logits out; where labels are real values, one number in their own unit.
 Optional are
 
@@ -18,10 +18,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from components.data_summary import DataSummary
+from components.data.data_summary import DataSummary
+from components.data.examples import ExampleSpec
 from components.errors import ModelError
-from components.examples import ExampleSpec
-from components.user_module import call_user_function, function_of, load_module, remembering_opened_files
+from components.modules.user_module import call_user_function, function_of, load_module, remembering_opened_files
 
 _PROBABILITY_ACTIVATIONS = {"softmax", "sigmoid"}
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.examples import ExampleSpec, batch_parser
-from components.saved_model import DEFAULT_SIGNATURE, EDGE_SIGNATURE
+from components.data.examples import ExampleSpec, batch_parser
+from components.saved_models.saved_model import DEFAULT_SIGNATURE, EDGE_SIGNATURE
 from components.trainer.training import model_inputs
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.errors import ModelError
-from components.user_module import files_opened_by, source_file
+from components.modules.user_module import files_opened_by, source_file
 
 _BLOCK_BYTES = 1 << 20
 

@@ -21,11 +21,12 @@ from edgeproof_edge.interpreter import TFLiteModel
 from edgeproof_edge.progress import progress
 from numpy.typing import NDArray
 
+from components.data.examples import explained_data_errors, read_batches
 from components.errors import ModelError
-from components.examples import explained_data_errors, read_batches
+from components.modules.user_module import load_module
 from components.repair.diagnosis import MAX_CHANNEL_RATIO
 from components.repair.record import change_facts, rounded
-from components.saved_model import EDGE_SIGNATURE, QAT_FOLDER
+from components.saved_models.saved_model import EDGE_SIGNATURE, QAT_FOLDER
 from components.tflite_converter.qat_conversion import convert_qat
 from components.trainer.contract import default_loss, gives_probabilities
 from components.trainer.epoch_log import epoch_reporter
@@ -35,7 +36,6 @@ from components.trainer.fake_quantization import NUM_RANGE_BATCHES, fake_quantiz
 from components.trainer.qat_report import EqualizationFacts, Imbalance, QatReport, Score, write_report
 from components.trainer.spec import QatSpec, TrainingSpec
 from components.trainer.training import COSINE, cosine_rate, dataset
-from components.user_module import load_module
 
 
 def fine_tune_and_export(

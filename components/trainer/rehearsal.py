@@ -7,12 +7,12 @@ from typing import Any
 
 from edgeproof_edge.errors import EdgeproofError
 
-from components import tf_data
+from components.data import tf_data
+from components.data.examples import batch_parser, explained_data_errors
 from components.errors import ModelError
-from components.examples import batch_parser, explained_data_errors
+from components.modules.user_module import describe_failure, function_of, load_module
 from components.trainer.spec import TrainingSpec
 from components.trainer.training import compile_model, model_inputs
-from components.user_module import describe_failure, function_of, load_module
 
 
 def rehearse(model: Any, spec: TrainingSpec, examples: Sequence[bytes]) -> None:

@@ -16,17 +16,17 @@ from edgeproof_edge.errors import EdgeproofError
 
 from components.artifacts import local_copies, local_output, matching_files, name_of, parent_of
 from components.compat import skip_autograph_conversion
+from components.data.examples import check_class_names, examples_of
+from components.data.records import require_whole
 from components.errors import ModelError
-from components.examples import check_class_names, examples_of
-from components.records import require_whole
-from components.saved_model import read_signature
+from components.modules.user_module import call_user_function, describe_failure, function_of, load_module
+from components.saved_models.saved_model import read_signature
 from components.trainer.checkpoints import checkpoint_directory
 from components.trainer.export import export
 from components.trainer.history import HISTORY_FILE
 from components.trainer.qat import fine_tune_and_export
 from components.trainer.spec import TRAINING_SPEC_KEY, TrainingSpec
 from components.trainer.training import Places, train
-from components.user_module import call_user_function, describe_failure, function_of, load_module
 
 #: Buckets that TensorFlow itself can write.
 _WRITTEN_BY_TENSORFLOW = ("gs://", "hdfs://")

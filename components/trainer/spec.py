@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components.examples import ExampleSpec
+from components.data.examples import ExampleSpec
 
 #: The key of ``custom_config`` that holds the JSON.
 TRAINING_SPEC_KEY = "training_spec"

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from edgeproof_edge.progress import progress
 
-from components import tf_data
-from components.data_summary import DataSummary
+from components.data import tf_data
+from components.data.data_summary import DataSummary
+from components.data.examples import batch_parser, examples_of, explained_data_errors
+from components.data.records import require_whole
 from components.errors import ModelError
-from components.examples import batch_parser, examples_of, explained_data_errors
-from components.records import require_whole
+from components.modules.user_module import call_user_function, function_of, load_module
 from components.trainer.checkpoints import Checkpoints, Progress
 from components.trainer.contract import build_model, check_model, default_loss
 from components.trainer.epoch_log import EpochLog, epoch_reporter, write_summaries
 from components.trainer.history import History
 from components.trainer.spec import TrainingSpec
-from components.user_module import call_user_function, function_of, load_module
 
 #: ``learning_rate_decay`` that lowers the rate from epoch to epoch.
 COSINE = "cosine"

@@ -105,7 +105,7 @@ def command(
     caps: dict[str, Any] = {"max_candidates": max_candidates, "max_seconds": max_seconds}
     with quiet_libraries_output():
         from components.repair.settings import AutoSettings, Caps
-        from components.saved_model import read_signature
+        from components.saved_models.saved_model import read_signature
         from components.tflite_converter.calibration import load_pool
         from components.tflite_converter.conversion import ConversionRequest, convert, write_conversion
         from components.tflite_converter.report import useless_outputs

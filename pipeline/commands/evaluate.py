@@ -106,7 +106,7 @@ def command(
         from components.evaluator.report.explanation import explain
         from components.evaluator.report.gate_report import write_report
         from components.evaluator.report.page import CONVERSION_REPORT_FILE, write_page
-        from components.saved_model import read_signature
+        from components.saved_models.saved_model import read_signature
 
         rules = GateRules.of({**rule_options, "champion_min_ratio": "1" if champion else None})
         compared = _champion(champion, out) if champion else NoChampion()
@@ -147,8 +147,8 @@ def _champion(text: str, out: Path) -> Champion | NoChampion:
     if not separator or Path(text).is_file():
         return Champion(Path(text))
     from pipeline.commands.release.shared import find_target
-    from releases.location import open_store
     from releases.offer import NothingOffered, read_offered
+    from releases.stores.location import open_store
     from releases.verification import first_root
 
     found = find_target(target)

@@ -14,7 +14,7 @@ from pipeline.commands.options import json_option, print_json
 @json_option
 def command(file: str, ethos_u: bool, vela: str | None, as_json: bool) -> None:
     """Show the operators, types and tensors of a .tflite FILE, load it, and estimate what accelerators run of it."""
-    from edgeproof_edge.examination import examine
+    from edgeproof_edge.examinations.examination import examine
 
     from pipeline.inspection_page import describe_examination
 

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD
 from pydantic import Field, model_validator
 
-from components.evaluator.counting.kernels import DEFAULT_SAMPLE_SIZE
 from components.evaluator.counting.metric import LabelKind
 from components.evaluator.gate.thresholds import GateRules, Only
+from components.evaluator.scoring.kernels import DEFAULT_SAMPLE_SIZE
 from pipeline.config.section import ConfigPath, Section
 
 

@@ -33,9 +33,9 @@ from PIL import Image
 
 from pipeline.demo.digits import ARCHIVE, EXAMPLE, write_images
 from pipeline.errors import RunError
-from releases.keys import KeyRing
 from releases.repository import Repository
-from releases.store import DirectoryStore
+from releases.stores.store import DirectoryStore
+from releases.trust.keys import KeyRing
 from telemetry.database import Database, open_database
 from telemetry.event import LATENCY_EDGES_MS, NUM_LATENCY_COUNTS, format_time
 from telemetry.feedback import FeedbackBook

@@ -14,13 +14,13 @@ import numpy as np
 from edgeproof_edge.progress import progress
 from numpy.typing import NDArray
 
+from components.data.examples import Batch, ExampleSpec, read_batches, split_files
 from components.evaluator.arrays import evaluate_arrays
 from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.report.explanation import explain
 from components.evaluator.report.gate_report import GateReport
-from components.examples import Batch, ExampleSpec, read_batches, split_files
 from components.repair.recipes import Recipe
-from components.saved_model import saved_model_dir
+from components.saved_models.saved_model import saved_model_dir
 from components.tflite_converter.calibration import CalibrationPool
 from components.tflite_converter.conversion import Conversion, ConversionRequest, convert
 from pipeline.history.run_record import RunRecord

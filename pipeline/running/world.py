@@ -15,12 +15,12 @@ from typing import Any
 from tfx.orchestration.data_types import RuntimeParameter
 
 from components.artifacts import local_copy
-from components.evaluator.counting.scoring import sha256_of_directory
-from components.saved_model import saved_model_dir
+from components.evaluator.scoring.both_models import sha256_of_directory
+from components.saved_models.saved_model import saved_model_dir
 from pipeline.config.data import DataConfig
 from pipeline.data_source import data_fingerprint
-from releases.location import published_state
 from releases.offer import channel_state
+from releases.stores.location import published_state
 
 
 class WorldState(str, Enum):

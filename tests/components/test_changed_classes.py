@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from components.data.examples import ExampleSpec, write_class_names
 from components.errors import DataError
-from components.examples import ExampleSpec, write_class_names
 
 pytestmark = pytest.mark.tfx
 SPEC = ExampleSpec(class_names=("dog", "kitten"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -16,34 +15,13 @@ from components.light_workers import run_tasks, usable_cores
 SQUARES = [(number, number * number) for number in range(40)]
 
 
-def square(number: int) -> list[int]:
-    print("a library that prints")
-    return [number * number, os.getpid()]
-
-
-def refuse(number: int) -> int:
-    if number % 10 == 7:
-        raise DataError(f"number {number} is bad.")
-    return number
-
-
-def fail(number: int) -> int:
-    return 1 // (number - 3)
-
-
-def die(number: int) -> int:
-    if number == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
 def named(function: str) -> str:
-    return f"tests.components.test_light_workers:{function}"
+    return f"light_tasks:{function}"
 
 
 @pytest.fixture(autouse=True)
-def _tests_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+def _tasks_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 5])

@@ -35,7 +35,7 @@ def test_the_cause_is_found(text: str, cause: str) -> None:
 def test_a_parser_of_the_user_that_fails_in_the_graph_is_explained() -> None:
     import tensorflow as tf
 
-    from components.user_module import call_user_function
+    from components.modules.user_module import call_user_function
 
     @tf.function
     def parse(serialized: object) -> object:

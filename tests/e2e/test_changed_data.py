@@ -123,7 +123,9 @@ def test_a_device_reads_the_names_of_today(project: Project) -> None:
     for change in (rename_a_class, swap_two_classes, exchange_all_images):
         names = change(project.directory / "images")
         changed = run(project)
-        assert changed.states["ImageExampleGen"] == "complete", change.__name__
+        # Swapped one by one, the two classes hold again what they held after the rename: those very records are served.
+        again = change is exchange_all_images
+        assert changed.states["ImageExampleGen"] == ("cached" if again else "complete"), change.__name__
         assert {name: changed.answers(name) for name in LEVELS} == names, change.__name__
 
     turn_some_pictures(project.directory / "images")

@@ -20,7 +20,7 @@ import pytest
 import urllib3
 from edgeproof_edge.bundle import unpack
 
-from releases.bundle import Draft
+from releases.bundles.bundle import Draft
 from releases.repository import Repository
 from tests.e2e.projects import Project
 from tests.releases.samples import open_repository, serving

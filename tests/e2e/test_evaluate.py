@@ -80,7 +80,7 @@ def test_a_metric_for_two_classes_refuses_ten(
         (("--slice", "moon"), "need a feature of that name; found ['writer', 'year']"),
         (("--slice", "year:soon"), "edges that are no numbers"),
         (("--metric", "auc"), "made for two classes"),
-        (("--metric", "auc", "--confidence", "0.95"), "no confidence bound for the metric auc"),
+        (("--metric", "auc", "--confidence", "0.95"), "there is no confidence bound for metric auc; remove confidence"),
     ],
 )
 def test_what_cannot_be_meant_is_one_message(

@@ -13,9 +13,9 @@ import pytest
 from edgeproof_edge.bundle import open_bundle
 
 from pipeline.history.runs import read_runs
-from releases.keys import KeyRing
 from releases.repository import Repository
-from releases.store import DirectoryStore
+from releases.stores.store import DirectoryStore
+from releases.trust.keys import KeyRing
 from telemetry.database import open_database
 from triggers.ledger import Ledger
 from triggers.settings import load_settings

@@ -76,7 +76,10 @@ def test_dark_calibration_is_refused_and_right_calibration_accepted(
     assert record["release"] is not None
 
 
-def test_the_demo_replays_the_story(first_run: dict[str, Any], project: Project, tmp_path: Path) -> None:
+def test_the_demo_replays_the_story(
+    first_run: dict[str, Any], project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.directory)
     spec = describe_data(load_config(project.config)).examples
     told = replay(RunRecord.model_validate(first_run), spec, tmp_path)
     assert not told.usual.verdict.accepted

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from components.evaluator.counting.scoring import sha256_of_directory
-from components.saved_model import EDGE_SIGNATURE, qat_saved_model, saved_model_dir
+from components.evaluator.scoring.both_models import sha256_of_directory
+from components.saved_models.saved_model import EDGE_SIGNATURE, qat_saved_model, saved_model_dir
 from tests.e2e.projects import Project
 
 pytestmark = pytest.mark.e2e

@@ -154,6 +154,6 @@ def test_a_label_that_is_no_number_is_refused_before_training(tmp_path: Path) ->
     pyarrow.parquet.write_table(table, tmp_path / "readings" / "table.parquet")
     (tmp_path / "model.py").write_text(MODEL, encoding="utf-8")
     config = yaml.safe_load(CONFIG.replace("format: csv", "format: parquet")) | {"workspace": "work"}
-    with pytest.raises(InputError, match=r"feature 'milliwatts'.*replace or remove the examples with NaN"):
+    with pytest.raises(InputError, match=r"the label 'milliwatts' is NaN in 1 of 200 rows.*needs a number in each"):
         run(validated(config, tmp_path), None)
     assert not (tmp_path / "work" / "artifacts" / "Trainer").exists()

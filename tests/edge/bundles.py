@@ -9,8 +9,8 @@ from edgeproof_edge.bundle import unpack_to
 from edgeproof_edge.interpreter import TFLiteModel
 from edgeproof_edge.manifest import VerdictSummary
 
-from components.evaluator.counting.observation import observe
-from releases.bundle import Description, Draft, InputMeaning, build, draft
+from components.evaluator.scoring.observation import observe
+from releases.bundles.bundle import Description, Draft, InputMeaning, build, draft
 
 MODELS = Path(__file__).parent / "models"
 CREATED = "2026-11-21T09:00:00Z"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from edgeproof_edge.updater import Subscription, Updater
+from edgeproof_edge.updating.updater import Subscription, Updater
 
 from tests.edge.world import World
 from tests.releases.samples import Replies, make_repository, open_repository, sample, serving

@@ -12,9 +12,9 @@ import signal
 import sys
 from pathlib import Path
 
-from edgeproof_edge.boot_guard import guard_of
 from edgeproof_edge.manifest import Manifest
-from edgeproof_edge.updater import Subscription, Updater
+from edgeproof_edge.updating.boot_guard import guard_of
+from edgeproof_edge.updating.updater import Subscription, Updater
 
 FILE_EVENTS = ("os.", "shutil.", "tempfile.", "open", "fcntl.")
 

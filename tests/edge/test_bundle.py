@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from edgeproof_edge.bundle import BundleError, content_sha256, open_bundle, pack, unpack, unpack_to
 
-from releases.bundle import build
+from releases.bundles.bundle import build
 from tests.releases.samples import sample
 
 CREATED = "2026-11-21T09:00:00Z"

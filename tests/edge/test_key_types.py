@@ -12,9 +12,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from releases.initialization import initialize
-from releases.keys import KeyRing
-from releases.store import DirectoryStore
+from releases.stores.store import DirectoryStore
+from releases.trust.initialization import initialize
+from releases.trust.keys import KeyRing
 from tests.releases.samples import sample, serving
 
 KEYS: dict[str, Callable[[], Any]] = {
@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 if sys.argv[4] == "without":
     sys.modules["cryptography"] = None
-from edgeproof_edge.updater import Subscription, UpdateError, Updater
+from edgeproof_edge.updating.updater import Subscription, UpdateError, Updater
 try:
     updater = Updater(Path(sys.argv[1]), Subscription(sys.argv[2], "digits", "dev", "d0"), Path(sys.argv[3]).read_bytes())
     print("new" if updater.update().is_new else "old")

@@ -20,7 +20,7 @@ from edgeproof_edge.interpreter import TFLiteModel
 from edgeproof_edge.microcontroller import MICRO_OPERATORS, Layout, export, missing_operators
 from edgeproof_edge.tensors import quantize
 
-from releases.bundle import build
+from releases.bundles.bundle import build
 from tests.edge.bundles import CREATED, MODELS, draft_of, golden_draft
 
 #: A Python that has the package tflite-micro.

@@ -10,7 +10,7 @@ from edgeproof_edge.interpreter import TFLiteModel
 from edgeproof_edge.observing import bin_counts, confidence, input_statistics
 from edgeproof_edge.runtime import EdgeModel
 
-from components.evaluator.counting.observation import confidence as confidence_of_the_gate
+from components.evaluator.scoring.observation import confidence as confidence_of_the_gate
 from tests.edge.bundles import MODELS, golden_draft, rows_for, unpacked
 
 RANDOM = np.random.default_rng(6)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from edgeproof_edge.examinations.load_test import load_test
 from edgeproof_edge.flatbuffer import inspect
 from edgeproof_edge.interpreter import Kernels
-from edgeproof_edge.load_test import load_test
 
 from tests.edge.rewriting import MODELS, golden, with_requantization_scale
 

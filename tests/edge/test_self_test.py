@@ -12,7 +12,7 @@ from edgeproof_edge.manifest import Manifest
 from edgeproof_edge.runtime import EdgeModel, RuntimeOptions
 from edgeproof_edge.self_test import SelfTestOptions, run_self_test, self_test
 
-from releases.bundle import build
+from releases.bundles.bundle import build
 from tests.edge.bundles import CREATED, golden_draft, unpacked
 from tests.edge.world import OLD, World
 

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeproof_edge.updater import DEADLINE_SECONDS, Subscription, Updater
+from edgeproof_edge.updating.updater import DEADLINE_SECONDS, Subscription, Updater
 
 from releases.repository import Repository
-from releases.store import DirectoryStore
+from releases.stores.store import DirectoryStore
 from tests.releases.samples import Replies
 
 OLD, NEW = "000001", "000002"

@@ -12,8 +12,8 @@ import google_crc32c
 import pytest
 from PIL import Image
 
+from components.data.example_proto import encode_example
 from components.errors import DataError
-from components.example_proto import encode_example
 from pipeline.config.data import DataConfig
 from pipeline.data_checks import preflight
 from pipeline.data_files import SpanVersion, matched_files, newest_span, split_patterns

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from edgeproof_edge import examination
 from edgeproof_edge.errors import ModelFileError
+from edgeproof_edge.examinations import examination
+from edgeproof_edge.examinations.load_test import LoadTest
 from edgeproof_edge.flatbuffer import inspect
 from edgeproof_edge.interpreter import Kernels
-from edgeproof_edge.load_test import LoadTest
 
 from pipeline.commands.inspect import command
 from tests.edge.rewriting import MODELS, damaged, golden, rewritten, with_requantization_scale

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from components import code_version, own_sources
 from components.errors import DataError
+from components.modules import code_version, own_sources
 from pipeline.config import PipelineConfig, validated
 from pipeline.config_file import load_config
 from pipeline.demo.digits import EXAMPLE, write_images

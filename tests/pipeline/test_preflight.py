@@ -137,8 +137,8 @@ def test_one_step_of_training_is_tried(tmp_path: Path, more: str, message: str |
 def test_an_input_of_open_size_is_exported_with_the_size_of_the_images(tmp_path: Path) -> None:
     import tf_keras as keras
 
-    from components.examples import ExampleSpec, ImageSpec
-    from components.saved_model import read_signature
+    from components.data.examples import ExampleSpec, ImageSpec
+    from components.saved_models.saved_model import read_signature
     from components.trainer.export import export
 
     layers = [keras.Input((None, None, 3), name="image"), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)]

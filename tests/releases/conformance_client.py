@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgeproof_edge.errors import EdgeproofError
-from edgeproof_edge.fetcher import Fetcher
-from edgeproof_edge.updater import Subscription, Updater
+from edgeproof_edge.updating.fetcher import Fetcher
+from edgeproof_edge.updating.updater import Subscription, Updater
 from tuf.ngclient import Updater as TufClient
 
 ROOT_FILE = "device-root.json"

@@ -17,13 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from releases.initialization import initialize
-from releases.keys import KeyRing
-from releases.location import open_store
-from releases.private_keys import ReleaseKeyError
 from releases.repository import Repository
-from releases.rotation import rotate
-from releases.store import DirectoryStore
+from releases.stores.location import open_store
+from releases.stores.store import DirectoryStore
+from releases.trust.initialization import initialize
+from releases.trust.keys import KeyRing
+from releases.trust.private_keys import ReleaseKeyError
+from releases.trust.rotation import rotate
 from tests.releases.samples import open_repository, sample
 
 _CHANGES = {"os.link", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "fcntl.flock"}

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from edgeproof_edge.manifest import VerdictSummary
 
-from releases.bundle import Description, Draft, draft
-from releases.initialization import initialize
-from releases.keys import KeyRing
+from releases.bundles.bundle import Description, Draft, draft
 from releases.repository import Repository
 from releases.server import RepositoryHandler
-from releases.store import DirectoryStore
+from releases.stores.store import DirectoryStore
+from releases.trust.initialization import initialize
+from releases.trust.keys import KeyRing
 
 MODEL = (Path(__file__).parents[1] / "edge/models/int8.tflite").read_bytes()
 DESCRIPTION = Description(("cat", "dog"), "int8", "tfx116", VerdictSummary(10_000, 9400, 9300, "97/100"), {})

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from edgeproof_edge.updater import Subscription, Updater
+from edgeproof_edge.updating.updater import Subscription, Updater
 
-from releases.metadata import MissingRepositoryError
-from releases.store import DirectoryStore
+from releases.stores.store import DirectoryStore
+from releases.trust.metadata import MissingRepositoryError
 from releases.verification import verify
 from tests.releases.release_in_child import VERBS
 from tests.releases.samples import make_repository, open_repository, sample, serving
@@ -157,9 +157,9 @@ def test_publishers_at_once_lose_nothing_on_a_bucket(
 ) -> None:
     import fsspec
 
-    from releases.bucket import BucketStore
-    from releases.initialization import initialize
-    from releases.keys import KeyRing
+    from releases.stores.bucket import BucketStore
+    from releases.trust.initialization import initialize
+    from releases.trust.keys import KeyRing
 
     fsspec.filesystem("s3", endpoint_url=s3_endpoint).mkdir(f"releases-{writers}")
     address = f"s3://releases-{writers}/digits"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from releases.errors import ReleaseError
-from releases.metadata import UntrustedError
 from releases.offer import NothingOffered, OfferedModel, channel_state, read_offered
 from releases.repository import Repository
+from releases.trust.metadata import UntrustedError
 from tests.releases.samples import MODEL, make_repository, sample
 
 pytestmark = pytest.mark.usefixtures("no_sync")

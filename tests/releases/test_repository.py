@@ -9,20 +9,20 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from edgeproof_edge.channel import Pointer
 from edgeproof_edge.errors import EdgeproofError, SurroundingsError
+from edgeproof_edge.updating.channel import Pointer
 
 from releases.commit import KEPT_ARCHIVES, ClockError
 from releases.errors import ReleaseError
 from releases.history import audit
-from releases.initialization import initialize
-from releases.keys import KeyRing
-from releases.location import check_publishing
-from releases.metadata import MissingRepositoryError, UntrustedError
-from releases.private_keys import ReleaseKeyError
 from releases.repository import Repository
-from releases.rotation import rotate
-from releases.store import DirectoryStore
+from releases.stores.location import check_publishing
+from releases.stores.store import DirectoryStore
+from releases.trust.initialization import initialize
+from releases.trust.keys import KeyRing
+from releases.trust.metadata import MissingRepositoryError, UntrustedError
+from releases.trust.private_keys import ReleaseKeyError
+from releases.trust.rotation import rotate
 from releases.verification import verify
 from tests.releases.samples import Clock, make_repository, open_repository, sample
 

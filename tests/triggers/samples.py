@@ -13,12 +13,12 @@ import numpy as np
 import yaml
 from edgeproof_edge.manifest import Histogram, Reference, VerdictSummary
 
-from releases.bundle import Description, draft
-from releases.initialization import initialize
-from releases.keys import KeyRing
-from releases.observation import Observation
+from releases.bundles.bundle import Description, draft
+from releases.bundles.observation import Observation
 from releases.repository import Repository
-from releases.store import DirectoryStore
+from releases.stores.store import DirectoryStore
+from releases.trust.initialization import initialize
+from releases.trust.keys import KeyRing
 from telemetry.database import Database
 from telemetry.database.rows import EventRows
 from telemetry.event import Event, format_time

@@ -18,9 +18,9 @@ from edgeproof_edge.errors import InputError
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from components.buckets import bucket_names, bucket_positions
+from components.data.buckets import bucket_names, bucket_positions
+from components.data.examples import MISSING_INTEGER
 from components.errors import DataError
-from components.examples import MISSING_INTEGER
 
 #: Values of one slicing; an identifier has more, and nobody reads a thousand slices.
 MAX_VALUES = 1000

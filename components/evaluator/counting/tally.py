@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Protocol
 
 from components.evaluator.counting.extra_figures import TfmaResults
 from components.evaluator.counting.flips import Flip, keep_flips
-from components.evaluator.counting.kernels import KernelAgreement
-from components.evaluator.counting.observed_rows import ObservedRows
 from components.evaluator.counting.other_outputs import OutputDifference
-from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.counting.slices import SliceKey, merge_slices
+from components.evaluator.scoring.kernels import KernelAgreement
+from components.evaluator.scoring.observed_rows import ObservedRows
+from components.evaluator.scoring.row_facts import RowFacts
 
 
 class Statistics(Protocol):

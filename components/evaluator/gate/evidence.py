@@ -8,11 +8,11 @@ from typing import Any
 from components.evaluator.case import Case
 from components.evaluator.counting.class_statistics import ClassStatistics
 from components.evaluator.counting.counts import Counts
-from components.evaluator.counting.latency import Latency
 from components.evaluator.counting.tally import Tally
 from components.evaluator.gate.rule import RuleName
 from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.measurements.measurement import Measurement
+from components.evaluator.scoring.latency import Latency
 
 
 @dataclass(frozen=True)

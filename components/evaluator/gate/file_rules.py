@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from components.evaluator.counting.latency import Latency
 from components.evaluator.gate.evidence import Evidence
 from components.evaluator.gate.rule import (
     SOURCE_BYTES,
@@ -17,6 +16,7 @@ from components.evaluator.gate.rule import (
     decimal_up,
     percent,
 )
+from components.evaluator.scoring.latency import Latency
 
 SOURCE_HOST = f"{SOURCE_CONFIG}; measured on the host that ran the gate, which says little about devices"
 

@@ -7,8 +7,6 @@ from fractions import Fraction
 
 from components.evaluator.case import Champion
 from components.evaluator.counting.extra_figures import ExtraFigure, overall_figures
-from components.evaluator.counting.kernels import KernelAgreement
-from components.evaluator.counting.latency import Latency
 from components.evaluator.counting.tally import Tally
 from components.evaluator.float_probes import Probe
 from components.evaluator.gate.evidence import CandidateFacts, Evidence
@@ -29,6 +27,8 @@ from components.evaluator.report.gate_report import (
     VerdictRecord,
 )
 from components.evaluator.report.notes import notes_on
+from components.evaluator.scoring.kernels import KernelAgreement
+from components.evaluator.scoring.latency import Latency
 
 
 @dataclass(frozen=True)

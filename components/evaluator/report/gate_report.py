@@ -16,9 +16,9 @@ from components.errors import DataError
 from components.evaluator.counting.class_statistics import MAX_CONFUSION_CLASSES
 from components.evaluator.counting.counts import ClassResult, Counts
 from components.evaluator.counting.extra_figures import ExtraFigure
-from components.evaluator.counting.latency import Latency
-from components.evaluator.counting.row_facts import RowFacts
 from components.evaluator.gate.thresholds import GateRules
+from components.evaluator.scoring.latency import Latency
+from components.evaluator.scoring.row_facts import RowFacts
 
 REPORT_FILE = "gate_report.json"
 SCHEMA_VERSION = 1

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.data.npz import read_arrays
 from components.errors import DataError
-from components.npz import read_arrays
 
 #: Pictures on the page: a person looks at a dozen, and each may take some 30 kB.
 MAX_PICTURES = 24

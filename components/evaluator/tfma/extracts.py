@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.data.examples import MISSING_INTEGER
 from components.errors import DataError, ModelError
 from components.evaluator.counting.slices import MAX_VALUES, Grouping
 from components.evaluator.tfma.eval_config import BASELINE, CANDIDATE, slicing_features
-from components.examples import MISSING_INTEGER
 
 #: Outputs so far beyond 0..1 are no probabilities; int8 codes may step over the edge by half a code.
 _TOLERANCE = 0.01
@@ -34,7 +34,7 @@ class ScoredRows:
         of_float: Scores or values of the float model, ``[n, k]``.
         of_candidate: The same of the candidate, in real-world units.
         groupings: The gate's slices of these rows.
-        features: Other features to cut by, ``[n]`` by name; see :class:`components.examples.Batch`.
+        features: Other features to cut by, ``[n]`` by name; see :class:`components.data.examples.Batch`.
         are_classes: Whether labels are class indices.
     """
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeproof_edge.updater import DEADLINE_SECONDS
+from edgeproof_edge.updating.updater import DEADLINE_SECONDS
 
 #: Beside the deadline of the network: the self-test, and a slow disk.
 _MARGIN_SECONDS = 300.0

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edgeproof_edge.agent.machine import default_device_id
     from edgeproof_edge.errors import InputError
     from edgeproof_edge.outbox.sender import Receiver
-    from edgeproof_edge.updater import Subscription, Updater
+    from edgeproof_edge.updating.updater import Subscription, Updater
 
     home = home_of(arguments.home)
     root = checked_root(arguments.root)

@@ -23,9 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Shows."""
     from edgeproof_edge.agent.enrollment import home_of
     from edgeproof_edge.bundle import MODEL_FILE
-    from edgeproof_edge.device_home import DeviceHome
-    from edgeproof_edge.examination import examine
+    from edgeproof_edge.examinations.examination import examine
     from edgeproof_edge.microcontroller import missing_operators
+    from edgeproof_edge.updating.device_home import DeviceHome
 
     file = arguments.file or DeviceHome(home_of(arguments.home)).startable().installed.directory / MODEL_FILE
     examination = examine(file)

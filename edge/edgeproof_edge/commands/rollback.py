@@ -20,10 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Goes back."""
     from edgeproof_edge.agent.enrollment import Enrollment, home_of
-    from edgeproof_edge.boot_guard import BootGuard
-    from edgeproof_edge.device_home import DeviceHome
     from edgeproof_edge.errors import InputError
-    from edgeproof_edge.update_errors import BusyError
+    from edgeproof_edge.updating.boot_guard import BootGuard
+    from edgeproof_edge.updating.device_home import DeviceHome
+    from edgeproof_edge.updating.errors import BusyError
 
     home = DeviceHome(home_of(arguments.home))
     Enrollment.read(home.path)

@@ -23,9 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Tests."""
     from edgeproof_edge.agent.enrollment import home_of
     from edgeproof_edge.commands.arguments import options_of
-    from edgeproof_edge.device_home import DeviceHome
     from edgeproof_edge.errors import InputError
     from edgeproof_edge.self_test import SelfTestOptions, run_self_test
+    from edgeproof_edge.updating.device_home import DeviceHome
 
     options = options_of(arguments)
     if arguments.bundle is not None and not arguments.bundle.is_dir():

@@ -29,8 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
     from edgeproof_edge.agent.enrollment import Enrollment, home_of
     from edgeproof_edge.agent.loop import Agent
-    from edgeproof_edge.device_home import NoModelError
     from edgeproof_edge.serving.server import make_server
+    from edgeproof_edge.updating.device_home import NoModelError
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     home = home_of(arguments.home)

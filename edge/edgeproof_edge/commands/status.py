@@ -34,9 +34,9 @@ def _status(home: Any) -> dict[str, Any]:
     from datetime import datetime, timezone
 
     from edgeproof_edge.agent.enrollment import OUTBOX_FILE, Enrollment
-    from edgeproof_edge.boot_guard import guard_of
-    from edgeproof_edge.device_home import DeviceHome
     from edgeproof_edge.outbox.store import Outbox
+    from edgeproof_edge.updating.boot_guard import guard_of
+    from edgeproof_edge.updating.device_home import DeviceHome
 
     enrollment = Enrollment.read(home)
     place, state = DeviceHome(home), guard_of(home).state()

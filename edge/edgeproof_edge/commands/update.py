@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edgeproof_edge.agent.updating import UpdateReport
     from edgeproof_edge.errors import EdgeproofError
     from edgeproof_edge.self_test import SelfTestOptions, self_test
-    from edgeproof_edge.updater import DEADLINE_SECONDS, Subscription, Updater
+    from edgeproof_edge.updating.updater import DEADLINE_SECONDS, Subscription, Updater
 
     home = home_of(arguments.home)
     enrollment = Enrollment.read(home)
@@ -72,8 +72,8 @@ def _show(version: str | None, is_new: bool, damage: str | None) -> None:
 
 def _forgive(arguments: argparse.Namespace) -> None:
     from edgeproof_edge.agent.enrollment import home_of
-    from edgeproof_edge.boot_guard import guard_of
     from edgeproof_edge.errors import InputError
+    from edgeproof_edge.updating.boot_guard import guard_of
 
     guard = guard_of(home_of(arguments.home))
     names = [name for name in guard.state().bad if name.startswith(f"{arguments.again}-") or name == arguments.again]

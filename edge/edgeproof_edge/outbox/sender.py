@@ -109,7 +109,7 @@ def _post(pool: urllib3.PoolManager, receiver: Receiver, batch: list[Waiting]) -
             redirect=False,  # a token is not carried to another host
         )
     except urllib3.exceptions.HTTPError as error:
-        from edgeproof_edge.update_errors import connection_cause
+        from edgeproof_edge.updating.errors import connection_cause
 
         return _Reply(0, connection_cause(error), 0.0)
     return _Reply(

@@ -21,9 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD, answered_classes
-from edgeproof_edge.boot_guard import guard_of
 from edgeproof_edge.bundle import MANIFEST_FILE, MODEL_FILE
-from edgeproof_edge.device_home import DeviceHome, manifest_damage
 from edgeproof_edge.errors import InputError, ModelFileError
 from edgeproof_edge.interpreter import TFLiteModel, delegation
 from edgeproof_edge.litert import open_delegate, runtime_version
@@ -34,6 +32,8 @@ from edgeproof_edge.runtime.latency import LatencyHistogram
 from edgeproof_edge.runtime.options import DelegationReport, RuntimeOptions, delegation_report
 from edgeproof_edge.runtime.pictures import Picture, picture_rules
 from edgeproof_edge.tensors import TensorSpec
+from edgeproof_edge.updating.boot_guard import guard_of
+from edgeproof_edge.updating.device_home import DeviceHome, manifest_damage
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]

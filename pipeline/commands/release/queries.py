@@ -98,7 +98,7 @@ def show(
     if extract is not None:
         _extract(extract, bundle.files)
     if ml_bom is not None:
-        from releases.bill_of_materials import bill_of_materials
+        from releases.bundles.bill_of_materials import bill_of_materials
 
         _write(ml_bom, bill_of_materials(entry, bundle, license or place.license).encode())
     if as_json:

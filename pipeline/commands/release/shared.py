@@ -18,7 +18,7 @@ from pipeline.commands.options import print_json
 if TYPE_CHECKING:
     from releases.archive import Release
     from releases.repository import ChannelState, Repository
-    from releases.store import Store
+    from releases.stores.store import Store
 
 #: Who is named in the audit, instead of the user's login.
 ACTOR_VARIABLE = "EDGEPROOF_ACTOR"
@@ -80,8 +80,8 @@ def writer(target: Target) -> Repository:
     Raises:
         MissingRepositoryError: There is none.
     """
-    from releases.keys import KeyRing
     from releases.repository import Repository
+    from releases.trust.keys import KeyRing
 
     store = open_existing(target)
     return Repository.of(store, KeyRing.open(target.keys, ask_passphrase))
@@ -101,9 +101,9 @@ def open_existing(target: Target) -> Store:
     Raises:
         MissingRepositoryError: There is none; says who makes it.
     """
-    from releases.initialization import exists
-    from releases.location import open_store
-    from releases.metadata import MissingRepositoryError
+    from releases.stores.location import open_store
+    from releases.trust.initialization import exists
+    from releases.trust.metadata import MissingRepositoryError
 
     store = open_store(target.location)
     if exists(store):

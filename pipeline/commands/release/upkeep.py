@@ -58,9 +58,9 @@ def init(
 
     Keys that do not exist are made as ed25519 files, mode 0600, encrypted where EDGEPROOF_KEY_PASSPHRASE is set.
     """
-    from releases.initialization import DEFAULT_CHANNELS, DEFAULT_OWN_KEYS, initialize
-    from releases.keys import KeyRing
-    from releases.location import open_store
+    from releases.stores.location import open_store
+    from releases.trust.initialization import DEFAULT_CHANNELS, DEFAULT_OWN_KEYS, initialize
+    from releases.trust.keys import KeyRing
 
     place = find_target(target, keys)
     ring = KeyRing.create(place.keys, ask_passphrase)
@@ -126,7 +126,7 @@ def rotate(
 
     The old key is not needed, but for root: it may be lost.
     """
-    from releases.rotation import rotate as rotate_key
+    from releases.trust.rotation import rotate as rotate_key
 
     repository = writer(find_target(target, keys))
     confirm(

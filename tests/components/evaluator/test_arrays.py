@@ -15,7 +15,7 @@ from PIL import Image
 
 from components.errors import DataError
 from components.evaluator.arrays import load_dataset, load_npz_dataset
-from components.saved_model import Signature
+from components.saved_models.saved_model import Signature
 
 IMAGES = Signature("edge", (TensorSpec("image", (-1, 2, 2), "float32"),), (TensorSpec("scores", (-1, 3), "float32"),))
 TWO_INPUTS = Signature(

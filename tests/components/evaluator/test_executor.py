@@ -18,14 +18,14 @@ from edgeproof_edge.errors import InputError
 from numpy.typing import NDArray
 
 from components.compat import library_versions
+from components.data.examples import ExampleSpec, TensorFeature
 from components.errors import DataError, ModelError
 from components.evaluator.arrays import evaluate_arrays
 from components.evaluator.counting.slices import SliceBy, SliceSpec, slices_to_json
 from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.report.explanation import explain
 from components.evaluator.report.gate_report import GateReport, read_report
-from components.examples import ExampleSpec, TensorFeature
-from releases.observation import read_observation
+from releases.bundles.observation import read_observation
 
 pytestmark = pytest.mark.tfx
 
@@ -473,8 +473,8 @@ def test_bytes_that_change_under_the_workers_are_refused(bench: Bench, models: M
     import apache_beam as beam
 
     from components.evaluator.case import Case
-    from components.evaluator.counting.scoring import Candidate
     from components.evaluator.evaluation import judge_case
+    from components.evaluator.scoring.both_models import Candidate
     from components.evaluator.scoring_pipeline import ScoringJob, score_files
 
     bench.write_examples()

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from components.data.examples import Batch
 from components.evaluator.counting.class_statistics import ClassStatistics, count_confusion
 from components.evaluator.counting.counts import compare
 from components.evaluator.counting.tally import Tally
 from components.evaluator.float_probes import best_order, probe_float_model
-from components.examples import Batch
 from tests.components.evaluator.samples import case_of
 
 RANDOM = np.random.default_rng(11)
@@ -93,7 +93,7 @@ def test_pixels_of_another_range_or_order_are_found(color_model: Path, spoil: An
     mean = pixels.mean(axis=(1, 2)) / 255
     labels = np.abs((mean[:, :1] - 0.5 * mean[:, 2:]) - np.array([[-0.3, 0.0, 0.3, 0.6, 0.9]])).argmin(axis=1)
     given = np.ascontiguousarray(spoil(pixels)).astype(np.float32)
-    from components.saved_model import FloatModel
+    from components.saved_models.saved_model import FloatModel
 
     answers = FloatModel.load(color_model).predict({"image": given})["scores"].argmax(axis=1)
     case = case_of(class_names=NAMES)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from components.data.examples import ExampleSpec, ImageSpec, TensorFeature
+from components.data.feature_schema import feature_names, feature_schema, schema_text
 from components.errors import DataError
 from components.example_validator.minimums import Minimum, minimums_to_json
-from components.examples import ExampleSpec, ImageSpec, TensorFeature
-from components.feature_schema import feature_names, feature_schema, schema_text
 
 pytestmark = pytest.mark.tfx
 

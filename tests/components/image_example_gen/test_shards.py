@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from components.example_proto import decode_example
+from components.data.example_proto import decode_example
+from components.data.records import read_records
 from components.image_example_gen.shards import scan, write
 from components.light_workers import run_tasks
-from components.records import read_records
 
 
 def _save(path: Path, seed: int, **options: Any) -> str:

@@ -13,13 +13,13 @@ from edgeproof_edge.manifest import Answer, Manifest, VerdictSummary
 from securesystemslib.exceptions import VerificationError
 
 from components.evaluator.report.gate_report import VerdictRecord
+from releases.bundles.observation import write_observation
 from releases.errors import ReleaseError
-from releases.keys import KeyRing
-from releases.location import published_state
-from releases.metadata import MissingRepositoryError
-from releases.observation import write_observation
 from releases.repository import Repository
-from releases.store import DirectoryStore
+from releases.stores.location import published_state
+from releases.stores.store import DirectoryStore
+from releases.trust.keys import KeyRing
+from releases.trust.metadata import MissingRepositoryError
 from releases.verification import verify
 from tests.components.pusher.samples import as_bytes, errors, gate_report, metric
 from tests.components.tflite_converter.test_report import REPORT as CONVERSION_REPORT
@@ -210,7 +210,7 @@ def _observed(node: _Node, threshold: float | None = 0.5) -> str:
     """Lays what the Evaluator saw on 40 examples beside the verdict; returns the output's name."""
     import numpy as np
 
-    from components.evaluator.counting.observation import observe
+    from components.evaluator.scoring.observation import observe
 
     shape = inspect(_MODEL).inputs[0].shape[1:]
     rows = np.random.default_rng(3).uniform(-4, 4, (40, *shape)).astype(np.float32)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.examples import ExampleSpec, TensorFeature
+from components.data.examples import ExampleSpec, TensorFeature
 from components.formats.data_format import Row
 from components.record_example_gen.encoding import Encoder, Kind, kind_of
 

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from components.data_summary import DataSummary
+from components.data.data_summary import DataSummary
+from components.data.example_proto import decode_example
+from components.data.examples import ExampleSpec, ImageSpec, TensorFeature, read_class_names
+from components.data.records import read_file_list, read_records, require_whole
 from components.errors import DataError
-from components.example_proto import decode_example
-from components.examples import ExampleSpec, ImageSpec, TensorFeature, read_class_names
 from components.image_example_gen.splits import SPLIT_NAMES, UNDIVIDED, Shares
 from components.light_workers import run_tasks
 from components.record_example_gen import plan as planning
 from components.record_example_gen.ingest import ingest_records
 from components.record_example_gen.scanning import RecordOptions
-from components.records import read_file_list, read_records, require_whole
 
 TABLE = ExampleSpec(
     label="state",

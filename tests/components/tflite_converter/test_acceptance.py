@@ -8,7 +8,7 @@ from edgeproof_edge.tensors import TensorSpec
 
 from components.errors import ConversionError
 from components.repair.recipes import IoType, Recipe
-from components.saved_model import Signature
+from components.saved_models.saved_model import Signature
 from components.tflite_converter import acceptance
 
 INT8_MODEL = Inspection(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from components.data.examples import ExampleSpec, TensorFeature
 from components.errors import CalibrationError, ConversionError
-from components.examples import ExampleSpec, TensorFeature
 from components.repair.recipes import IoType
 
 pytestmark = pytest.mark.tfx

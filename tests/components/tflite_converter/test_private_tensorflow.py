@@ -15,7 +15,7 @@ from components.compat import keep_dense_per_tensor
 from components.repair.graph import FloatGraph
 from components.repair.range_statistics import measure
 from components.repair.recipes import IoType, Recipe
-from components.saved_model import read_signature
+from components.saved_models.saved_model import read_signature
 from components.tflite_converter import worker
 from components.tflite_converter.job import ConversionJob, UnsupportedOperator
 from components.tflite_converter.private_tensorflow import quantize_flatbuffer, unsupported_operators

@@ -109,7 +109,7 @@ def test_what_passes_the_check_becomes_int8_throughout(tmp_path: Path, middle: A
     from edgeproof_edge.flatbuffer import inspect
     from edgeproof_edge.interpreter import TFLiteModel
 
-    from components.examples import ExampleSpec, ImageSpec
+    from components.data.examples import ExampleSpec, ImageSpec
     from components.tflite_converter.qat_conversion import convert_qat
     from components.trainer.export import export
     from components.trainer.fake_quantization import check_quantizable, fake_quantized, measure_ranges

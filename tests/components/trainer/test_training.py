@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.data.examples import ExampleSpec, ImageSpec
 from components.errors import ModelError
-from components.examples import ExampleSpec, ImageSpec
 from components.trainer.spec import TRAINING_SPEC_KEY, QatSpec, TrainingSpec
 from components.trainer.training import cosine_rate
 
@@ -79,7 +79,7 @@ def test_the_learning_rate_falls_along_a_cosine() -> None:
 def test_training_exports_both_signatures_with_their_names(tmp_path: Path, records: list[str]) -> None:
     import tensorflow as tf
 
-    from components.saved_model import FloatModel
+    from components.saved_models.saved_model import FloatModel
     from components.trainer.run_fn import run_fn
 
     run_fn(arguments(spec_of(tmp_path), records, tmp_path))
@@ -97,7 +97,7 @@ def test_training_exports_both_signatures_with_their_names(tmp_path: Path, recor
 @pytest.mark.tfx
 @pytest.mark.exhaustive  # a whole run does the same in tests/e2e
 def test_qat_lies_beside_the_float_model_which_stays_the_baseline(tmp_path: Path, records: list[str]) -> None:
-    from components.saved_model import FloatModel, qat_saved_model, saved_model_dir
+    from components.saved_models.saved_model import FloatModel, qat_saved_model, saved_model_dir
     from components.trainer.qat_report import read_report
     from components.trainer.run_fn import run_fn
 
@@ -244,7 +244,7 @@ def exports_nothing(fn_args):
 
 @pytest.mark.tfx
 def test_a_teams_own_run_fn_gets_its_hyperparameters(tmp_path: Path, records: list[str]) -> None:
-    from components.saved_model import FloatModel
+    from components.saved_models.saved_model import FloatModel
     from components.trainer.run_fn import run_fn
 
     (tmp_path / "team.py").write_text(TEAM, encoding="utf-8")
@@ -289,7 +289,7 @@ def value_spec(tmp_path: Path, **changes: Any) -> TrainingSpec:
 def test_a_real_value_is_trained_by_its_squared_error(tmp_path: Path) -> None:
     import tensorflow as tf
 
-    from components.saved_model import FloatModel
+    from components.saved_models.saved_model import FloatModel
     from components.trainer.run_fn import run_fn
 
     path, generator = tmp_path / "r.gz", np.random.default_rng(0)
@@ -378,7 +378,7 @@ def test_training_ends_when_patience_does_and_keeps_the_best_epoch(tmp_path: Pat
 
 
 def _arrays(records: list[str]) -> tuple[Any, Any]:
-    from components.examples import read_batches
+    from components.data.examples import read_batches
 
     batch = next(iter(read_batches(records, EXAMPLES, 64)))
     return batch.inputs["image"], batch.labels

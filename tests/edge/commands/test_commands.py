@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 from edgeproof_edge.commands import VERBS, main
-from edgeproof_edge.device_home import DeviceHome
 from edgeproof_edge.interpreter import TFLiteModel
+from edgeproof_edge.updating.device_home import DeviceHome
 
 from releases.repository import Repository
 from tests.edge.bundles import MODELS, golden_draft, rows_for

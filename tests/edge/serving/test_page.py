@@ -12,7 +12,7 @@ from edgeproof_edge.agent.enrollment import Enrollment
 from edgeproof_edge.agent.loop import Agent
 from edgeproof_edge.agent.updating import UpdateReport
 from edgeproof_edge.serving.server import make_server
-from edgeproof_edge.updater import Subscription, Updater
+from edgeproof_edge.updating.updater import Subscription, Updater
 from PIL import Image
 
 from tests.edge.bundles import golden_draft

@@ -19,11 +19,11 @@ import urllib3
 from edgeproof_edge.agent.enrollment import Enrollment
 from edgeproof_edge.agent.loop import MIN_JUDGED_CALLS, Agent
 from edgeproof_edge.agent.updating import UpdateReport, update_in_child
-from edgeproof_edge.boot_guard import guard_of
 from edgeproof_edge.interpreter import TFLiteModel
 from edgeproof_edge.outbox import IncidentKind, Outbox
 from edgeproof_edge.serving.server import MAX_BODY_BYTES, make_server
-from edgeproof_edge.updater import Subscription, Updater
+from edgeproof_edge.updating.boot_guard import guard_of
+from edgeproof_edge.updating.updater import Subscription, Updater
 
 from releases.repository import Repository
 from tests.edge.bundles import MODELS, golden_draft, rows_for

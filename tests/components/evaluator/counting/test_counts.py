@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from components.errors import DataError, ModelError
 from components.evaluator.counting.counts import Counts, count_batch, worst_classes
-from components.evaluator.counting.observation import summarize
-from components.evaluator.counting.observed_rows import Watch, observe_batch
+from components.evaluator.scoring.observation import summarize
+from components.evaluator.scoring.observed_rows import Watch, observe_batch
 
 
 def one_hot(classes: list[int], num_classes: int) -> NDArray[np.float32]:

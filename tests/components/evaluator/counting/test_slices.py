@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from edgeproof_edge.errors import InputError
 
-from components.buckets import bucket_names
+from components.data.buckets import bucket_names
+from components.data.examples import MISSING_INTEGER
 from components.errors import DataError
 from components.evaluator.counting import slices
 from components.evaluator.counting.slices import (
@@ -23,7 +24,6 @@ from components.evaluator.counting.slices import (
     slices_to_json,
     with_label_buckets,
 )
-from components.examples import MISSING_INTEGER
 
 LABEL, BRIGHTNESS = SliceSpec(SliceBy.LABEL), SliceSpec(SliceBy.BRIGHTNESS)
 

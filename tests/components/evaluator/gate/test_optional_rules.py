@@ -11,14 +11,14 @@ from edgeproof_edge.errors import InputError
 
 from components.evaluator.counting.counts import Counts
 from components.evaluator.counting.deviations import compare_numbers, slice_deviations
-from components.evaluator.counting.kernels import KernelAgreement
-from components.evaluator.counting.latency import Latency
 from components.evaluator.counting.metric import Metric
 from components.evaluator.counting.slices import MISSING, PairedCounts, SliceBy, SliceKey, SliceSpec
 from components.evaluator.counting.tally import ChampionCounts, Tally
 from components.evaluator.gate.file_rules import latency_kept, size_kept
 from components.evaluator.gate.judgement import Verdict, judge
 from components.evaluator.gate.thresholds import GateRules
+from components.evaluator.scoring.kernels import KernelAgreement
+from components.evaluator.scoring.latency import Latency
 from tests.components.evaluator.samples import NO_CHAMPION, STABLE, evidence_of, tally_of
 
 SITE = SliceSpec(SliceBy.FEATURE, "site")

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.evaluator.counting.kernels import KernelAgreement
-from components.evaluator.counting.latency import Latency
 from components.evaluator.counting.metric import LabelKind, Metric
 from components.evaluator.counting.slices import SliceBy, SliceKey, SliceSpec
 from components.evaluator.counting.tally import ChampionCounts, Tally
@@ -21,6 +19,8 @@ from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.measurements.measurement import MeasurementOptions
 from components.evaluator.measurements.table import measurement_of
 from components.evaluator.report.advice import ADVICE
+from components.evaluator.scoring.kernels import KernelAgreement
+from components.evaluator.scoring.latency import Latency
 from tests.components.evaluator.gate.test_optional_rules import table, tally_of_errors, whole
 from tests.components.evaluator.samples import FACTS, STABLE, evidence_of, tally_of
 

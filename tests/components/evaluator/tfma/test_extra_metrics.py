@@ -15,7 +15,7 @@ from edgeproof_edge.interpreter import TFLiteModel
 
 from components.evaluator.counting.slices import SliceBy, SliceSpec, slices_to_json
 from components.evaluator.report.gate_report import GateReport
-from components.saved_model import FloatModel
+from components.saved_models.saved_model import FloatModel
 from tests.components.evaluator.test_executor import (
     LABELS,
     ROWS,

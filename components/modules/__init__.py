@@ -1,0 +1,1 @@
+"""Python modules, the user's and ours: how they are loaded, and which files they reach."""

@@ -1,0 +1,1 @@
+"""SavedModels: what their files say without TensorFlow, and the float model that they hold."""

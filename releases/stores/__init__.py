@@ -1,0 +1,1 @@
+"""Where a repository keeps its files: a directory or a bucket, and who is first where two write."""

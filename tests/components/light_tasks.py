@@ -1,0 +1,29 @@
+"""Tasks for light workers, in a file that any process can import: what ``tests`` means depends on what is installed."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from components.errors import DataError
+
+
+def square(number: int) -> list[int]:
+    print("a library that prints")
+    return [number * number, os.getpid()]
+
+
+def refuse(number: int) -> int:
+    if number % 10 == 7:
+        raise DataError(f"number {number} is bad.")
+    return number
+
+
+def fail(number: int) -> int:
+    return 1 // (number - 3)
+
+
+def die(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
