@@ -3,8 +3,9 @@
 Class scores lose by what a changed answer costs: the float probability of its own class minus that of the class the
 candidate names. Over the rows this estimates the share of right answers that is lost, needs no labels, and is free where
 float itself as good as tossed a coin. A rare class weighs as much as a common one: an alarm that is raised once in 250
-rows is lost with one row in 250. Labels, where there are any, set the temperature of the probabilities, refuse what
-provably loses more than the goal allows, and decide between equals.
+rows is lost with one row in 250; and a class of which most is gone is lost by the gate's own test, whatever the rest
+costs. Labels, where there are any, set the temperature of the probabilities, refuse what provably loses more than the
+goal allows, and decide between equals.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.repair.goal.scores import OutputScore
+from components.exact_tests import LOST_SHARE, PairedLoss, beyond_chance
+from components.repair.goal.scores import AMPLE_SHARE, OutputScore
 from components.repair.goal.sound_rows import is_finite
 from components.repair.settings import GoalSettings
 
@@ -208,7 +211,7 @@ class ClassGoal:
             loss,
             self.limit,
             cost / self.limit,
-            agreement >= MIN_AGREEMENT,
+            agreement >= MIN_AGREEMENT and not self._has_lost_class(answers, finite) and self._is_sure(loss),
             num_lost=int(self._by_labels(answers, finite).sum()),
             is_useless=self._is_useless(answers, finite),
         )
@@ -239,16 +242,25 @@ class ClassGoal:
 
     def _moved_rare_scores(self, array: Array, finite: NDArray[np.bool_]) -> Floats:
         """What a row costs because scores of rare classes moved; 0 where there are none."""
-        counts = np.bincount(self._answers, minlength=len(self.weights))
-        usual = len(array) / max(2, int((counts > 0).sum()))
-        rare = np.flatnonzero((counts > 0) & (counts < MAX_RARE_ROWS) & (counts < RARE_SHARE * usual))
-        if not len(rare) or len(self.weights) > MAX_RARE_CLASSES:
+        rare = self._rare_classes
+        if not len(rare):
             return np.zeros(len(array))
-        moved = np.abs(_as_probabilities(_two_columns(array)) - _as_probabilities(_two_columns(self.reference)))[
-            :, rare
-        ]
-        moved = np.where(finite[:, None], np.nan_to_num(moved, nan=1.0), 1.0)
+        scores, reference = _as_probabilities(_two_columns(array)), _as_probabilities(_two_columns(self.reference))
+        moved = np.where(finite[:, None], np.nan_to_num(np.abs(scores - reference)[:, rare], nan=1.0), 1.0)
         return np.asarray((np.where(moved > LEAST_MOVE, moved, 0.0) * self.weights[rare] / 2).sum(axis=1))
+
+    @cached_property
+    def _rare_classes(self) -> NDArray[np.intp]:
+        """Classes that float names in too few rows for changed answers to be counted."""
+        if len(self.weights) > MAX_RARE_CLASSES:
+            return np.empty(0, np.intp)
+        counts = np.bincount(self._answers, minlength=len(self.weights))
+        usual = len(self._answers) / max(2, int((counts > 0).sum()))
+        return np.flatnonzero((counts > 0) & (counts < MAX_RARE_ROWS) & (counts < RARE_SHARE * usual))
+
+    def _is_sure(self, loss: float) -> bool:
+        """Whether a loss says enough of other rows: of a rare class, twenty rows without a miss leave room for one in seven."""
+        return not len(self._rare_classes) or loss <= AMPLE_SHARE * self.limit
 
     def _proven_loss(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> float:
         """Share of float's right answers that the labels prove to be lost (paired: only rows that changed count)."""
@@ -263,6 +275,22 @@ class ClassGoal:
             return np.zeros(len(answers))
         was_right, is_right = self._answers == self.labels, (answers == self.labels) & finite
         return np.asarray(was_right.astype(np.float64) - is_right)
+
+    def _has_lost_class(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> bool:
+        """Whether less than half of what float gets right is left of a class, and chance does not explain it.
+
+        What float gets right is what the labels say, or what it answers where there are none.
+        """
+        labels = self._answers if self.labels is None else self.labels
+        was_right, is_right = self._answers == labels, (answers == labels) & finite
+        right, lost, won = (
+            np.bincount(labels[rows], minlength=len(self.weights))
+            for rows in (was_right, was_right & ~is_right, is_right & ~was_right)
+        )
+        known = np.flatnonzero(right)
+        pairs = [PairedLoss(int(lost[label]), int(won[label])) for label in known]
+        is_half_gone = (right - lost + won)[known] < float(LOST_SHARE) * right[known]
+        return bool((is_half_gone & beyond_chance(pairs)).any())
 
     def _is_useless(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> bool:
         """Whether it agrees with float no more often than always naming float's commonest class would."""

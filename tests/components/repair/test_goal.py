@@ -108,6 +108,20 @@ def test_another_model_is_refused_however_undecided_float_was() -> None:
     assert not score.is_near
 
 
+@pytest.mark.parametrize(
+    ("num_lost", "met"), [pytest.param(20, False, id="most"), pytest.param(6, True, id="no-more-than-chance")]
+)
+def test_a_class_of_which_most_is_gone_is_lost_however_undecided_float_was(num_lost: int, met: bool) -> None:
+    answers = np.arange(NUM_ROWS) % 4
+    output = softmax(np.eye(5, dtype=np.float32)[answers] * 8)
+    output[:30] = [0.16, 0.16, 0.16, 0.25, 0.27]
+    changed = output.copy()
+    changed[:num_lost] = [0.16, 0.16, 0.16, 0.27, 0.25]
+    score = goal_for(output).score({"y": changed})
+    assert score.outputs[0].loss < 0.005
+    assert score.met is met
+
+
 def test_labels_can_refuse_what_probabilities_forgive() -> None:
     output = np.full((NUM_ROWS, 5), 0.2, np.float32)
     output[np.arange(NUM_ROWS), LABELS] += 0.001
