@@ -158,6 +158,8 @@ def edge_reference(tflite: bytes, rows: Mapping[str, Array], *, is_stream: bool)
     """Scores of plain LiteRT at batch 1: a new interpreter for every row, or one for a stream."""
     from ai_edge_litert.interpreter import Interpreter
 
+    runner = Interpreter(model_content=tflite, num_threads=1).get_signature_runner()  # holds on to its interpreter
+    inputs, output = runner.get_input_details(), runner.get_output_details()["scores"]
     outputs: list[Array] = []
     interpreter = None
     for row in range(len(rows["x"])):
@@ -165,14 +167,9 @@ def edge_reference(tflite: bytes, rows: Mapping[str, Array], *, is_stream: bool)
             interpreter = Interpreter(model_content=tflite, num_threads=1)
             interpreter.allocate_tensors()
         interpreter.reset_all_variables()  # a Keras LSTM begins anew with every call
-        (signature,) = interpreter.get_signature_list().values()
-        details = {detail["index"]: detail for detail in interpreter.get_input_details()}
-        runner = interpreter.get_signature_runner()
-        for name in signature["inputs"]:
-            detail = details[runner.get_input_details()[name]["index"]]
+        for name, detail in inputs.items():
             interpreter.set_tensor(detail["index"], _codes(rows[name][row : row + 1], detail))
         interpreter.invoke()
-        output = runner.get_output_details()["scores"]
         outputs.append(_real(interpreter.get_tensor(output["index"]), output))
     return np.concatenate(outputs)
 

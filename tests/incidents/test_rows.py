@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from components.data.examples import Batch
+from components.evaluator.counting.class_statistics import ClassStatistics
 from components.evaluator.counting.metric import Metric
 from components.evaluator.measurements.measurement import MeasurementOptions
 from components.evaluator.measurements.table import measurement_of
@@ -46,7 +47,9 @@ def check_counts(seed: int, directory: Path, *, to_int8: bool) -> None:
     outputs = scorer.predict(Batch(rows, labels))
     np.testing.assert_allclose(outputs.of_float, of_float, rtol=1e-3, atol=1e-4, err_msg=str(graph.layers))
     np.testing.assert_allclose(outputs.of_candidate, of_candidate, rtol=1e-4, atol=1e-5, err_msg=str(graph.layers))
-    counts = scorer.tally(outputs).whole
+    statistics = scorer.tally(outputs).whole
+    assert isinstance(statistics, ClassStatistics)
+    counts = statistics.counts
     assert counts.num_correct_float == NUM_ROWS
     assert counts.num_correct_candidate == int((of_candidate.argmax(axis=1) == labels).sum()), graph.layers
     use = scorer.row_uses[1]

@@ -18,11 +18,13 @@ from tests.incidents.data import Array, Incident
 from tests.incidents.dead_ends import DEAD_ENDS
 from tests.incidents.spoilt_models import SPOILS, spoilt
 
-CLASSES = ({}, {"metric": "topk", "top_k": "2"})
-BINARY = ({}, {"metric": "f1"}, {"metric": "auc"})
-VALUES = ({"metric": "mae"}, {"metric": "rmse"})
+Rules = Mapping[str, str]
+
+CLASSES: tuple[Rules, ...] = ({}, {"metric": "topk", "top_k": "2"})
+BINARY: tuple[Rules, ...] = ({}, {"metric": "f1"}, {"metric": "auc"})
+VALUES: tuple[Rules, ...] = ({"metric": "mae"}, {"metric": "rmse"})
 #: Metrics that the config of each incident allows.
-METRICS: Mapping[str, tuple[Mapping[str, str], ...]] = {
+METRICS: Mapping[str, tuple[Rules, ...]] = {
     "padded_maximum": CLASSES,
     "masked_attention": CLASSES,
     "spectrogram": CLASSES,
@@ -42,7 +44,7 @@ class FloatFile:
     output: str
     values: Array
 
-    def judged(self, data: bytes, rules: Mapping[str, str], directory: Path) -> GateReport:
+    def judged(self, data: bytes, rules: Rules, directory: Path) -> GateReport:
         """The report on a file."""
         file = directory / "candidate.tflite"
         file.write_bytes(data)
@@ -85,7 +87,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "rules"), CASES)
 def test_only_the_sound_file_is_accepted(
-    float_file: Callable[[str], FloatFile], name: str, rules: Mapping[str, str], tmp_path: Path
+    float_file: Callable[[str], FloatFile], name: str, rules: Rules, tmp_path: Path
 ) -> None:
     sound = float_file(name)
     verdicts = {"float": sound.judged(sound.data, rules, tmp_path).verdict}

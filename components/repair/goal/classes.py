@@ -11,7 +11,7 @@ goal allows, and decide between equals.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any
@@ -187,7 +187,11 @@ class ClassGoal:
         ids = class_ids(labels)
         usable = ids if ids is not None and _are_ids_of(ids, reference) else None
         scores = _two_columns(reference)
-        return cls(name, reason, limit, reference, _calibrated(scores, usable), usable, _weights(scores))
+        goal = cls(name, reason, limit, reference, _calibrated(scores, usable), usable, _weights(scores))
+        if not len(goal._rare_classes):
+            return goal
+        because = f"{reason}; {_listed(goal._rare_classes)} rare, so that a third of this must do"
+        return replace(goal, reason=because)
 
     def score(self, array: Array) -> OutputScore:
         """Loses by what changed answers cost, in right answers."""
@@ -301,6 +305,13 @@ class ClassGoal:
 
     def _has_moved(self, answers: NDArray[np.intp]) -> bool:
         return not np.array_equal(answers, self._answers)
+
+
+def _listed(classes: NDArray[np.intp]) -> str:
+    """Classes in words, and that they are."""
+    if len(classes) == 1:
+        return f"class {classes[0]} is"
+    return f"classes {', '.join(map(str, classes[:3]))}{' and others' if len(classes) > 3 else ''} are"
 
 
 def _weights(scores: Floats) -> Floats:
