@@ -81,12 +81,12 @@ def _workspaces(config: str | None) -> list[Path]:
         from pipeline.config_file import load_config
 
         return [load_config(Path(config)).workspace_dir]
-    found = find_workspaces(Path.cwd())
-    if not found:
+    workspaces = find_workspaces(Path.cwd())
+    if not workspaces:
         raise ConfigError(
             f"no runs under {Path.cwd() / '.edgeproof'}. Start one with edgeproof run CONFIG, or give --config CONFIG."
         )
-    return found
+    return workspaces
 
 
 def runs_table(runs: list[RunSummary]) -> str:
@@ -116,7 +116,12 @@ def differences_table(first: RunSummary, second: RunSummary, differences: tuple[
     if not differences:
         return f"runs {first.number} and {second.number} are the same in every setting and result"
     header = ("", f"run {first.number}", f"run {second.number}")
-    return _aligned([header, *((found.what, _short(found.first), _short(found.second)) for found in differences)])
+    return _aligned(
+        [
+            header,
+            *((difference.what, _short(difference.first), _short(difference.second)) for difference in differences),
+        ]
+    )
 
 
 def _figure(run: RunSummary, accuracy: float | None, error: float | None) -> str:

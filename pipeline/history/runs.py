@@ -146,23 +146,23 @@ def find_run(runs: Sequence[RunSummary], wanted: str) -> RunSummary:
     """
     if wanted.lstrip("-").isdecimal() and len(wanted) <= 6:
         number = int(wanted) if int(wanted) > 0 else len(runs) + 1 + int(wanted)
-        found = [run for run in runs if run.number == number]
+        matches = [run for run in runs if run.number == number]
     else:
         published = [run for run in runs if run.release == wanted]
-        found = published[:1] or [run for run in runs if run.run_id.startswith(wanted)]
-    if len(found) == 1:
-        return found[0]
+        matches = published[:1] or [run for run in runs if run.run_id.startswith(wanted)]
+    if len(matches) == 1:
+        return matches[0]
     known = f"runs 1 to {len(runs)}" if runs else "no run"
-    raise ConfigError(f"{wanted!r} names {len(found)} runs; there are {known}. Give a number of edgeproof runs.")
+    raise ConfigError(f"{wanted!r} names {len(matches)} runs; there are {known}. Give a number of edgeproof runs.")
 
 
 def compare(first: RunSummary, second: RunSummary) -> tuple[Difference, ...]:
     """What differs between two runs: settings of their nodes, then results."""
     names = list(dict.fromkeys(node.name for run in (first, second) for node in run.nodes))
-    found: list[Difference] = []
+    differences: list[Difference] = []
     for name in names:
         before, after = _settings(first, name), _settings(second, name)
-        found += [Difference(f"{name}.{key}", before.get(key), after.get(key)) for key in _changed(before, after)]
+        differences += [Difference(f"{name}.{key}", before.get(key), after.get(key)) for key in _changed(before, after)]
     results = (
         "data",
         "data_fingerprint",
@@ -179,8 +179,8 @@ def compare(first: RunSummary, second: RunSummary) -> tuple[Difference, ...]:
     for what in (*results, "verdict", "release", "state"):
         left, right = getattr(first, what), getattr(second, what)
         if left != right:
-            found.append(Difference(what, _text(left), _text(right)))
-    return tuple(found)
+            differences.append(Difference(what, _text(left), _text(right)))
+    return tuple(differences)
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

@@ -277,10 +277,10 @@ def worst_slices(gate: GateReport) -> list[dict[str, Any]]:
 
 def _bucket(value: str) -> str:
     """A numeric bucket such as ``[64, 128)`` in words; other values as they are."""
-    found = _BUCKET.fullmatch(value)
-    if found is None:
+    bucket = _BUCKET.fullmatch(value)
+    if bucket is None:
         return value
-    low, high = found.groups()
+    low, high = bucket.groups()
     if low == "-inf":
         return f"below {high}"
     return f"{low} and above" if high == "inf" else f"{low} to {high}"
