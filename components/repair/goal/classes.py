@@ -190,7 +190,7 @@ class ClassGoal:
         goal = cls(name, reason, limit, reference, _calibrated(scores, usable), usable, _weights(scores))
         if not len(goal._rare_classes):
             return goal
-        because = f"{reason}; {_listed(goal._rare_classes)} rare, so that a third of this must do"
+        because = f"{reason}; {_listed(goal._rare_classes)} rare and may lose a third of that"
         return replace(goal, reason=because)
 
     def score(self, array: Array) -> OutputScore:
@@ -202,8 +202,11 @@ class ClassGoal:
         gap = np.where(finite, sure - self.probabilities[rows, answers], sure)
         weight = np.maximum(1.0, (self.weights[expected] + self.weights[answers]) / 2)
         cost = np.where(gap > TOSS_UP, gap, 0.0) / max(float(sure.mean()), 1e-12) * weight
-        cost = np.maximum(cost, self._moved_rare_scores(array, finite))
+        moved_rare = self._moved_rare_scores(array, finite)
+        cost = np.maximum(cost, moved_rare)
         loss = float(cost.mean())
+        is_of_rare = np.isin(expected, self._rare_classes) | np.isin(answers, self._rare_classes)
+        loss_of_rare = float(np.where(is_of_rare, cost, moved_rare).mean())
         if (proven := self._proven_loss(answers, finite)) > loss:
             loss, cost = proven, self._by_labels(answers, finite)
         moved = self._moved_own_scores(array)
@@ -215,7 +218,9 @@ class ClassGoal:
             loss,
             self.limit,
             cost / self.limit,
-            agreement >= MIN_AGREEMENT and not self._has_lost_class(answers, finite) and self._is_sure(loss),
+            agreement >= MIN_AGREEMENT
+            and not self._has_lost_class(answers, finite)
+            and loss_of_rare <= AMPLE_SHARE * self.limit,  # twenty rows without a miss leave room for one in seven
             num_lost=int(self._by_labels(answers, finite).sum()),
             is_useless=self._is_useless(answers, finite),
         )
@@ -261,10 +266,6 @@ class ClassGoal:
         counts = np.bincount(self._answers, minlength=len(self.weights))
         usual = len(self._answers) / max(2, int((counts > 0).sum()))
         return np.flatnonzero((counts > 0) & (counts < MAX_RARE_ROWS) & (counts < RARE_SHARE * usual))
-
-    def _is_sure(self, loss: float) -> bool:
-        """Whether a loss says enough of other rows: of a rare class, twenty rows without a miss leave room for one in seven."""
-        return not len(self._rare_classes) or loss <= AMPLE_SHARE * self.limit
 
     def _proven_loss(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> float:
         """Share of float's right answers that the labels prove to be lost (paired: only rows that changed count)."""

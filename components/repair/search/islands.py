@@ -22,7 +22,7 @@ from components.repair.search.proposals import EQUALIZATION, IoTypes, Source
 from components.repair.search.rungs import correct
 from components.repair.search.trials import Trials
 
-#: Tensors freed at most, each with its producer and consumers.
+#: Islands tried at most; what an island before holds already does not count.
 MAX_ISLANDS = 8
 #: Models that are tried with islands where none without loads.
 MAX_REFUSED_SOURCES = 2
@@ -80,6 +80,7 @@ def _free(source: Source, prepared: Prepared, trials: Trials) -> None:
     """Frees one island after the other, worst first; then takes back each that was not needed."""
     freed: tuple[Island, ...] = ()
     best: Candidate | None = None
+    num_tried = 0
     for island in _islands(source, prepared, trials):
         wanted = _allowed(source.variant.graph, island, prepared)
         if not wanted.tensors:
@@ -87,6 +88,9 @@ def _free(source: Source, prepared: Prepared, trials: Trials) -> None:
             continue
         if set(wanted.tensors) <= {tensor for other in freed for tensor in other.tensors}:
             continue
+        if num_tried == MAX_ISLANDS:
+            return
+        num_tried += 1
         outcome = trials.make(prepared.int8(_with_islands(source, (*freed, wanted), prepared)))
         if not isinstance(outcome, Candidate):
             if outcome.does_not_load and best is None:  # more may be needed until the first file loads
@@ -184,4 +188,4 @@ def _culprits(source: Source, prepared: Prepared) -> Sequence[sensitivity.Item]:
     ranked = sensitivity.rank(graph, source.limits, source.variant.statistics, rows, goal)
     worst = ranked[0].divergence if ranked else 0.0
     least = min(MIN_ISLAND_SHARE * worst, MIN_DIVERGENCE)
-    return [item for item in ranked if item.divergence > least][:MAX_ISLANDS]
+    return [item for item in ranked if item.divergence > least]
