@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from edgeproof_edge.flatbuffer import inspect
+from edgeproof_edge.microcontroller import missing_operators
 
 from components.repair.half_weights import halve_weights
 from components.repair.running import predict
@@ -31,6 +32,7 @@ def test_large_weights_take_half_the_bytes_and_answers_stay() -> None:
     inspection = inspect(halved)
     assert inspection.num_computing_operators == inspect(model).num_computing_operators
     assert [use.count for use in inspection.operators if use.name == "DEQUANTIZE"] == [1]
+    assert missing_operators(inspection) == ("DEQUANTIZE of float16",)
 
 
 @pytest.mark.parametrize("largest", [1e5, np.inf], ids=["beyond-float16", "infinite"])
