@@ -207,11 +207,13 @@ class ClassGoal:
         loss = float(cost.mean())
         is_of_rare = np.isin(expected, self._rare_classes) | np.isin(answers, self._rare_classes)
         loss_of_rare = float(np.where(is_of_rare, cost, moved_rare).mean())
-        if (proven := self._proven_loss(answers, finite)) > loss:
+        proven = self._proven_loss(answers, finite)
+        if self._has_own_scores:  # some answers of hundreds tell less of which candidate is closer than all scores do
+            moved = self._moved_own_scores(array)
+            if (by_scores := float(np.sqrt(moved.mean())) * self.limit) > loss:
+                loss, cost = by_scores, moved * self.limit
+        elif proven > loss:
             loss, cost = proven, self._by_labels(answers, finite)
-        moved = self._moved_own_scores(array)
-        if (by_scores := float(np.sqrt(moved.mean())) * self.limit) > loss:
-            loss, cost = by_scores, moved * self.limit
         agreement = float(((answers == expected) & finite).mean())
         return OutputScore.of(
             self.name,
@@ -219,6 +221,7 @@ class ClassGoal:
             self.limit,
             cost / self.limit,
             agreement >= MIN_AGREEMENT
+            and proven <= self.limit
             and not self._has_lost_class(answers, finite)
             and loss_of_rare <= AMPLE_SHARE * self.limit,  # twenty rows without a miss leave room for one in seven
             num_lost=int(self._by_labels(answers, finite).sum()),
@@ -241,10 +244,13 @@ class ClassGoal:
     def _answers(self) -> NDArray[np.intp]:
         return np.asarray(_two_columns(self.reference).argmax(axis=1))
 
+    @cached_property
+    def _has_own_scores(self) -> bool:
+        """Whether its scores are none of one distribution."""
+        return self.reference.ndim == 2 and self.reference.shape[1] >= 3 and _are_own_scores(self.reference)
+
     def _moved_own_scores(self, array: Array) -> Floats:
-        """Per row the squared difference of scores that are none of one distribution, in units of what they may move; 0 for others."""
-        if self.reference.ndim != 2 or self.reference.shape[1] < 3 or not _are_own_scores(self.reference):
-            return np.zeros(len(array))
+        """Per row the squared difference of scores of their own, in units of what they may move."""
         difference = np.nan_to_num(np.asarray(array, np.float64), nan=1.0) - self.reference
         spread = max(float(self.reference.std()), 1e-12)
         return np.asarray(((difference / (MAX_SCORE_ERROR * spread)) ** 2).mean(axis=1))
