@@ -122,6 +122,23 @@ def test_a_class_of_which_most_is_gone_is_lost_however_undecided_float_was(num_l
     assert score.met is met
 
 
+def test_of_scores_of_their_own_the_closer_candidate_is_better_where_both_lost_the_same_labels() -> None:
+    """A pitch tracker's 360 sigmoids: seven answers of 250 that changed say little of which model is closer."""
+    random, rows = np.random.default_rng(7), np.arange(9)
+    labels = random.integers(0, 40, NUM_ROWS)
+    output = np.clip(np.eye(40)[labels] * 0.5 + random.uniform(0, 0.2, (NUM_ROWS, 40)), 0, 1).astype(np.float32)
+    output[rows, labels[rows]], output[rows, labels[rows] - 1] = 0.30, 0.29
+    goal, scores = goal_for(output, labels), []
+    for noise in (0.0005, 0.002):
+        candidate = np.clip(output + random.normal(0, noise, output.shape), 0, 1)
+        candidate[rows, labels[rows]] = 0.27
+        scores.append(goal.score({"y": candidate.astype(np.float32)}))
+    near, far = scores
+    assert near.outputs[0].num_lost == far.outputs[0].num_lost == 9
+    assert not near.met
+    assert near.order < far.order
+
+
 def test_labels_can_refuse_what_probabilities_forgive() -> None:
     output = np.full((NUM_ROWS, 5), 0.2, np.float32)
     output[np.arange(NUM_ROWS), LABELS] += 0.001
