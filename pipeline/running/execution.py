@@ -20,7 +20,6 @@ from edgeproof_edge.progress import progress
 from components.artifacts import join, local_copy
 from components.compat import skip_autograph_conversion
 from components.evaluator.report.gate_report import REPORT_FILE, read_report
-from components.pusher.provenance import REASON_VARIABLE
 from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
 from pipeline.config import PipelineConfig
 from pipeline.dag import build_pipeline
@@ -32,11 +31,14 @@ from pipeline.running import launching
 from pipeline.running.usage import measured
 from pipeline.running.world import DataPlace
 
+#: The purpose of a run that nobody gave another.
+FOR_A_PERSON = RunPurpose(BY_HAND)
+
 
 def execute(
     config: PipelineConfig,
     log_file: Path,
-    reason: str = BY_HAND,
+    purpose: RunPurpose = FOR_A_PERSON,
     place: Place | None = None,
     fresh: Sequence[str] = (),
 ) -> RunRecord:
@@ -45,7 +47,7 @@ def execute(
     Args:
         config: A config that passed the preflight.
         log_file: Named where an error needs more than a line.
-        reason: Why it is run; ML Metadata keeps it with the run, however that ends.
+        purpose: Why it is run; ML Metadata keeps it with the run, however that ends.
         place: Where it runs; by default this machine.
         fresh: Nodes that are not taken from the cache; see :func:`pipeline.running.launching.without_cache`.
 
@@ -57,10 +59,12 @@ def execute(
     data = DataPlace(config.data, config.workspace_dir)
     ir = launching.compiled(build_pipeline(config, place))
     launching.without_cache(ir, fresh)
-    return execute_compiled(ir, place, data, log_file, reason)
+    return execute_compiled(ir, place, data, log_file, purpose)
 
 
-def execute_compiled(ir: Any, place: Place, data: DataPlace, log_file: Path, reason: str = BY_HAND) -> RunRecord:
+def execute_compiled(
+    ir: Any, place: Place, data: DataPlace, log_file: Path, purpose: RunPurpose = FOR_A_PERSON
+) -> RunRecord:
     """Runs a compiled pipeline once; it may be run again.
 
     Raises:
@@ -68,8 +72,8 @@ def execute_compiled(ir: Any, place: Place, data: DataPlace, log_file: Path, rea
     """
     run_id = datetime.now().isoformat()
     store = RunStore(place.metadata)
-    store.begin(run_id, RunPurpose(reason))
-    os.environ[REASON_VARIABLE] = reason  # the Pusher writes it into the provenance
+    store.begin(run_id, purpose)
+    launching.announce(purpose)
     usage = _launch_all(launching.bound(ir, run_id), place, data, log_file)
     run = store.run(run_id)
     if run is None:
