@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import ConfigError
 from pipeline.mlmd import NodeRun
@@ -42,8 +43,22 @@ class ReleaseRecord(BaseModel):
         return self.offered_version in ("", self.version)
 
 
+class NodeUsage(BaseModel):
+    """What a step cost.
+
+    Attributes:
+        cpu_seconds: Processor time, user and system, of this process and of its children that have ended.
+        peak_bytes: Most memory at once of this process and all below it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    cpu_seconds: float
+    peak_bytes: int
+
+
 class RunRecord(BaseModel):
-    """One run that came to a verdict; files of artifacts are URIs."""
+    """One run that came to a verdict; files of artifacts are URIs, and ``usage`` is by node, empty for a run of before."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,6 +74,7 @@ class RunRecord(BaseModel):
     release: ReleaseRecord | None
     log: str
     seconds: float = 0.0
+    usage: Mapping[str, NodeUsage] = Field(default_factory=dict)
 
 
 class Attempt(BaseModel):

@@ -20,22 +20,25 @@ from edgeproof_edge.progress import progress
 from components.artifacts import join, local_copy
 from components.compat import skip_autograph_conversion
 from components.evaluator.report.gate_report import REPORT_FILE, read_report
-from components.pusher.provenance import REASON_VARIABLE
 from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
 from pipeline.config import PipelineConfig
 from pipeline.dag import build_pipeline
 from pipeline.errors import RunError
-from pipeline.history.run_record import BY_HAND, ReleaseRecord, RunRecord
+from pipeline.history.run_record import BY_HAND, NodeUsage, ReleaseRecord, RunRecord
 from pipeline.mlmd import Artifact, NodeRun, Run, RunPurpose, RunStore
 from pipeline.place import Place, local_place
 from pipeline.running import launching
+from pipeline.running.usage import measured
 from pipeline.running.world import DataPlace
+
+#: The purpose of a run that nobody gave another.
+FOR_A_PERSON = RunPurpose(BY_HAND)
 
 
 def execute(
     config: PipelineConfig,
     log_file: Path,
-    reason: str = BY_HAND,
+    purpose: RunPurpose = FOR_A_PERSON,
     place: Place | None = None,
     fresh: Sequence[str] = (),
 ) -> RunRecord:
@@ -44,7 +47,7 @@ def execute(
     Args:
         config: A config that passed the preflight.
         log_file: Named where an error needs more than a line.
-        reason: Why it is run; ML Metadata keeps it with the run, however that ends.
+        purpose: Why it is run; ML Metadata keeps it with the run, however that ends.
         place: Where it runs; by default this machine.
         fresh: Nodes that are not taken from the cache; see :func:`pipeline.running.launching.without_cache`.
 
@@ -56,10 +59,12 @@ def execute(
     data = DataPlace(config.data, config.workspace_dir)
     ir = launching.compiled(build_pipeline(config, place))
     launching.without_cache(ir, fresh)
-    return execute_compiled(ir, place, data, log_file, reason)
+    return execute_compiled(ir, place, data, log_file, purpose)
 
 
-def execute_compiled(ir: Any, place: Place, data: DataPlace, log_file: Path, reason: str = BY_HAND) -> RunRecord:
+def execute_compiled(
+    ir: Any, place: Place, data: DataPlace, log_file: Path, purpose: RunPurpose = FOR_A_PERSON
+) -> RunRecord:
     """Runs a compiled pipeline once; it may be run again.
 
     Raises:
@@ -67,25 +72,30 @@ def execute_compiled(ir: Any, place: Place, data: DataPlace, log_file: Path, rea
     """
     run_id = datetime.now().isoformat()
     store = RunStore(place.metadata)
-    store.begin(run_id, RunPurpose(reason))
-    os.environ[REASON_VARIABLE] = reason  # the Pusher writes it into the provenance
-    _launch_all(launching.bound(ir, run_id), place, data, log_file)
+    store.begin(run_id, purpose)
+    launching.announce(purpose)
+    usage = _launch_all(launching.bound(ir, run_id), place, data, log_file)
     run = store.run(run_id)
     if run is None:
         raise RunError(f"ML Metadata does not know the run {run_id}; the whole story is in {log_file}")
-    return record_of(run, log_file)
+    return record_of(run, log_file).model_copy(update={"usage": usage})
 
 
-def _launch_all(ir: Any, place: Place, data: DataPlace, log_file: Path) -> None:
-    nodes = launching.node_ids(ir)
+def _launch_all(ir: Any, place: Place, data: DataPlace, log_file: Path) -> dict[str, NodeUsage]:
+    """Runs every node, and says what each cost."""
+    nodes, usage = launching.node_ids(ir), {}
     with _surroundings(log_file):
         for number, node_id in enumerate(nodes, start=1):
             progress.info("[%d/%d] %s", number, len(nodes), node_id)
-            node = launching.launch(ir, node_id, place.metadata, data)
+            with measured() as meter:
+                node = launching.launch(ir, node_id, place.metadata, data)
+            if meter.usage is not None:
+                usage[node_id] = meter.usage
             if node.state != launching.SKIPPED and not node.is_done:
                 raise RunError(
                     f"{node_id} ended as {node.state}, though nothing was raised; the reason is in {log_file}"
                 )
+    return usage
 
 
 @contextmanager

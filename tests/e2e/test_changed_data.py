@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.e2e.projects import Project
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.exhaustive]
 
 CONFIG = """
 name: digits
