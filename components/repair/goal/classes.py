@@ -229,9 +229,11 @@ class ClassGoal:
         )
 
     def divergence(self, array: Array) -> float:
-        """Kullback-Leibler divergence of class probabilities, in units of the limit."""
+        """Kullback-Leibler divergence of class probabilities, or how far scores of their own moved, in units of the limit."""
         if not is_finite(array).all():
             return MAX_DIVERGENCE / self.limit
+        if self._has_own_scores:  # their logarithms are ruled by the hundreds that say "no"
+            return min(float(self._moved_own_scores(array).mean()), MAX_DIVERGENCE / self.limit)
         expected, actual = _two_columns(self.reference), _two_columns(array)
         if _is_normalized(expected):
             p, q = expected, np.clip(actual, 0, None)

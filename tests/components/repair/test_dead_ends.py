@@ -9,6 +9,7 @@ import pytest
 from edgeproof_edge.interpreter import TFLiteModel
 
 from components.repair.recipes import Recipe
+from components.repair.search.trials import ISLAND_BYTES
 from components.tflite_converter.calibration import CalibrationPool
 from components.tflite_converter.conversion import Conversion, ConversionRequest, convert
 from tests.incidents.data import Array, Incident
@@ -36,6 +37,11 @@ def outputs(model: bytes, broken: Incident) -> Array:
     return found
 
 
+def plain_bytes(done: Conversion) -> int:
+    """Bytes of the smallest file that was made: of a graph of a few kilobytes, names are most of an int8 file."""
+    return min(candidate.size_bytes for candidate in done.report.candidates)
+
+
 @pytest.mark.tfx
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("name", ["padded_maximum", "masked_attention", "spectrogram", "far_columns"])
@@ -43,6 +49,8 @@ def test_99_of_100_answers_of_float_are_kept(dead_end: MakeIncident, name: str) 
     broken = dead_end(name)
     done = repair(broken)
     (truth,) = broken.holdout_y.values()
+    assert done.report.met_goal
+    assert len(done.model) <= max(len(done.float_model), plain_bytes(done) + ISLAND_BYTES)
     scores = np.sort(outputs(done.float_model, broken), axis=1)
     is_decided = scores[:, -1] - scores[:, -2] > TOSS_UP
     assert is_decided.mean() > 0.5

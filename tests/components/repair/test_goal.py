@@ -139,6 +139,16 @@ def test_of_scores_of_their_own_the_closer_candidate_is_better_where_both_lost_t
     assert near.order < far.order
 
 
+def test_the_divergence_of_scores_of_their_own_is_that_of_their_loss() -> None:
+    """Rounding a score of 0.0001 to nothing moves its logarithm far, and no answer."""
+    scores, labels = sigmoids()
+    tiny = np.where(scores < 0.05, 1e-4, scores).astype(np.float32)
+    goal = goal_for(tiny, labels)
+    without_tiny = np.where(tiny < 0.05, 0, tiny)
+    moved = np.where(tiny < 0.05, tiny, tiny * 0.97)
+    assert goal.divergence({"y": without_tiny}) < goal.divergence({"y": moved})
+
+
 def test_labels_can_refuse_what_probabilities_forgive() -> None:
     output = np.full((NUM_ROWS, 5), 0.2, np.float32)
     output[np.arange(NUM_ROWS), LABELS] += 0.001
