@@ -14,11 +14,13 @@ from components.repair import sensitivity
 from components.repair.float_front import float_front
 from components.repair.goal import find_goal, rows_to_score
 from components.repair.graph import FloatGraph
+from components.repair.range_statistics import RangeMethod
 from components.repair.recipes import IoType
 from components.repair.running import predict
+from components.repair.saturation import cut_saturated_ranges
 from components.repair.search.candidates import Candidate
 from components.repair.search.prepared import Prepared, count
-from components.repair.search.proposals import EQUALIZATION, IoTypes, Source
+from components.repair.search.proposals import CUT, EQUALIZATION, IoTypes, Source
 from components.repair.search.rungs import correct
 from components.repair.search.trials import Trials
 
@@ -57,6 +59,19 @@ def float_islands(prepared: Prepared, trials: Trials) -> None:
     for source in _sources(trials):
         if not trials.is_over and not trials.has_met:
             _free(source, prepared, trials)
+
+
+def with_other_ranges(prepared: Prepared, trials: Trials) -> None:
+    """The closest model with float islands by other ranges: what cut the outliers of a tensor that is float now cuts others, too."""
+    best = trials.best_int8(lambda candidate: bool(candidate.freed))
+    source = best.proposal.source if best is not None else None
+    if source is None or trials.has_met:
+        return
+    for method in (RangeMethod.MINMAX, RangeMethod.MSE):
+        if method.value != source.ranges:
+            whole = source.variant.statistics.ranges(method)
+            limits = cut_saturated_ranges(source.variant.graph, whole) if CUT in source.steps else whole
+            trials.make_each([prepared.int8(replace(source, limits=limits, ranges=method.value))])
 
 
 def with_corrected_biases(prepared: Prepared, trials: Trials) -> None:
