@@ -10,11 +10,11 @@ from edgeproof_edge.addresses import is_address
 
 from components.artifacts import exists, join, local_copy, parent_of
 from components.errors import DataError
+from components.evaluator.page.page import PAGE_FILE
 from components.evaluator.report.advice import Invocation
 from components.evaluator.report.explanation import explain, note_line
 from components.evaluator.report.gate_report import GateReport, read_report
 from components.evaluator.report.notes import notes_since
-from components.evaluator.report.page import PAGE_FILE
 from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport, useless_outputs
 from pipeline.history.run_record import ReleaseRecord, RunRecord
