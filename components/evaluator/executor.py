@@ -21,7 +21,7 @@ from tfx.types import Artifact, artifact_utils
 
 from components.artifacts import join, local_inputs, local_output, local_path, read_bytes_if_there, write_bytes
 from components.data.buckets import quantile_edges
-from components.data.data_summary import DataSummary
+from components.data.data_summary import DataSummary, split_sizes
 from components.data.examples import Batch, ExampleSpec, check_class_names, read_batches, split_files
 from components.errors import DataError
 from components.evaluator.case import NOTHING_BLESSED, Case, Champion, NoChampion
@@ -33,7 +33,7 @@ from components.evaluator.counting.tally import Tally
 from components.evaluator.evaluation import Judgement, judge_case
 from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.page.page import write_page
-from components.evaluator.page.run_facts import RunFacts, data_text, splits_of, train_counts
+from components.evaluator.page.run_facts import JUDGED_AT, JUDGED_BY, RunFacts, data_text, train_counts
 from components.evaluator.report.gate_report import GateReport, LineageRecord, write_report
 from components.evaluator.scoring.both_models import Candidate, rows_per_batch
 from components.evaluator.scoring.observation import observe, summarize
@@ -91,6 +91,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 if observation is not None:
                     write_observation(observation, directory)
         describe_evaluation(evaluation, judgement.report)
+        evaluation.set_string_custom_property(JUDGED_BY, facts.run)
+        evaluation.set_string_custom_property(JUDGED_AT, facts.time)
         accepted = judgement.report.verdict.accepted
         write_blessing(artifact_utils.get_single_instance(output_dict["blessing"]), accepted, input_dict)
         num_scored = judgement.tally.num_examples if judgement.tally else 0
@@ -149,7 +151,7 @@ def read_run_facts(context: Any, examples: Sequence[Artifact]) -> RunFacts:
         run=getattr(context, "pipeline_run_id", None) or "",
         time=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}",
         data=data_text(properties),
-        num_examples=splits_of(summary, properties),
+        num_examples=split_sizes(properties),
         num_train_by_class=train_counts(summary),
     )
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from components.data.data_summary import DataSummary
 
+#: Properties of a ModelEvaluation artifact: the run that judged, and when. A later run may take the verdict from the cache.
+JUDGED_BY, JUDGED_AT = "judged_by", "judged_at"
+
 
 @dataclass(frozen=True)
 class RunFacts:
@@ -61,15 +64,6 @@ class RunFacts:
         """The page's title: two saved pages can be told apart."""
         parts = [f"{self.model} {candidate}".strip(), self.release, self.run or self.judged_by, self.time]
         return f"{verdict}: {', '.join(part for part in parts if part)}"
-
-
-def splits_of(summary: DataSummary | None, properties: Mapping[str, object]) -> dict[str, int]:
-    """Examples per split: of the summary, or of the properties that every ExampleGen of ours writes."""
-    if summary is not None:
-        return dict(summary.num_examples)
-    prefix = "num_examples_"
-    counts = {name[len(prefix) :]: value for name, value in properties.items() if name.startswith(prefix)}
-    return {split: number for split, number in counts.items() if isinstance(number, int)}
 
 
 def data_text(properties: Mapping[str, object]) -> str:
