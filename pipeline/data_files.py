@@ -69,9 +69,11 @@ def matched_files(data: DataConfig) -> dict[str, list[Path]]:
             class_folder_pattern(pattern)
     newest = {split: newest_span(data.path, pattern) for split, pattern in patterns.items()}
     if len(set(newest.values())) > 1:
-        found = ", ".join(f"{split}: span {value.span}, version {value.version}" for split, value in newest.items())
+        newest_names = ", ".join(
+            f"{split}: span {value.span}, version {value.version}" for split, value in newest.items()
+        )
         raise DataError(
-            f"the splits of data.patterns have different newest spans or versions ({found}). "
+            f"the splits of data.patterns have different newest spans or versions ({newest_names}). "
             "Complete the newest span in every split, or remove it."
         )
     return {split: _files_of(data, split, pattern, newest[split]) for split, pattern in patterns.items()}
@@ -88,14 +90,14 @@ def newest_span(base: Path, pattern: str) -> SpanVersion:
         return SpanVersion()
     _check_placeholders(pattern, names)
     expression = re.compile(_placeholder_expression(pattern))
-    found: list[tuple[int, int]] = []
+    versions: list[tuple[int, int]] = []
     for path in _relative_matches(base, _PLACEHOLDER.sub("*", pattern)):
         match = expression.fullmatch(path)
         if match:
-            found.append(_numbers_in(path, pattern, match.groupdict()))
-    if not found:
+            versions.append(_numbers_in(path, pattern, match.groupdict()))
+    if not versions:
         raise DataError(f"no files under {base} match {pattern!r}.{_contents(base, _PLACEHOLDER.sub('*', pattern))}")
-    span, version = max(found)
+    span, version = max(versions)
     return SpanVersion(span, version if "VERSION" in names else None)
 
 

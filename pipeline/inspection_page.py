@@ -25,17 +25,17 @@ _MAX_NAME = 48
 _Item = TypeVar("_Item")
 
 
-def describe_examination(found: Examination) -> str:
+def describe_examination(examination: Examination) -> str:
     """Operators, tensors, float islands, load test and estimates of a file on one screen."""
-    inspection = found.inspection
+    inspection = examination.inspection
     blocks = [
         _header(inspection),
         _operator_table(inspection.operators),
         _facts(inspection),
-        _load_tests(found.load_tests),
+        _load_tests(examination.load_tests),
         [
-            *(_labelled(estimate.target.value, _describe_estimate(estimate)) for estimate in found.estimates),
-            *(_labelled("" if row else "Ethos-U", line) for row, line in enumerate(_ethos_u(found.ethos_u))),
+            *(_labelled(estimate.target.value, _describe_estimate(estimate)) for estimate in examination.estimates),
+            *(_labelled("" if row else "Ethos-U", line) for row, line in enumerate(_ethos_u(examination.ethos_u))),
         ],
     ]
     return "\n\n".join("\n".join(block) for block in blocks)
@@ -172,8 +172,10 @@ def _ethos_u(verdict: EthosUVerdict | None) -> list[str]:
 
 
 def _describe_cpu_operators(operators: Sequence[CpuOperator]) -> str:
-    shown = "; ".join(f"{found.count} x {_short(found.name)} ({found.reason})" for found in operators[:MAX_LISTED])
-    hidden = sum(found.count for found in operators[MAX_LISTED:])
+    shown = "; ".join(
+        f"{operator.count} x {_short(operator.name)} ({operator.reason})" for operator in operators[:MAX_LISTED]
+    )
+    hidden = sum(operator.count for operator in operators[MAX_LISTED:])
     return f"{shown}; {hidden} more in --json" if hidden else shown
 
 

@@ -313,11 +313,11 @@ class RunStore:
         ids = sorted({int(event.artifact_id) for event in events})
         read = {int(artifact.id): _artifact(artifact) for artifact in self._store.get_artifacts_by_id(ids)}
         kinds = {proto.Event.INPUT: False, proto.Event.OUTPUT: True}
-        found: dict[tuple[int, bool], list[Artifact]] = {}
+        artifacts: dict[tuple[int, bool], list[Artifact]] = {}
         for event in sorted(events, key=lambda event: int(event.artifact_id)):
             if event.type in kinds and event.artifact_id in read:
-                found.setdefault((event.execution_id, kinds[event.type]), []).append(read[event.artifact_id])
-        return found
+                artifacts.setdefault((event.execution_id, kinds[event.type]), []).append(read[event.artifact_id])
+        return artifacts
 
 
 def open_store(location: MetadataLocation, *, is_read_only: bool = False) -> Any:

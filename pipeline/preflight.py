@@ -185,10 +185,10 @@ def _check_signature(signature: Signature, spec: ExampleSpec, directory: Path) -
     if spec.image is None or len(signature.inputs) != 1:
         return
     wanted = (spec.image.height, spec.image.width, spec.image.channels)
-    found = signature.inputs[0].shape[1:]
-    if len(found) != len(wanted) or any(f not in (-1, w) for f, w in zip(found, wanted, strict=True)):
+    shape = signature.inputs[0].shape[1:]
+    if len(shape) != len(wanted) or any(f not in (-1, w) for f, w in zip(shape, wanted, strict=True)):
         raise ModelError(
-            f"{directory}: signature {signature.key!r} takes images of shape {found}, but data.image says {wanted}."
+            f"{directory}: signature {signature.key!r} takes images of shape {shape}, but data.image says {wanted}."
         )
 
 

@@ -102,13 +102,13 @@ def regressions(devices: Iterable[DeviceFigures]) -> tuple[Regression, ...]:
 
 def _slower(device_model: str, before: Sequence[DeviceFigures], after: Sequence[DeviceFigures]) -> list[Regression]:
     """The quantile that grew most, if any grew too far."""
-    found: list[Regression] = []
+    regressions: list[Regression] = []
     for share in (0.5, 0.95):
         first, second = (quantile_ms(add(d.latency_counts for d in members), share) for members in (before, after))
         if first and second and second > REGRESSION_FACTOR * first:
             versions = (before[0].model_version, after[0].model_version)
-            found.append(Regression(device_model, *versions, share, first, second, len(before), len(after)))
-    return sorted(found, key=lambda regression: -regression.factor)[:1]
+            regressions.append(Regression(device_model, *versions, share, first, second, len(before), len(after)))
+    return sorted(regressions, key=lambda regression: -regression.factor)[:1]
 
 
 def _is_enough(devices: Sequence[DeviceFigures]) -> bool:

@@ -152,9 +152,9 @@ def open_pictures(folder: Path, inputs: Sequence[TensorSpec]) -> LabeledRows:
 
 def _picture_input(inputs: Sequence[TensorSpec], source: Path) -> TensorSpec:
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or -1 in inputs[0].shape[1:]:
-        found = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
+        declared = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
         raise DataError(
-            f"{source} is a folder of pictures and the model takes {found}; a picture goes into one input "
+            f"{source} is a folder of pictures and the model takes {declared}; a picture goes into one input "
             "[n, height, width, channels]. Give an .npz file."
         )
     return inputs[0]

@@ -304,10 +304,10 @@ def files_of_split(examples: list[Artifact], split: str) -> list[str]:
         DataError: There is no such split, or it holds no files.
     """
     for artifact in examples:
-        found = artifact_utils.decode_split_names(artifact.split_names)
-        if split not in found:
+        split_names = artifact_utils.decode_split_names(artifact.split_names)
+        if split not in split_names:
             raise DataError(
-                f"the examples at {artifact.uri} have no split {split!r}; found {found}. The gate needs a holdout of "
+                f"the examples at {artifact.uri} have no split {split!r}; found {split_names}. The gate needs a holdout of "
                 "that name."
             )
     return [file for uri in artifact_utils.get_split_uris(examples, split) for file in split_files(uri)]
@@ -315,8 +315,8 @@ def files_of_split(examples: list[Artifact], split: str) -> list[str]:
 
 def count_in_statistics(statistics: list[Artifact], split: str) -> int | None:
     """Examples that StatisticsGen counted in a split; None where it did not."""
-    found = _statistics_of_split(statistics, split)
-    return int(found.num_examples) if found is not None else None
+    dataset = _statistics_of_split(statistics, split)
+    return int(dataset.num_examples) if dataset is not None else None
 
 
 def label_edges(statistics: list[Artifact], split: str, spec: ExampleSpec) -> tuple[float, ...]:
@@ -324,10 +324,10 @@ def label_edges(statistics: list[Artifact], split: str, spec: ExampleSpec) -> tu
 
     Empty where it did not look at the label, or a module's own parser may have changed it.
     """
-    found = _statistics_of_split(statistics, split)
-    if found is None or spec.parse_module:
+    dataset = _statistics_of_split(statistics, split)
+    if dataset is None or spec.parse_module:
         return ()
-    feature = next((feature for feature in found.features if list(feature.path.step) == [spec.label]), None)
+    feature = next((feature for feature in dataset.features if list(feature.path.step) == [spec.label]), None)
     histograms = feature.num_stats.histograms if feature is not None else ()
     quantiles = next((h for h in histograms if h.type == statistics_pb2.Histogram.QUANTILES and h.buckets), None)
     if quantiles is None:

@@ -133,8 +133,8 @@ def _variants(inputs: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, str, di
     if pixels.shape[-1] == 3:
         for words, array in scaled:
             channels = "channel order: red and blue have changed places (BGR for RGB)"
-            said = f"{channels}, and {words}" if words else channels
-            yield said, _step(said), {**inputs, name: array[..., ::-1].astype(inputs[name].dtype)}
+            advice = f"{channels}, and {words}" if words else channels
+            yield advice, _step(advice), {**inputs, name: array[..., ::-1].astype(inputs[name].dtype)}
 
 
 def _step(words: str) -> str:

@@ -60,15 +60,15 @@ class Problem:
 
 def problems_of(split: str, anomalies: anomalies_pb2.Anomalies) -> list[Problem]:
     """Every anomaly of one split, sorted by feature, problems of the whole split first."""
-    found = []
+    problems = []
     if anomalies.data_missing:
-        found.append(Problem(split, "", "it holds no examples"))
+        problems.append(Problem(split, "", "it holds no examples"))
     if anomalies.HasField("dataset_anomaly_info"):
-        found.append(_problem(split, "", anomalies.dataset_anomaly_info))
+        problems.append(_problem(split, "", anomalies.dataset_anomaly_info))
     for name in sorted(anomalies.anomaly_info):
         info = anomalies.anomaly_info[name]
-        found.append(_problem(split, ".".join(info.path.step) or name, info))
-    return found
+        problems.append(_problem(split, ".".join(info.path.step) or name, info))
+    return problems
 
 
 #: TFDV's words -> what a person would say.

@@ -53,14 +53,14 @@ def shortage_message(
     }
     if not short:
         return None
-    found = " and ".join(
+    counts = " and ".join(
         f"split {split} holds {num_examples[split]} ({minimum.key} needs {minimum.minimum})"
         for split, minimum in short.items()
     )
     shares = suggested_shares(num_examples, minimums) if cut_by_shares else None
     change = f"set data.shares: {_in_yaml(shares)}" if shares else ""
     lower = f"lower {' and '.join(minimum.key for minimum in short.values())}"
-    return f"too few examples: {found}; {', '.join(filter(None, ('add data', change)))}, or {lower}."
+    return f"too few examples: {counts}; {', '.join(filter(None, ('add data', change)))}, or {lower}."
 
 
 def suggested_shares(num_examples: Mapping[str, int], minimums: Mapping[str, Minimum]) -> dict[str, int] | None:

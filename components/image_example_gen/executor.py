@@ -238,8 +238,8 @@ def odd_size_message(scanned: Iterable[ScannedImage]) -> str:
         counts[size] += 1
     if len(counts) not in (2, 3):
         return ""
-    told = [f"{h} x {w} x {c} ({n:,}, for example {examples[h, w, c]})" for (h, w, c), n in counts.most_common()]
-    return f"images of {len(counts)} sizes (height x width x channels): {', '.join(told)}."
+    shapes = [f"{h} x {w} x {c} ({n:,}, for example {examples[h, w, c]})" for (h, w, c), n in counts.most_common()]
+    return f"images of {len(counts)} sizes (height x width x channels): {', '.join(shapes)}."
 
 
 def _record_files(plan: SplitPlan) -> Iterator[tuple[str, str, Sequence[ScannedImage]]]:

@@ -81,10 +81,10 @@ def list_images(
     for split, files in named.items():
         if not files:
             raise DataError(f"no file matches the {split} pattern {patterns[split]!r}: the folder holds no images.")
-    found = {name for files in named.values() for _, name in files}
+    names = {name for files in named.values() for _, name in files}
     folders = {PurePosixPath(path).name for those in class_folders.values() for path in those if not is_hidden(path)}
-    classes = tuple(class_names) or tuple(sorted(found | folders))
-    _check_classes(classes, found)
+    classes = tuple(class_names) or tuple(sorted(names | folders))
+    _check_classes(classes, names)
     labels = {name: label for label, name in enumerate(classes)}
     images = [SourceImage(path, split, labels[name]) for split, files in named.items() for path, name in files]
     return Listing(tuple(sorted(images, key=lambda image: (image.path, image.input_split))), classes)
@@ -96,14 +96,14 @@ def _with_class(paths: Iterable[str], pattern: str) -> list[tuple[str, str]]:
     return [(path, path.split("/")[position]) for path in sorted(set(paths)) if not is_hidden(path)]
 
 
-def _check_classes(classes: tuple[str, ...], found: set[str]) -> None:
-    strangers = sorted(found - set(classes))
+def _check_classes(classes: tuple[str, ...], names: set[str]) -> None:
+    strangers = sorted(names - set(classes))
     if strangers:
         raise DataError(
             f"{len(strangers)} label folder(s) are not in data.class_names: {_some(strangers)}. "
             f"The config names {_some(classes)}. Add the folder to data.class_names, or move it out of data.path."
         )
-    empty = [name for name in classes if name not in found]
+    empty = [name for name in classes if name not in names]
     if empty:
         raise DataError(
             f"{len(empty)} class(es) have no image: {_some(empty)}. Put images into the folder, "

@@ -40,14 +40,14 @@ def reachable_files(entry: Path) -> list[Path]:
         entry: The user's file; one that does not exist counts as one that does not parse.
     """
     entry = Path(os.path.normpath(entry.absolute()))  # a link keeps its own folder
-    found: set[Path] = set()
+    files: set[Path] = set()
     waiting = [entry]
     while waiting:
         file = waiting.pop()
-        if file not in found:
-            found.add(file)
+        if file not in files:
+            files.add(file)
             waiting += [*_inits_above(file), *_successors(file, entry)]
-    return sorted(file for file in found if file.is_file())
+    return sorted(file for file in files if file.is_file())
 
 
 def _successors(file: Path, entry: Path) -> list[Path]:

@@ -41,20 +41,20 @@ def score(
 
 
 def compare(
-    reference: Mapping[str, Array], found: Mapping[str, Array], labels: NDArray[np.generic] | None
+    reference: Mapping[str, Array], candidate: Mapping[str, Array], labels: NDArray[np.generic] | None
 ) -> SelectionScore:
     """Compares outputs ``[n, ...]`` by name of a candidate with those of the float model on the same rows."""
-    outputs = tuple(compare_output(name, reference[name], found[name]) for name in sorted(reference))
+    outputs = tuple(compare_output(name, reference[name], candidate[name]) for name in sorted(reference))
     return SelectionScore(
-        outputs=outputs, labels=_compare_with_labels(list(reference.values()), list(found.values()), labels)
+        outputs=outputs, labels=_compare_with_labels(list(reference.values()), list(candidate.values()), labels)
     )
 
 
-def compare_output(name: str, reference: Array, found: Array) -> OutputAgreement:
+def compare_output(name: str, reference: Array, candidate: Array) -> OutputAgreement:
     """Compares one output ``[n, ...]``: the error always, the largest entry per row where it is a vector of scores."""
     num_rows = len(reference)
     expected = np.asarray(reference, np.float64).reshape(num_rows, -1)
-    actual = np.asarray(found, np.float64).reshape(num_rows, -1)
+    actual = np.asarray(candidate, np.float64).reshape(num_rows, -1)
     finite = np.isfinite(expected).all(axis=1) & np.isfinite(actual).all(axis=1)
     same = int((expected.argmax(axis=1) == actual.argmax(axis=1))[finite].sum()) if _is_class_like(reference) else None
     return OutputAgreement(
@@ -76,7 +76,7 @@ def _is_class_like(output: Array) -> bool:
 
 
 def _compare_with_labels(
-    reference: list[Array], found: list[Array], labels: NDArray[np.generic] | None
+    reference: list[Array], candidate: list[Array], labels: NDArray[np.generic] | None
 ) -> LabelAgreement | None:
     """Counts right answers where the only output is a vector of scores and the labels are its class ids."""
     if labels is None or labels.dtype.kind not in "iu" or len(reference) != 1 or not _is_class_like(reference[0]):
@@ -86,7 +86,7 @@ def _compare_with_labels(
     return LabelAgreement(
         num_rows=len(labels),
         num_correct_float=_num_correct(reference[0], labels),
-        num_correct_model=_num_correct(found[0], labels),
+        num_correct_model=_num_correct(candidate[0], labels),
     )
 
 

@@ -126,9 +126,9 @@ class _Trial:
         num_rows = len(self._rows[0])
         for start in range(0, num_rows, _ROWS_AT_ONCE):
             part = [rows[start : start + _ROWS_AT_ONCE] for rows in self._rows]
-            found = model.predict(dict(zip(names, part, strict=True)))
+            answers = model.predict(dict(zip(names, part, strict=True)))
             for total, spec in zip(sums, model.outputs, strict=True):
-                values = found[spec.name]
+                values = answers[spec.name]
                 total += values.reshape(len(values), -1, values.shape[-1]).mean(1, dtype=np.float64).sum(0)
         return [total / num_rows for total in sums]
 
@@ -136,9 +136,9 @@ class _Trial:
 def _layers(graph: FloatGraph, quantized: FloatGraph) -> list[_Layer]:
     """Layers with an int32 bias of their own and an int8 output that also exist in the float graph, in order."""
     sources = {
-        graph.name(found.output): found
+        graph.name(linear.output): linear
         for operator in graph.operators
-        if (found := LinearOperator.read(graph, operator)) is not None and found.kind in _BIASED_KINDS
+        if (linear := LinearOperator.read(graph, operator)) is not None and linear.kind in _BIASED_KINDS
     }
     depths: dict[int, int] = {}
     layers = []

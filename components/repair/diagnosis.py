@@ -67,7 +67,7 @@ def diagnose(
     """
     inputs = {graph.name(tensor) for tensor in graph.inputs}
     concatenated = _outputs_of(graph, "CONCATENATION")
-    found = [_domain(ranges, selection, head), _outliers(ranges, sound)]
+    causes = [_domain(ranges, selection, head), _outliers(ranges, sound)]
     channels = {name: _channel_ratio(tensor) for name, tensor in ranges.tensors.items()}
     offsets = {name for name, tensor in ranges.tensors.items() if _centered_share(tensor) < MAX_CENTERED_SHARE}
     groups = (
@@ -87,17 +87,17 @@ def diagnose(
         ),
     )
     for name, tensors, remedy, step in groups:
-        found.append(_worst(name, {t: channels[t] for t in tensors if t in channels}, remedy, step))
-    return tuple(finding for finding in found if finding is not None)
+        causes.append(_worst(name, {t: channels[t] for t in tensors if t in channels}, remedy, step))
+    return tuple(finding for finding in causes if finding is not None)
 
 
 def _domain(ranges: Statistics, selection: Statistics, head: Statistics | None) -> Finding | None:
     """Whether the first rows, or even the drawn ones, miss values that the others hold."""
     if head is not None:
         remedy = "rows are drawn over the whole pool: its first rows are of another domain than the rest"
-        found = _calibration_domain(head.outside(selection), remedy)
-        if found is not None:
-            return found
+        causes = _calibration_domain(head.outside(selection), remedy)
+        if causes is not None:
+            return causes
     remedy = "more calibration rows, or rows of the missing domain: the pool does not cover itself"
     return _calibration_domain(ranges.outside(selection), remedy)
 

@@ -148,13 +148,13 @@ def reveal(quantized: bytes, hidden: Hidden) -> bytes:
         ConversionError: The quantizer did not leave them as they were.
     """
     graph = FloatGraph.parse(quantized)
-    found = [operator for operator in graph.operators if graph.kind(operator) == hidden.disguise]
-    if len(found) != len(hidden.operators):
+    disguised = [operator for operator in graph.operators if graph.kind(operator) == hidden.disguise]
+    if len(disguised) != len(hidden.operators):
         raise ConversionError(
-            f"TensorFlow's quantizer kept {len(found)} of {len(hidden.operators)} operators that stay float. "
+            f"TensorFlow's quantizer kept {len(disguised)} of {len(hidden.operators)} operators that stay float. "
             "Nothing was written; report this with the model, and convert without float operators until then."
         )
-    for operator, (kind, version, options) in zip(found, hidden.operators, strict=True):
+    for operator, (kind, version, options) in zip(disguised, hidden.operators, strict=True):
         graph.set_kind(operator, kind, version, options)
     graph.remove_unused()
     return graph.pack()

@@ -320,10 +320,10 @@ _ASCENDING, _LOW, _HIGH = _edges()
 
 def _not_finite(reader: ActivationReader, tensor: int, values: Array, batch: range) -> str:
     row_of_value = np.argwhere(~np.isfinite(values))[0]
-    found = values[tuple(row_of_value)]
+    sampled = values[tuple(row_of_value)]
     has_rows = values.ndim > 0 and len(values) >= len(batch)
     rows = f"row {batch[min(int(row_of_value[0]), len(batch) - 1)]}" if has_rows else f"rows {batch[0]} to {batch[-1]}"
     return (
-        f"tensor {reader.graph.name(tensor)!r} holds {found} for {rows} of the calibration examples, so it has no range. "
+        f"tensor {reader.graph.name(tensor)!r} holds {sampled} for {rows} of the calibration examples, so it has no range. "
         "Take such examples out, or mend the model where it divides or takes a logarithm."
     )

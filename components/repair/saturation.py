@@ -116,20 +116,20 @@ class _Needed:
         gated = self._sigmoid_gate(tensor, consumers)
         if gated is not None:
             return gated
-        found = NOTHING
+        values = NOTHING
         for position in consumers:
-            found = _hull(found, self._by_consumer(tensor, position))
-        return UNBOUNDED if found == NOTHING else found
+            values = _hull(values, self._by_consumer(tensor, position))
+        return UNBOUNDED if values == NOTHING else values
 
     def _by_consumer(self, tensor: int, position: int) -> Range:
         operator, kind = self._graph.operators[position], self._graph.kind(position)
         if kind in _SATURATES:
             return _SATURATES[kind]
         if kind in _MOVES_VALUES and not self._fused(position):
-            found = NOTHING
+            values = NOTHING
             for output in operator.outputs:
-                found = _hull(found, self.of(output))
-            return found
+                values = _hull(values, self.of(output))
+            return values
         if kind in {"ADD", "MINIMUM", "MAXIMUM"}:
             return self._beside_constant(tensor, position, kind)
         return UNBOUNDED

@@ -76,14 +76,14 @@ def rank(
         (_weight_coarseness(graph, tensor, axis), graph.name(tensor), tensor, True, axis)
         for tensor, axis in weights(graph)
     ]
-    found = []
+    sensitivities = []
     for _, name, tensor, is_weight, axis in sorted(suspects, key=lambda suspect: (-suspect[0], suspect[1]))[:MAX_ITEMS]:
         if is_weight:
             model = _with_rounded_weight(graph, tensor, axis)
         else:
             model = _with_rounded_activation(graph, tensor, ranges[name])
-        found.append(Item(name, is_weight, _probe(model, rows, goal)))
-    return tuple(sorted(found, key=lambda item: (-item.divergence, item.tensor)))
+        sensitivities.append(Item(name, is_weight, _probe(model, rows, goal)))
+    return tuple(sorted(sensitivities, key=lambda item: (-item.divergence, item.tensor)))
 
 
 def _coarseness(limits: Range, statistics: TensorStatistics) -> float:
@@ -140,14 +140,14 @@ def tensors_to_free(graph: FloatGraph, item: Item) -> tuple[str, ...]:
 
 def weights(graph: FloatGraph) -> list[tuple[int, int | None]]:
     """Float constants that int8 rounds (no biases, no scalars), with the axis that has one scale per channel."""
-    found: dict[int, int | None] = {}
+    floats: dict[int, int | None] = {}
     for position, operator in enumerate(graph.operators):
         kind = graph.kind(position)
         for place, tensor in enumerate(operator.inputs):
             is_bias = kind in _WITH_BIAS and place == 2
             if tensor >= 0 and not is_bias and _is_rounded_constant(graph, tensor):
-                found.setdefault(tensor, CHANNEL_AXES.get(kind))
-    return list(found.items())
+                floats.setdefault(tensor, CHANNEL_AXES.get(kind))
+    return list(floats.items())
 
 
 def _is_rounded_constant(graph: FloatGraph, tensor: int) -> bool:

@@ -118,9 +118,9 @@ def _raw_key(raw: list[str], signatures: list[str], directory: Path) -> str:
             return key
     if len(raw) == 1:
         return raw[0]
-    found = ", ".join(raw) if raw else f"none; signatures: {', '.join(signatures) or 'none'}"
+    names = ", ".join(raw) if raw else f"none; signatures: {', '.join(signatures) or 'none'}"
     raise ModelError(
-        f"{directory} needs one signature that takes raw tensors, named 'edge' where there are several; found {found}. "
+        f"{directory} needs one signature that takes raw tensors, named 'edge' where there are several; found {names}. "
         "Export one with a tf.function over the model's input tensors."
     )
 

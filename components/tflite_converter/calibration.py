@@ -186,10 +186,10 @@ def load_npz_pool(path: Path, inputs: Sequence[TensorSpec], stratify_by: Sequenc
         wanted = names
     missing = [name for name in wanted if name not in arrays]
     if missing:
-        found = ", ".join(sorted([*arrays, *([LABELS_ARRAY] if labels is not None else [])])) or "none"
+        given = ", ".join(sorted([*arrays, *([LABELS_ARRAY] if labels is not None else [])])) or "none"
         either = f"array 'x' or {names[0]!r}" if len(names) == 1 else f"one array per model input ({', '.join(names)})"
         raise CalibrationError(
-            f"calibration file {path} needs {either}; found arrays: {found}. Save them with numpy.savez."
+            f"calibration file {path} needs {either}; found arrays: {given}. Save them with numpy.savez."
         )
     absent = [name for name in stratify_by if name not in arrays]
     if absent:
@@ -246,9 +246,9 @@ def _check_lengths(pool: CalibrationPool, arrays: Mapping[str, NDArray[Any]]) ->
         lengths["labels"] = len(pool.labels) if pool.labels.ndim else 0
     lengths |= {name: len(values) if values.ndim else 0 for name, values in pool.groups.items()}
     if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name}: {count}" for name, count in lengths.items())
+        sizes = ", ".join(f"{name}: {count}" for name, count in lengths.items())
         raise CalibrationError(
-            f"{pool.source} holds arrays of different lengths ({found}); each needs one row per example."
+            f"{pool.source} holds arrays of different lengths ({sizes}); each needs one row per example."
         )
 
 
@@ -460,20 +460,22 @@ def allot(available: Mapping[str, int], num_samples: int) -> dict[str, int]:
 def _warnings(
     pool: CalibrationPool, num_distinct: int, strata: Mapping[str, list[bytes]], num_samples: int
 ) -> tuple[str, ...]:
-    found = [
+    warnings = [
         f"input {name!r} is {array.reshape(-1)[0]} in every row of {pool.source}: its range says nothing of real data"
         for name, array in pool.inputs.items()
         if array.size and (array == array.reshape(-1)[0]).all()
     ]
     if num_distinct < pool.num_rows:
-        found.append(f"{pool.source} holds {num_distinct} distinct examples among {pool.num_rows}; repeats count once")
+        warnings.append(
+            f"{pool.source} holds {num_distinct} distinct examples among {pool.num_rows}; repeats count once"
+        )
     if pool.num_offered > pool.num_rows:
-        found.append(
+        warnings.append(
             f"{pool.source} holds {pool.num_offered} examples; {pool.num_rows} of them, by content hash, form the pool"
         )
     if len(strata) > num_samples:
-        found.append(f"{len(strata)} labels but only {num_samples} rows to draw: some labels do not set ranges")
-    return tuple(found)
+        warnings.append(f"{len(strata)} labels but only {num_samples} rows to draw: some labels do not set ranges")
+    return tuple(warnings)
 
 
 def bounded_pool(

@@ -460,32 +460,32 @@ def _calibration_facts(plan: _Plan) -> CalibrationFacts | None:
 
 
 def _warnings(plan: _Plan, converted: _Converted, score: SelectionScore | None) -> tuple[str, ...]:
-    found = [*converted.result.notes, *(plan.drawn.warnings if plan.drawn is not None else ())]
+    notes = [*converted.result.notes, *(plan.drawn.warnings if plan.drawn is not None else ())]
     if converted.search is not None and not converted.search.met_goal:
-        found.append(
+        notes.append(
             "nothing met the goal on the selection part: the best candidate goes on, and the Evaluator decides"
         )
     if (stopped := _stopped(converted.search)) and converted.search is not None and not converted.search.met_goal:
-        found.append(stopped)
+        notes.append(stopped)
     if plan.request.recipe is Recipe.AUTO and not plan.selection_rows:
-        found.append(
+        notes.append(
             "the pool is too small to keep rows for selecting: candidates were compared on rows that set ranges"
         )
     if plan.request.recipe.needs_calibration and plan.request.min_samples < DEFAULT_MIN_SAMPLES:
-        found.append(
+        notes.append(
             f"the pool was allowed to hold {plan.request.min_samples} examples instead of {DEFAULT_MIN_SAMPLES}"
         )
     if (batch_size := _batch_size(plan.signature)) > 1:
-        found.append(
+        notes.append(
             f"signature {plan.signature.key!r} fixes the batch size at {batch_size}: devices must feed as many rows"
         )
     if converted.recipe(plan.request.recipe) is not Recipe.FLOAT32 and len(converted.model) >= len(
         converted.float_model
     ):
-        found.append(f"the recipe saved nothing: {len(converted.model)} bytes, float {len(converted.float_model)}")
+        notes.append(f"the recipe saved nothing: {len(converted.model)} bytes, float {len(converted.float_model)}")
     for output in score.outputs if score is not None else ():
         if output.num_not_finite:
-            found.append(
+            notes.append(
                 f"output {output.output!r} is not finite in {output.num_not_finite} of {output.num_rows} selection rows"
             )
-    return tuple(found)
+    return tuple(notes)

@@ -26,14 +26,14 @@ def unsupported_operators(error: Exception) -> tuple[UnsupportedOperator, ...]:
 
     TensorFlow's ``ConverterError`` carries them as protos in ``errors``; any other exception gives an empty tuple.
     """
-    found = []
+    problems = []
     for detail in getattr(error, "errors", ()):
         codes = type(detail).DESCRIPTOR.enum_types_by_name["ErrorCode"].values_by_number
         if codes[detail.error_code].name in UNSUPPORTED_OPERATOR_CODES:
             calls = detail.location.call
             node = calls[0].name.split("@")[0] if calls else ""
-            found.append(UnsupportedOperator(detail.operator.name.removeprefix("tf."), node))
-    return tuple(sorted(set(found), key=lambda operator: (operator.node, operator.operator)))
+            problems.append(UnsupportedOperator(detail.operator.name.removeprefix("tf."), node))
+    return tuple(sorted(set(problems), key=lambda operator: (operator.node, operator.operator)))
 
 
 def quantize_flatbuffer(

@@ -50,8 +50,8 @@ class ProgressReader:
 
 def _say(line: bytes) -> None:
     try:
-        said = json.loads(line)
-        message, step = str(said["message"]), said["step"]
+        event = json.loads(line)
+        message, step = str(event["message"]), event["step"]
         extra = {"step": (int(step[0]), int(step[1]))} if step else {}
     except (ValueError, TypeError, KeyError, IndexError):
         return

@@ -152,10 +152,10 @@ def _fallback(
     job: ConversionJob, recipe: Recipe, float_model: bytes, rows: Mapping[str, NDArray[Any]]
 ) -> Callable[[], bytes]:
     """What makes the model of another recipe, with the inputs and outputs in float32."""
-    other = replace(job, recipe=recipe, input_type=IoType.FLOAT32, output_type=IoType.FLOAT32)
+    float_job = replace(job, recipe=recipe, input_type=IoType.FLOAT32, output_type=IoType.FLOAT32)
     if recipe.storage.maker is Maker.RANGES:
-        return lambda: quantize_by_ranges(other, float_model, rows).model
-    return lambda: convert_by_recipe(other)
+        return lambda: quantize_by_ranges(float_job, float_model, rows).model
+    return lambda: convert_by_recipe(float_job)
 
 
 def _loops(job: ConversionJob, float_model: bytes) -> tuple[str, ...]:

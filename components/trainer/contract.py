@@ -98,9 +98,9 @@ def _check_image_input(model: Any, spec: ExampleSpec, source: str) -> None:
     wanted = (spec.image.height, spec.image.width, spec.image.channels)
     if len(model.inputs) != 1:
         raise ModelError(f"{source}: the model has {len(model.inputs)} inputs, but an image folder gives one image.")
-    found = tuple(model.inputs[0].shape[1:])
-    if len(found) != len(wanted) or any(f not in (None, w) for f, w in zip(found, wanted, strict=True)):
-        raise ModelError(f"{source}: the model takes images of shape {found}, but data.image says {wanted}.")
+    shape = tuple(model.inputs[0].shape[1:])
+    if len(shape) != len(wanted) or any(f not in (None, w) for f, w in zip(shape, wanted, strict=True)):
+        raise ModelError(f"{source}: the model takes images of shape {shape}, but data.image says {wanted}.")
 
 
 def gives_probabilities(model: Any) -> bool:

@@ -131,9 +131,9 @@ def _imbalances(layers: LayerGraph, ranges: ChannelRanges) -> dict[str, float]:
     return {layers.graph.name(index): ranges.imbalance(index) for index in layers.activations if index in ranges}
 
 
-def _difference(one: Any, other: Any, inputs: Any) -> float:
-    expected, found = one.predict_on_batch(inputs), other.predict_on_batch(inputs)
-    pairs = zip(expected, found, strict=True) if isinstance(expected, list) else [(expected, found)]
+def _difference(original: Any, rewritten: Any, inputs: Any) -> float:
+    expected, answers = original.predict_on_batch(inputs), rewritten.predict_on_batch(inputs)
+    pairs = zip(expected, answers, strict=True) if isinstance(expected, list) else [(expected, answers)]
     return max(relative_difference(np.asarray(before), np.asarray(after)) for before, after in pairs)
 
 
@@ -174,10 +174,10 @@ def _weights_of(
     kernels[-1] = kernels[-1] / (gain.reshape(kernels[-1].shape[2:]) if last.kind == "DEPTHWISE_CONV_2D" else gain)
     own_bias = layer.bias.numpy() if layer.use_bias else np.zeros_like(gain)
     missing = np.zeros_like(gain) if bias is None else (bias + offset) / gain - own_bias
-    found = [(layer, _Weights((*kernels, *((own_bias,) if layer.use_bias else ())), {}))]
+    changes = [(layer, _Weights((*kernels, *((own_bias,) if layer.use_bias else ())), {}))]
     if (gain != 1).any() or offset.any() or missing.any():
-        found.append((entry.norm, _norm_weights(entry.norm, gain, offset, missing)))
-    return found
+        changes.append((entry.norm, _norm_weights(entry.norm, gain, offset, missing)))
+    return changes
 
 
 def _norm_weights(norm: Any, gain: Array, offset: Array, missing: Array) -> _Weights:

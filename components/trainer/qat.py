@@ -74,22 +74,22 @@ def _equalized(model: Any, spec: TrainingSpec, train_files: Sequence[str]) -> Eq
     """A copy whose channels have like ranges, measured on as many batches as fine-tuning takes its own from."""
     train = dataset(spec, train_files, model, is_training=True).take(NUM_RANGE_BATCHES)
     with explained_data_errors(spec.examples, train_files):
-        found = equalized(model, train.map(lambda inputs, _: inputs))
-    progress.info("%s", equalization_facts(found).sentence)
-    return found
+        equalization = equalized(model, train.map(lambda inputs, _: inputs))
+    progress.info("%s", equalization_facts(equalization).sentence)
+    return equalization
 
 
-def equalization_facts(found: Equalization) -> EqualizationFacts:
+def equalization_facts(equalization: Equalization) -> EqualizationFacts:
     """What goes into the report."""
-    left = {layer: figure for layer, figure in found.after.items() if figure > MAX_CHANNEL_RATIO}
+    left = {layer: figure for layer, figure in equalization.after.items() if figure > MAX_CHANNEL_RATIO}
     return EqualizationFacts(
-        num_layers=found.num_layers,
-        changes=change_facts(found.changes),
-        worst_before=_worst(found.before),
-        worst_after=_worst(found.after),
+        num_layers=equalization.num_layers,
+        changes=change_facts(equalization.changes),
+        worst_before=_worst(equalization.before),
+        worst_after=_worst(equalization.after),
         left=tuple(Imbalance(layer=layer, figure=rounded(figure)) for layer, figure in left.items()),
-        largest_difference=found.largest_difference,
-        skipped=found.skipped,
+        largest_difference=equalization.largest_difference,
+        skipped=equalization.skipped,
     )
 
 

@@ -68,9 +68,9 @@ def check_golden_vectors(model: EdgeModel) -> GoldenResult:
     return GoldenResult(golden.num_examples, difference, golden.tolerance)
 
 
-def _check_answers(model: EdgeModel, found: NDArray[Any], wanted: NDArray[Any]) -> None:
+def _check_answers(model: EdgeModel, answers: NDArray[Any], wanted: NDArray[Any]) -> None:
     threshold = model.decision_threshold
-    agreeing = answered_classes(found, threshold) == answered_classes(wanted, threshold)
+    agreeing = answered_classes(answers, threshold) == answered_classes(wanted, threshold)
     if not agreeing.all():
         raise GoldenTestError(
             f"release {model.version} answers {int((~agreeing).sum())} of {len(agreeing)} golden vectors otherwise than where "

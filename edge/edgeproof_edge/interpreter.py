@@ -532,17 +532,17 @@ def _to_model(rows: Array, spec: TensorSpec) -> Array:
     return quantize(rows, spec) if spec.is_quantized else rows.astype(spec.dtype, copy=False)
 
 
-def _from_model(found: Array, spec: TensorSpec) -> Array:
+def _from_model(values: Array, spec: TensorSpec) -> Array:
     if spec.is_quantized:
-        return dequantize(found, spec)
-    return found.astype(np.float32, copy=False) if found.dtype.kind == "f" else found
+        return dequantize(values, spec)
+    return values.astype(np.float32, copy=False) if values.dtype.kind == "f" else values
 
 
-def _follows(found: Array, spec: TensorSpec, num_rows: int) -> bool:
+def _follows(values: Array, spec: TensorSpec, num_rows: int) -> bool:
     """Whether an output of a resized graph has one row per input row, each of the declared shape."""
-    if found.ndim != len(spec.shape) or found.ndim == 0 or len(found) != num_rows:
+    if values.ndim != len(spec.shape) or values.ndim == 0 or len(values) != num_rows:
         return False
-    return all(wanted in (-1, size) for wanted, size in zip(spec.shape[1:], found.shape[1:], strict=True))
+    return all(wanted in (-1, size) for wanted, size in zip(spec.shape[1:], values.shape[1:], strict=True))
 
 
 def _no_rows(spec: TensorSpec) -> Array:

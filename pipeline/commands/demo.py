@@ -80,9 +80,9 @@ def replay_incident(config_file: Path, overrides: tuple[str, ...], log_level: st
         from pipeline.demo.incident import describe_replay, replay
         from pipeline.description import describe_data
 
-        told = replay(record, describe_data(config).examples, config.workspace_dir)
+        incident = replay(record, describe_data(config).examples, config.workspace_dir)
     if as_json:
-        print_json({"usual": told.usual.model_dump(mode="json"), "auto": told.repaired.model_dump(mode="json")})
+        print_json({"usual": incident.usual.model_dump(mode="json"), "auto": incident.repaired.model_dump(mode="json")})
     else:
-        click.echo(describe_replay(told))
-    finish(0 if told.is_told else 1)
+        click.echo(describe_replay(incident))
+    finish(0 if incident.is_told else 1)

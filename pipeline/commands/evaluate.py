@@ -156,9 +156,9 @@ def _champion(text: str, out: Path) -> Champion | NoChampion:
     from releases.stores.location import open_store
     from releases.verification import first_root
 
-    found = find_target(target)
-    first_root(open_store(found.location))  # a mistyped place must not pass for an empty one
-    offered = read_offered(found.location, found.keys, channel, found.model)
+    address = find_target(target)
+    first_root(open_store(address.location))  # a mistyped place must not pass for an empty one
+    offered = read_offered(address.location, address.keys, channel, address.model)
     if isinstance(offered, NothingOffered):
         return NoChampion(offered.reason)
     out.mkdir(parents=True, exist_ok=True)

@@ -18,8 +18,8 @@ def command(file: str, ethos_u: bool, vela: str | None, as_json: bool) -> None:
 
     from pipeline.inspection_page import describe_examination
 
-    found = examine(file, ask_vela=ethos_u or vela is not None, vela=vela)
+    examination = examine(file, ask_vela=ethos_u or vela is not None, vela=vela)
     if as_json:
-        print_json(found.to_json())
+        print_json(examination.to_json())
     else:
-        click.echo(describe_examination(found))
+        click.echo(describe_examination(examination))

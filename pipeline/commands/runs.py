@@ -90,12 +90,12 @@ def _workspaces(config: str | None) -> list[Path]:
         from pipeline.config_file import load_config
 
         return [load_config(Path(config)).workspace_dir]
-    found = find_workspaces(Path.cwd())
-    if not found:
+    workspaces = find_workspaces(Path.cwd())
+    if not workspaces:
         raise ConfigError(
             f"no runs under {Path.cwd() / '.edgeproof'}. Start one with edgeproof run CONFIG, or give --config CONFIG."
         )
-    return found
+    return workspaces
 
 
 def runs_table(runs: list[RunSummary]) -> str:

@@ -189,12 +189,12 @@ def report(model: str | None, hours: float, address: str, as_json: bool) -> None
     from telemetry.report_text import describe, read_report
 
     chosen = choose_model(database, model)
-    found = read_report(Fleet(database, chosen), chosen, _now(), hours)
+    report = read_report(Fleet(database, chosen), chosen, _now(), hours)
     if as_json:
-        print_json(dataclasses.asdict(found), default=str)
+        print_json(dataclasses.asdict(report), default=str)
     else:
-        click.echo(describe(found))
-    raise click.exceptions.Exit(0 if found.is_quiet else 1)
+        click.echo(describe(report))
+    raise click.exceptions.Exit(0 if report.is_quiet else 1)
 
 
 def choose_model(database: Database, model: str | None) -> str:

@@ -293,12 +293,12 @@ def _hour(
 
 
 def _suggestion(check: Check) -> str:
-    said = [
+    lines = [
         d
         for d in check.decisions
         if d.is_new and d.verdict.outcome is Outcome.SUGGEST and d.finding.rule.endswith("_drift")
     ]
-    return f"{said[0].finding.rule}: {said[0].finding.sentence}" if said else ""
+    return f"{lines[0].finding.rule}: {lines[0].finding.sentence}" if lines else ""
 
 
 def _label(database: Database) -> None:

@@ -29,8 +29,10 @@ _CHAMPION = "Champion"
 _MEANINGS = {"content_sha256": "another model", "channel_state": "the champion's channel moved"}
 #: Settings that are no key of the config: what the world looked like, and the code.
 _PUBLISHED, _CODE = "published_state", "code_version"
-#: Config keys, and splits, that the list of runs names.
+#: Config keys, and files, that the list of runs names.
 _NAMED = 4
+#: Of a node, behind which its name stands.
+NEW_CODE = "new code of"
 
 
 class Kind(str, Enum):
@@ -95,13 +97,13 @@ def _files(first: RunSummary, second: RunSummary) -> list[Difference]:
 
 def _data(first: RunSummary, second: RunSummary) -> list[Difference]:
     """Counts by split and class; and that contents differ, where counts may not show it."""
-    found = _different(Kind.DATA, first.num_examples, second.num_examples, "examples in {}")
+    differences = _different(Kind.DATA, first.num_examples, second.num_examples, "examples in {}")
     contents = {"content": first.data_fingerprint}, {"content": second.data_fingerprint}
     if None not in (first.data_fingerprint, second.data_fingerprint):
-        found += _different(Kind.DATA, *contents)
+        differences += _different(Kind.DATA, *contents)
     if first.examples != second.examples:
-        found += _different(Kind.DATA, _counts_of_classes(first), _counts_of_classes(second))
-    return found
+        differences += _different(Kind.DATA, _counts_of_classes(first), _counts_of_classes(second))
+    return differences
 
 
 def _counts_of_classes(run: RunSummary) -> dict[str, int]:
@@ -247,9 +249,12 @@ def _few(texts: Sequence[str]) -> list[str]:
 def _node_sentences(changed: Mapping[str, Sequence[str]], is_config_kept: bool, is_explained: bool) -> list[str]:
     """Of nodes whose settings do not just follow from others': what the world, the code or (where no config was kept) a key is now."""
     named = {name: _named_changes(name, keys, is_config_kept, is_explained) for name, keys in changed.items()}
-    told = {name: sentence for name, sentence in named.items() if sentence}
-    own = [sentence for name, sentence in told.items() if name not in _DERIVED_NODES]
-    return list(dict.fromkeys(own or ([] if is_explained else list(told.values())[:1])))
+    sentences = {name: sentence for name, sentence in named.items() if sentence}
+    own = {name: sentence for name, sentence in sentences.items() if name not in _DERIVED_NODES}
+    shown = own or ({} if is_explained else dict(list(sentences.items())[:1]))
+    anew = [name for name, sentence in shown.items() if sentence is NEW_CODE]
+    code = [f"{NEW_CODE} {', '.join(anew)}"] if anew else []
+    return [*dict.fromkeys(sentence for sentence in shown.values() if sentence is not NEW_CODE), *code]
 
 
 def _named_changes(node: str, changed: Sequence[str], is_config_kept: bool, is_explained: bool) -> str:
@@ -261,9 +266,7 @@ def _named_changes(node: str, changed: Sequence[str], is_config_kept: bool, is_e
     if settings and not is_config_kept:
         more = f" and {len(settings) - _NAMED} more" if len(settings) > _NAMED else ""
         return f"{node}: {', '.join(settings[:_NAMED])}{more}"
-    if _CODE in leaves and not is_explained and not settings:
-        return f"new code of {node}"
-    return ""
+    return NEW_CODE if _CODE in leaves and not is_explained and not settings else ""
 
 
 def _otherwise(run: RunSummary, before: RunSummary) -> str:

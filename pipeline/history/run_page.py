@@ -58,7 +58,7 @@ def _drawn(record: RunRecord) -> str:
 def facts_of(record: RunRecord) -> RunFacts:
     """What a record knows of its run."""
     release, run_id = record.release, record.run_id.partition(".")[0]
-    channel = f", on channel {release.channel}" if release is not None and release.is_offered else ""
+    channel = f" on channel {release.channel}" if release is not None and release.is_offered else ""
     return RunFacts(
         model=record.pipeline,
         run=run_id if record.number is None else f"{record.number} ({run_id})",

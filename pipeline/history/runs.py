@@ -71,14 +71,14 @@ def find_run(runs: Sequence[RunSummary], wanted: str) -> RunSummary:
     """
     if wanted.lstrip("-").isdecimal() and len(wanted) <= 6:
         number = int(wanted) if int(wanted) > 0 else len(runs) + 1 + int(wanted)
-        found = [run for run in runs if run.number == number]
+        matches = [run for run in runs if run.number == number]
     else:
         published = [run for run in runs if run.release == wanted]
-        found = published[:1] or [run for run in runs if run.run_id.startswith(wanted)]
-    if len(found) == 1:
-        return found[0]
+        matches = published[:1] or [run for run in runs if run.run_id.startswith(wanted)]
+    if len(matches) == 1:
+        return matches[0]
     known = f"runs 1 to {len(runs)}" if runs else "no run"
-    raise ConfigError(f"{wanted!r} names {len(found)} runs; there are {known}. Give a number of edgeproof runs.")
+    raise ConfigError(f"{wanted!r} names {len(matches)} runs; there are {known}. Give a number of edgeproof runs.")
 
 
 def _summary(run: Run, number: int) -> RunSummary:

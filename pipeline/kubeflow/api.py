@@ -159,7 +159,7 @@ class Client:
         service = self._api.PipelineServiceApi(self._connection)
         options = {"namespace": self._server.namespace} if self._server.namespace else {}
         pages = self._pages(service.pipeline_service_list_pipelines, "pipelines", filter=_named(name), **options)
-        return next((str(found.pipeline_id) for found in pages if found.display_name == name), None)
+        return next((str(pipeline.pipeline_id) for pipeline in pages if pipeline.display_name == name), None)
 
     def _versions(self, pipeline_id: str) -> list[str]:
         service = self._api.PipelineServiceApi(self._connection)
@@ -171,9 +171,11 @@ class Client:
         service = self._api.ExperimentServiceApi(self._connection)
         options = {"namespace": self._server.namespace} if self._server.namespace else {}
         pages = self._pages(service.experiment_service_list_experiments, "experiments", filter=_named(name), **options)
-        found = next((str(experiment.experiment_id) for experiment in pages if experiment.display_name == name), None)
-        if found is not None:
-            return found
+        experiment_id = next(
+            (str(experiment.experiment_id) for experiment in pages if experiment.display_name == name), None
+        )
+        if experiment_id is not None:
+            return experiment_id
         asked = self._api.V2beta1Experiment(display_name=name, namespace=self._server.namespace)
         made = self._ask(lambda: service.experiment_service_create_experiment(asked), is_repeatable=False)
         return str(made.experiment_id)

@@ -51,8 +51,8 @@ def _part(ir: Any, node_id: str | None) -> Any:
     deployment = pipeline_pb2.IntermediateDeploymentConfig()
     part.deployment_config.Unpack(deployment)
     for specs in (deployment.executor_specs, deployment.custom_driver_specs, deployment.node_level_platform_configs):
-        for other in [name for name in specs if node_id not in (None, name)]:
-            del specs[other]
+        for unused in [name for name in specs if node_id not in (None, name)]:
+            del specs[unused]
     part.deployment_config.Clear()
     part.deployment_config.type_url = f"type.googleapis.com/{deployment.DESCRIPTOR.full_name}"
     part.deployment_config.value = deployment.SerializeToString(deterministic=True)

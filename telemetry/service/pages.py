@@ -95,10 +95,10 @@ def _add_labelling(app: FastAPI, database: Database, settings: Settings, gate: _
     @app.get("/examples/{model}/{digest}/picture", responses=_HTML, response_class=Response, summary="A picture.")
     async def picture(request: Request, model: str, digest: str) -> Response:
         await gate.check(request, Kind.LABELLER)
-        found = await run_in_threadpool(feedback.find, _plain(model), _plain(digest))
-        if found is None:
+        prediction = await run_in_threadpool(feedback.find, _plain(model), _plain(digest))
+        if prediction is None:
             raise refuse(404, "there is no such example")
-        return Response(found.content, media_type=found.media_type, headers=_HEADERS)
+        return Response(prediction.content, media_type=prediction.media_type, headers=_HEADERS)
 
     @app.post("/examples/{model}/{digest}", responses=_HTML, summary="Gives an example its label.")
     async def give(request: Request, model: str, digest: str) -> dict[str, str]:

@@ -41,11 +41,11 @@ async def bearer(request: Request, book: TokenBook, *kinds: Kind) -> Bearer:
     Raises:
         Refusal: 401: no token, or one that is foreign, expired, revoked, or for something else.
     """
-    found = await run_in_threadpool(book.find, _token(request), datetime.now(timezone.utc))
-    if found is None or found.kind not in kinds:
+    grant = await run_in_threadpool(book.find, _token(request), datetime.now(timezone.utc))
+    if grant is None or grant.kind not in kinds:
         scheme = "Bearer" if Kind.DEVICE in kinds else 'Basic realm="edgeproof", charset="UTF-8"'
         raise refuse(401, "the token is missing, unknown, expired or revoked", WWW_Authenticate=scheme)
-    return found
+    return grant
 
 
 def check_rate(limit: RateLimit, sender: str) -> None:

@@ -28,11 +28,11 @@ class LatencyRegression(Rule[LatencyRegressionSettings]):
         return Patience(rearm_hours=self.settings.rearm_hours)
 
     def judge(self, evidence: Evidence) -> Finding:
-        worse = [found for found in evidence.regressions if found.factor > self.settings.factor]
+        worse = [regression for regression in evidence.regressions if regression.factor > self.settings.factor]
         day = {"day": f"{evidence.now:%Y-%m-%d}"}
         if not worse:
             return self.quiet("no version is slower than the one before it", day)
-        worst = max(worse, key=lambda found: found.factor)
+        worst = max(worse, key=lambda regression: regression.factor)
         facts = {"version": worst.after_version, "device_model": worst.device_model, **day}
         sentence = (
             f"{worst.after_version} takes {worst.factor:.2f} times as long as {worst.before_version} on "

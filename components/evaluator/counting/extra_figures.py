@@ -63,5 +63,5 @@ def features_without_slices(config: Any, results: TfmaResults) -> tuple[str, ...
     from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
     protos = [metrics_for_slice_pb2.MetricsForSlice.FromString(data) for data in results.metrics]
-    found = {part.column for proto in protos for part in proto.slice_key.single_slice_keys}
-    return tuple(name for name in slicing_features(config) if name not in found)
+    columns = {part.column for proto in protos for part in proto.slice_key.single_slice_keys}
+    return tuple(name for name in slicing_features(config) if name not in columns)

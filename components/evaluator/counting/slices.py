@@ -304,15 +304,15 @@ def count_slices(
         outcomes: 0 both right, 1 only float, 2 only candidate, 3 neither; ``[n]``.
         clipped: Rows that the candidate's inputs cut off, ``[n]``.
     """
-    found: dict[SliceKey, PairedCounts] = {}
+    slices: dict[SliceKey, PairedCounts] = {}
     for grouping in groupings:
         size = len(grouping.keys)
         table = np.bincount(grouping.rows * 4 + outcomes, minlength=size * 4).reshape(size, 4)
         cut_off = np.bincount(grouping.rows[clipped], minlength=size)
         for key, row, num_clipped in zip(grouping.keys, table.tolist(), cut_off.tolist(), strict=True):
             both, only_float, only_candidate, neither = row
-            found[key] = PairedCounts(both, only_float, only_candidate, neither, num_clipped)
-    return found
+            slices[key] = PairedCounts(both, only_float, only_candidate, neither, num_clipped)
+    return slices
 
 
 def merge_slices(left: Mapping[SliceKey, Any], right: Mapping[SliceKey, Any]) -> dict[SliceKey, Any]:

@@ -18,7 +18,8 @@ from components.evaluator.gate.rule import (
     RuleName,
     RuleResult,
 )
-from components.evaluator.measurements.classes import labels_in_range, no_class_lost
+from components.evaluator.measurements.class_losses import no_class_lost
+from components.evaluator.measurements.classes import labels_in_range
 from components.evaluator.measurements.values import output_parts, worst_part_kept
 
 

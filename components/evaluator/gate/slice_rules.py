@@ -14,7 +14,7 @@ from components.evaluator.counting.metric import LabelKind
 from components.evaluator.counting.slices import MISSING, SliceBy, SliceKey, SliceSpec
 from components.evaluator.gate.evidence import Evidence
 from components.evaluator.gate.rule import SOURCE_CLOSED, SOURCE_CONFIG, Blame, Rule, RuleName, RuleResult
-from components.evaluator.measurements.classes import class_parts
+from components.evaluator.measurements.class_rows import class_parts
 from components.evaluator.measurements.measurement import PartResult
 
 #: Slices named in a reason; the report holds all of them.

@@ -1,13 +1,12 @@
-"""Class scores: right answers, F1 of two classes, and how well scores rank two classes.
+"""Class scores: the share of right answers, top-1 or top-k.
 
-Rules: 1. Two models at chance have ratio 1, so the float model has to be clearly above it. 2. A candidate that answers one
-class where the float model tells classes apart has collapsed. 3. Fractions decide; an absent figure is a "no".
+Rules: 1. Two models at chance have ratio 1, so the float model has to be clearly above it. 2. Fractions decide.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -15,35 +14,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.errors import ModelError
-from components.evaluator.counting.class_statistics import MAX_CONFUSION_CLASSES, ClassStatistics, count_confusion
+from components.evaluator.counting.class_statistics import ClassStatistics, count_confusion
 from components.evaluator.counting.counts import Comparison, Counts, class_scores, compare, worst_classes
 from components.evaluator.counting.flips import Flip, find_flips
 from components.evaluator.counting.metric import Metric
-from components.evaluator.counting.ranks import Ranks, area_under_curve, rank_batch
-from components.evaluator.counting.slices import Grouping, PairedCounts, SliceKey, count_slices
+from components.evaluator.counting.ranks import Ranks
+from components.evaluator.counting.slices import Grouping, PairedCounts, count_slices
 from components.evaluator.counting.tally import Tally
 from components.evaluator.gate.figure import Figure
 from components.evaluator.gate.intervals import PAIRED_RATIO_METHOD, chance_of_passing, paired_ratio_interval
 from components.evaluator.gate.rule import (
     CHANCE_SIGMAS,
     SOURCE_CHANCE,
-    SOURCE_CLOSED,
-    SOURCE_COLLAPSE,
     SOURCE_CONFIG,
-    SOURCE_EXACT,
     SOURCE_FINITE,
     SOURCE_FLOOR,
     SOURCE_LABELS,
-    SOURCE_PAIRS,
     SOURCE_RATIO,
     RuleName,
     RuleResult,
-    decimal,
     percent,
     percent_down,
 )
 from components.evaluator.gate.thresholds import GateRules
+from components.evaluator.measurements.class_losses import not_collapsed
+from components.evaluator.measurements.class_rows import (
+    change_records,
+    confusion_record,
+    metric_record,
+    mistakes_record,
+    ratio_record,
+    slice_records,
+)
 from components.evaluator.measurements.measurement import (
     BatchComparison,
     Measurement,
@@ -53,33 +55,13 @@ from components.evaluator.measurements.measurement import (
     UsableRows,
 )
 from components.evaluator.report.gate_report import (
-    ChangeRecord,
-    ConfusionRecord,
     GateReport,
     IntervalRecord,
     MeasuredRows,
-    MetricRecord,
-    MistakesRecord,
-    RatioRecord,
-    SliceRecord,
 )
-from components.exact_tests import PairedLoss, beyond_chance, is_beyond_chance
 
-#: A candidate with more than this share of its predictions in one class is looked at by the collapse rule.
-COLLAPSED_SHARE = Fraction(95, 100)
-#: A class of which less than this share of the float model's right answers is left is lost.
-LOST_SHARE = Fraction(1, 2)
-#: A class of less than this share of the examples weighs nothing in accuracy.
-RARE_SHARE = Fraction(5, 100)
-#: Lost classes named in a reason; the report holds all of them.
-_NAMED = 3
 #: How far below the rule the "would it pass by luck" model lies: 95 % for a rule of 97 %.
 LUCK_MARGIN = Fraction(2, 100)
-#: Changes of an answer that the report lists.
-MAX_CHANGES = 50
-
-SOURCE_RANKS = "Mann-Whitney statistic without association, 3 standard deviations (one-sided p = 0.0013)"
-SOURCE_ASSOCIATION = "fourfold table without association, 3 standard deviations (one-sided p = 0.0013)"
 
 
 @dataclass(frozen=True)
@@ -288,14 +270,14 @@ class RightAnswers(Measurement):
             return MeasuredRows(counts=counts)
         return MeasuredRows(
             counts=counts,
-            ratio=_ratio(counts, rules),
+            ratio=ratio_record(counts, rules),
             interval=self._interval(counts),
-            mistakes=_mistakes(counts),
+            mistakes=mistakes_record(counts),
             worst_classes=worst_classes(counts),
             metric=metric_record(self.figure(tally.whole), rules.min_ratio),
-            slices=_slice_records(tally),
-            confusion=_confusion(tally.whole),
-            changes=_changes(tally.whole),
+            slices=slice_records(tally),
+            confusion=confusion_record(tally.whole),
+            changes=change_records(tally.whole),
         )
 
     def _interval(self, counts: Counts) -> IntervalRecord | None:
@@ -333,117 +315,6 @@ class RightAnswers(Measurement):
         return {"example_count": (float(total), float(total)), name: (of_float, of_candidate)}
 
 
-@dataclass(frozen=True)
-class _BinaryFigure(RightAnswers):
-    """A figure of two classes that is no share of right answers; slices and classes are held to right answers all the same."""
-
-    def float_good_enough(self, statistics: ClassStatistics, rules: GateRules) -> RuleResult:
-        """An explicit floor, or a figure clearly above what no association at all gives."""
-        figure = self.figure(statistics)
-        if figure.of_float is None:
-            return RuleResult(
-                name=RuleName.FLOAT_ACCURACY,
-                threshold="above chance",
-                observed="none",
-                passed=False,
-                reason=absent_reason(figure),
-                source=SOURCE_CLOSED,
-            )
-        value = str(figure.text(figure.of_float))
-        if rules.min_float_accuracy is not None:
-            share = figure.of_float or None
-            return above_floor(rules.min_float_accuracy, share, f"the float model's {figure.title} of {value}", value)
-        passed, threshold, source = self._above_chance(figure, statistics.counts)
-        return RuleResult(
-            name=RuleName.FLOAT_ACCURACY,
-            threshold=threshold,
-            observed=value,
-            passed=passed,
-            reason="the float model is clearly above chance."
-            if passed
-            else f"the float model ({figure.title} {value}) is not clearly better than knowing nothing, so keeping its figure "
-            "proves nothing. Train a better model.",
-            source=source,
-        )
-
-    def _above_chance(self, figure: Figure, counts: Counts) -> tuple[bool, str, str]:
-        raise NotImplementedError
-
-    def kept(self, statistics: ClassStatistics, rules: GateRules) -> RuleResult:
-        """Candidate's figure over the float model's, at least the minimum ratio."""
-        figure, required = self.figure(statistics), percent(rules.min_ratio)
-        kept = figure.ratio
-        return RuleResult(
-            name=RuleName.FIGURE_KEPT,
-            threshold=required,
-            observed=figure.both,
-            passed=kept is not None and kept >= rules.min_ratio,
-            reason=absent_reason(figure)
-            if kept is None
-            else f"the candidate keeps {percent_down(kept)} of the float model's {figure.title}; required {required}.",
-            source=SOURCE_CLOSED if kept is None else SOURCE_EXACT,
-        )
-
-    def chance_to_pass(self, statistics: ClassStatistics, rules: GateRules) -> str:
-        """Nothing is known of it."""
-        return ""
-
-    def _parts(self, statistics: ClassStatistics, figure: Figure) -> str:
-        return f"{figure.both} on {statistics.num_examples}"
-
-    def _interval(self, counts: Counts) -> IntervalRecord | None:
-        return None
-
-    def tfma_figures(self, part: Any, *, is_whole: bool) -> TfmaFigures:
-        """Right answers, and of the whole the figure too."""
-        figures = super().tfma_figures(part, is_whole=is_whole)
-        if is_whole:
-            figure = self.figure(part)
-            of_float, of_candidate = (
-                math.nan if value is None else float(value) for value in (figure.of_float, figure.of_candidate)
-            )
-            figures["f1_score" if self.metric is Metric.F1 else "auc"] = (of_float, of_candidate)
-        return figures
-
-
-@dataclass(frozen=True)
-class F1Score(_BinaryFigure):
-    """2 TP / (2 TP + FP + FN) of class 1."""
-
-    def figure(self, statistics: ClassStatistics) -> Figure:
-        """F1 of class 1."""
-        of_float, of_candidate = (f1_score(statistics.counts, of_float=of_float) for of_float in (True, False))
-        return Figure(key=self.metric.value, title="F1", of_float=of_float, of_candidate=of_candidate)
-
-    def _above_chance(self, figure: Figure, counts: Counts) -> tuple[bool, str, str]:
-        return _associated(counts), "answers that go with the labels, by 3 standard deviations", SOURCE_ASSOCIATION
-
-
-@dataclass(frozen=True)
-class AreaUnderCurve(_BinaryFigure):
-    """The chance that an example of class 1 scores above one of class 0."""
-
-    def _rank(self, comparison: Comparison, of_float: NDArray[Any], of_candidate: NDArray[Any]) -> Ranks | None:
-        if comparison.num_classes != 2:
-            raise ModelError(
-                f"the area under the ROC curve is made for two classes and the models have {comparison.num_classes}. "
-                "Set gate.metric to top1."
-            )
-        usable = comparison.in_range & comparison.finite_float & comparison.finite_candidate
-        return rank_batch(comparison.labels, of_float, of_candidate, usable)
-
-    def figure(self, statistics: ClassStatistics) -> Figure:
-        """Areas under the ROC curve."""
-        ranks = statistics.ranks
-        of_float = area_under_curve(ranks.of_float) if ranks else None
-        of_candidate = area_under_curve(ranks.of_candidate) if ranks else None
-        return Figure(key=self.metric.value, title="AUC", of_float=of_float, of_candidate=of_candidate)
-
-    def _above_chance(self, figure: Figure, counts: Counts) -> tuple[bool, str, str]:
-        is_above = _ranks_above_chance(figure.of_float, counts)
-        return is_above, "AUC above 0.5 by 3 standard deviations", SOURCE_RANKS
-
-
 def above_floor(floor: Fraction, share: Fraction | None, subject: str, observed: str) -> RuleResult:
     """The float model's figure reaches an explicit floor; nothing at all never does."""
     passed, wanted = share is not None and share >= floor, percent(floor)
@@ -457,48 +328,6 @@ def above_floor(floor: Fraction, share: Fraction | None, subject: str, observed:
         else f"{subject} misses its floor of {wanted}. Train a better model, or lower gate.min_float_accuracy.",
         source=SOURCE_FLOOR,
     )
-
-
-def absent_reason(figure: Figure) -> str:
-    """Why there may be no F1 or AUC."""
-    return (
-        f"there is no {figure.title} of both models to compare: a class without examples, a model that never answers "
-        "class 1, or more than two classes. Check the holdout, or set gate.metric."
-    )
-
-
-def f1_score(counts: Counts, *, of_float: bool, label: int = 1) -> Fraction | None:
-    """2 TP / (2 TP + FP + FN) of one of two classes; None without two classes, or without an example or an answer of it."""
-    if counts.num_classes != 2:
-        return None
-    right, answers = (
-        (counts.correct_float_by_label, counts.predicted_float)
-        if of_float
-        else (counts.correct_candidate_by_label, counts.predicted_candidate)
-    )
-    both = answers[label] + counts.examples_by_label[label]  # 2 TP + FP + FN
-    return Fraction(2 * right[label], both) if both > 0 else None
-
-
-def _ranks_above_chance(area: Fraction | None, counts: Counts) -> bool:
-    if area is None or counts.num_classes != 2:
-        return False
-    negatives, positives = counts.examples_by_label
-    if not negatives or not positives:
-        return False
-    above = area - Fraction(1, 2)
-    return above > 0 and above**2 > CHANCE_SIGMAS**2 * Fraction(positives + negatives + 1, 12 * positives * negatives)
-
-
-def _associated(counts: Counts) -> bool:
-    if counts.num_classes != 2:
-        return False
-    (true_negatives, true_positives), (negatives, positives) = counts.correct_float_by_label, counts.examples_by_label
-    answers_1 = true_positives + negatives - true_negatives
-    answers_0 = negatives + positives - answers_1
-    difference = true_positives * true_negatives - (positives - true_positives) * (negatives - true_negatives)
-    margins = positives * negatives * answers_1 * answers_0
-    return difference > 0 and difference**2 * (positives + negatives) > CHANCE_SIGMAS**2 * margins
 
 
 def labels_in_range(counts: Counts) -> RuleResult:
@@ -517,155 +346,6 @@ def labels_in_range(counts: Counts) -> RuleResult:
     )
 
 
-def not_collapsed(statistics: ClassStatistics) -> RuleResult:
-    """The candidate does not answer one class where the float model tells classes apart.
-
-    On an unbalanced split a candidate that never finds the rare class can keep 97 % of the accuracy; so the comparison
-    is of what the float model answers outside the candidate's favorite class: the candidate has to leave it, too, for at least
-    half of that, unless chance explains that it does not.
-    """
-    counts = statistics.counts
-    total, float_total = sum(counts.predicted_candidate), sum(counts.predicted_float)
-    observed, collapsed, reason = "no predictions", True, "there are no predictions to look at."
-    if total > 0 and float_total > 0 and len(counts.predicted_candidate) == len(counts.predicted_float):
-        most = max(counts.predicted_candidate)
-        favorite = counts.predicted_candidate.index(most)
-        float_elsewhere = float_total - counts.predicted_float[favorite]
-        elsewhere = _both_elsewhere(statistics, favorite)
-        one_sided = Fraction(most, total) > COLLAPSED_SHARE
-        lost = PairedLoss(max(float_elsewhere - elsewhere, 0), 0)
-        collapsed = one_sided and 2 * elsewhere < float_elsewhere and is_beyond_chance(lost)
-        observed = (
-            f"class {favorite}: {most} of {total} candidate, {counts.predicted_float[favorite]} of {float_total} float"
-        )
-        reason = (
-            f"the candidate answers class {favorite} for {most} of {total} examples where the float model does so for "
-            f"{counts.predicted_float[favorite]}, and of the {float_elsewhere} that float answers otherwise it leaves "
-            f"{elsewhere}: its output has collapsed. Usual causes: inputs scaled differently in calibration, outliers that "
-            "stretch the ranges, a quantized last layer."
-            if collapsed
-            else "the candidate's answers are spread as the float model's are."
-        )
-    return RuleResult(
-        name=RuleName.NOT_COLLAPSED,
-        threshold=f"{percent(COLLAPSED_SHARE)} in one class, less than half of float's answers elsewhere",
-        observed=observed,
-        passed=not collapsed,
-        reason=reason,
-        source=SOURCE_COLLAPSE,
-    )
-
-
-def _both_elsewhere(statistics: ClassStatistics, favorite: int) -> int:
-    """Examples for which both models answer another class; of too many classes to tell, the most there can be."""
-    counts = statistics.counts
-    if statistics.confusion:
-        return sum(
-            number
-            for (_, of_float, of_candidate), number in statistics.confusion.items()
-            if favorite not in (of_float, of_candidate)
-        )
-    candidate = sum(counts.predicted_candidate) - counts.predicted_candidate[favorite]
-    return min(candidate, sum(counts.predicted_float) - counts.predicted_float[favorite])
-
-
-def no_class_lost(
-    counts: Counts, rules: GateRules, class_names: Sequence[str], *, judges_decisions: bool
-) -> RuleResult:
-    """No class that the float model gets right is lost, unless chance explains it.
-
-    1. Of no class less than half of the float model's right answers is left. 2. A rare class keeps the minimum ratio, too: in
-    accuracy it weighs nothing. It is judged by its F1, because false alarms ruin it as well as misses.
-
-    Args:
-        counts: Counts of both models.
-        rules: The thresholds.
-        class_names: By label.
-        judges_decisions: Whether the class that scores highest is the answer; of top-k answers only hits are compared.
-    """
-    losses = _class_losses(counts, rules, judges_decisions)
-    lost = [
-        loss
-        for loss, is_beyond in zip(losses, beyond_chance([loss.pairs for loss in losses]), strict=True)
-        if is_beyond
-    ]
-    broken = sorted((loss for loss in lost if loss.kept < loss.required), key=lambda loss: (loss.kept, loss.label))
-    named = [_loss_in_words(loss, class_names) for loss in broken[:_NAMED]]
-    more = f"; and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
-    return RuleResult(
-        name=RuleName.NO_CLASS_LOST,
-        threshold=f"half of every class, and {percent(rules.min_ratio)} of the F1 of rare ones, unless chance explains it",
-        observed=f"{len(broken)} of {counts.num_classes} lost",
-        passed=not broken,
-        reason=f"{'; '.join(named)}{more}. Chance does not explain it, and accuracy hides it."
-        if broken
-        else "no class that the float model gets right is lost.",
-        source=SOURCE_PAIRS,
-    )
-
-
-@dataclass(frozen=True)
-class _ClassLoss:
-    """What one class lost: what is kept and required of it, the pairs that tell chance, and the figures in words."""
-
-    label: int
-    kept: Fraction
-    required: Fraction
-    pairs: PairedLoss
-    words: str
-
-
-def _class_losses(counts: Counts, rules: GateRules, judges_decisions: bool) -> list[_ClassLoss]:
-    losses = []
-    for label, total in enumerate(counts.examples_by_label):
-        of_float, of_candidate = counts.correct_float_by_label[label], counts.correct_candidate_by_label[label]
-        if of_float <= 0:
-            continue
-        misses = max(of_float - of_candidate, 0)
-        if counts.only_float_correct_by_label:
-            misses = counts.only_float_correct_by_label[label]
-        pairs = PairedLoss(misses, max(misses - (of_float - of_candidate), 0))
-        words = f"{of_candidate} of the {of_float} that float gets right, of {total}"
-        losses.append(
-            _ClassLoss(label, Fraction(of_candidate, of_float), min(LOST_SHARE, rules.min_ratio), pairs, words)
-        )
-        if judges_decisions and counts.decisions_lost and _is_rare(counts, label):
-            losses.append(_rare_loss(counts, rules, label))
-    return losses
-
-
-def _is_rare(counts: Counts, label: int) -> bool:
-    """A class of less than 5 % of the examples that holds less than half of an even share, too: one of 100 classes is not rare."""
-    share = Fraction(counts.examples_by_label[label], max(counts.num_examples, 1))
-    return share < min(RARE_SHARE, Fraction(1, 2 * counts.num_classes))
-
-
-def _rare_loss(counts: Counts, rules: GateRules, label: int) -> _ClassLoss:
-    of_float, of_candidate = (_class_f1(counts, label, of_float=of_float) for of_float in (True, False))
-    pairs = PairedLoss(counts.decisions_lost[label], counts.decisions_gained[label])
-    false_alarms = counts.predicted_candidate[label] - counts.correct_candidate_by_label[label]
-    before = counts.predicted_float[label] - counts.correct_float_by_label[label]
-    words = (
-        f"{counts.correct_candidate_by_label[label]} of {counts.examples_by_label[label]} with {false_alarms} false alarms, where "
-        f"float finds {counts.correct_float_by_label[label]} with {before}; F1 {float(of_candidate):.2f} / {float(of_float):.2f}"
-    )
-    return _ClassLoss(label, of_candidate / of_float, rules.min_ratio, pairs, words)
-
-
-def _class_f1(counts: Counts, label: int, *, of_float: bool) -> Fraction:
-    right, answers = (
-        (counts.correct_float_by_label, counts.predicted_float)
-        if of_float
-        else (counts.correct_candidate_by_label, counts.predicted_candidate)
-    )
-    return Fraction(2 * right[label], answers[label] + counts.examples_by_label[label])
-
-
-def _loss_in_words(loss: _ClassLoss, class_names: Sequence[str]) -> str:
-    name = class_names[loss.label] if loss.label < len(class_names) else str(loss.label)
-    return f"class {name} is lost: the candidate finds {loss.words}"
-
-
 def lucky_ratio(rules: GateRules) -> Fraction:
     """What the model truly keeps that would pass by luck."""
     return max(rules.min_ratio - LUCK_MARGIN, Fraction(0))
@@ -676,88 +356,3 @@ def luck(counts: Counts, rules: GateRules) -> float:
     scored = counts.num_examples
     accuracy = counts.num_correct_float / scored if 0 < counts.num_correct_float <= scored else 0.5
     return chance_of_passing(scored, float(lucky_ratio(rules)), float(rules.min_ratio), accuracy)
-
-
-def class_parts(counts: Counts, class_names: Sequence[str]) -> dict[SliceKey, PairedCounts]:
-    """The classes as slices; how right answers overlap in them matters to no ratio."""
-    parts: dict[SliceKey, PairedCounts] = {}
-    columns = (counts.examples_by_label, counts.correct_float_by_label, counts.correct_candidate_by_label)
-    for label, (total, right_float, right_candidate) in enumerate(zip(*columns, strict=True)):
-        both = min(right_float, right_candidate)
-        neither = total - right_float - right_candidate + both
-        name = class_names[label] if label < len(class_names) else str(label)
-        parts[SliceKey("class", name)] = PairedCounts(both, right_float - both, right_candidate - both, neither)
-    return parts
-
-
-def metric_record(figure: Figure, required: Fraction) -> MetricRecord:
-    """A figure as the report has it."""
-    return MetricRecord(
-        name=figure.key,
-        title=figure.title,
-        float_value=figure.text(figure.of_float),
-        candidate_value=figure.text(figure.of_candidate),
-        ratio=None if figure.ratio is None else decimal(figure.ratio, 6),
-        required=str(required),
-    )
-
-
-def _ratio(counts: Counts, rules: GateRules) -> RatioRecord | None:
-    if counts.num_correct_float <= 0:
-        return None
-    return RatioRecord(
-        num_correct_candidate=counts.num_correct_candidate,
-        num_correct_float=counts.num_correct_float,
-        decimal=decimal(Fraction(counts.num_correct_candidate, counts.num_correct_float), 6),
-        minimum=str(rules.min_ratio),
-    )
-
-
-def _mistakes(counts: Counts) -> MistakesRecord:
-    of_float = counts.num_examples - counts.num_correct_float
-    of_candidate = counts.num_examples - counts.num_correct_candidate
-    factor = f"{of_candidate / of_float:.1f}" if of_float else None
-    return MistakesRecord(num_float=of_float, num_candidate=of_candidate, factor=factor)
-
-
-def _slice_records(tally: Tally) -> tuple[SliceRecord, ...]:
-    slices: Mapping[SliceKey, PairedCounts] = tally.slices
-
-    def worst_first(item: tuple[SliceKey, PairedCounts]) -> tuple[str, Fraction, str]:
-        key, part = item
-        return key.name, part.kept if part.kept is not None else Fraction(-1), key.value
-
-    return tuple(
-        SliceRecord(
-            name=key.name,
-            value=key.value,
-            num_examples=part.num_examples,
-            num_correct_float=part.num_correct_float,
-            num_correct_candidate=part.num_correct_candidate,
-            num_only_float_correct=part.num_only_float_correct,
-            num_only_candidate_correct=part.num_only_candidate_correct,
-            num_clipped=part.num_clipped,
-            ratio=None if part.kept is None else decimal(part.kept, 6),
-        )
-        for key, part in sorted(slices.items(), key=worst_first)
-    )
-
-
-def _confusion(statistics: ClassStatistics) -> ConfusionRecord | None:
-    size = statistics.counts.num_classes
-    if not 0 < size <= MAX_CONFUSION_CLASSES:
-        return None
-    tables = {name: [[0] * size for _ in range(size)] for name in ("float_model", "candidate")}
-    for (label, of_float, of_candidate), number in statistics.confusion.items():
-        tables["float_model"][label][of_float] += number
-        tables["candidate"][label][of_candidate] += number
-    return ConfusionRecord(**{name: tuple(map(tuple, table)) for name, table in tables.items()})
-
-
-def _changes(statistics: ClassStatistics) -> tuple[ChangeRecord, ...]:
-    changed = [(cell, number) for cell, number in statistics.confusion.items() if cell[1] != cell[2]]
-    commonest = sorted(changed, key=lambda item: (-item[1], item[0]))[:MAX_CHANGES]
-    return tuple(
-        ChangeRecord(label=label, float_answer=of_float, candidate_answer=of_candidate, num_examples=number)
-        for (label, of_float, of_candidate), number in commonest
-    )

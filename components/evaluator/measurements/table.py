@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from components.evaluator.counting.metric import Metric
-from components.evaluator.measurements.classes import AreaUnderCurve, F1Score, RightAnswers
+from components.evaluator.measurements.classes import RightAnswers
 from components.evaluator.measurements.measurement import Measurement, MeasurementOptions
+from components.evaluator.measurements.two_classes import AreaUnderCurve, F1Score
 from components.evaluator.measurements.values import ErrorOfValues
 from components.evaluator.report.gate_report import GateReport
 

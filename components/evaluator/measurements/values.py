@@ -41,7 +41,7 @@ from components.evaluator.gate.rule import (
     percent,
 )
 from components.evaluator.gate.thresholds import GateRules
-from components.evaluator.measurements.classes import metric_record
+from components.evaluator.measurements.class_rows import metric_record
 from components.evaluator.measurements.measurement import (
     BatchComparison,
     Measurement,

@@ -62,8 +62,13 @@ class RunFacts:
 
     def title(self, verdict: str, candidate: str) -> str:
         """The page's title: two saved pages can be told apart."""
-        parts = [f"{self.model} {candidate}".strip(), self.release, self.run or self.judged_by, self.time]
-        return f"{verdict}: {', '.join(part for part in parts if part)}"
+        named = (
+            ("", f"{self.model} {candidate}".strip()),
+            ("release ", self.release),
+            ("run ", self.run),
+            ("", self.time),
+        )
+        return f"{verdict}: {', '.join(f'{name}{text}' for name, text in named if text)}"
 
 
 def data_text(properties: Mapping[str, object]) -> str:

@@ -101,9 +101,9 @@ class Invocation:
     def fill_in(self, text: str) -> str:
         """The advice as it can be typed; a setting that it changes is not given twice."""
         changed = set(_SETTING.findall(text))
-        kept = [one for one in self.overrides if one.partition("=")[0] not in changed]
+        kept = [override for override in self.overrides if override.partition("=")[0] not in changed]
         verb = self.verb.replace(CONFIG, shlex.quote(self.config))
-        run = " ".join([verb, *(f"--set {shlex.quote(one)}" for one in kept)])
+        run = " ".join([verb, *(f"--set {shlex.quote(override)}" for override in kept)])
         return text.replace(RUN, run).replace(f"--config {CONFIG}", f"--config {shlex.quote(self.config)}")
 
 

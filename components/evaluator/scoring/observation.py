@@ -100,8 +100,8 @@ def golden_of(observed: ObservedRows, watch: Watch) -> Golden | None:
     if not observed.candidates:
         return None
     names = observed.candidates[0].inputs
-    inputs = {name: np.stack([one.inputs[name] for one in observed.candidates]) for name in names}
-    scores, other = (np.stack([getattr(one, which) for one in observed.candidates]) for which in ("scores", "other"))
+    inputs = {name: np.stack([row.inputs[name] for row in observed.candidates]) for name in names}
+    scores, other = (np.stack([getattr(row, which) for row in observed.candidates]) for which in ("scores", "other"))
     low, high = observed.values[:, 1], observed.values[:, 2]
     finite = np.isfinite(low) & np.isfinite(high)
     span = float(high[finite].max() - low[finite].min()) if finite.any() else 0.0

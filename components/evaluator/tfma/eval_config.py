@@ -275,11 +275,11 @@ def _compute(spec: Any, config: Any, extracts: Sequence[Any]) -> None:
     for extract in extracts:
         for element in inputs.process(extract):
             accumulator = combine.add_input(accumulator, element)
-    found = combine.extract_output(accumulator)
+    output = combine.extract_output(accumulator)
     combine.teardown()
     inputs.teardown()
     for derived in computations.derived_computations:
-        found.update(derived.result(found))
+        output.update(derived.result(output))
 
 
 def first_line(error: BaseException) -> str:

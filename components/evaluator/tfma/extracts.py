@@ -110,8 +110,8 @@ class ExtractMaker:
             features = {
                 name: np.array([value]) for name, value in zip(self._names, values, strict=True) if value is not None
             }
-            found = sorted(set(slicer_lib.get_slices_for_features_dicts([], features, self._specs)), key=repr)
-            self._keys.update(found)
+            keys = sorted(set(slicer_lib.get_slices_for_features_dicts([], features, self._specs)), key=repr)
+            self._keys.update(keys)
             if len(self._keys) > MAX_VALUES:
                 raise DataError(
                     f"the slicing_specs of gate.eval_config cut the holdout into more than {MAX_VALUES} slices, each "
@@ -119,7 +119,7 @@ class ExtractMaker:
                 )
             if len(self._slices) >= _MAX_REMEMBERED:
                 self._slices.clear()
-            self._slices[values] = features, slicer_lib.slice_keys_to_numpy_array(found)
+            self._slices[values] = features, slicer_lib.slice_keys_to_numpy_array(keys)
         return self._slices[values]
 
 

@@ -53,10 +53,10 @@ class ComputeMetrics(beam.PTransform):
         from tensorflow_model_analysis.evaluators import metrics_plots_and_validations_evaluator as evaluator
 
         evaluate = evaluator.MetricsPlotsAndValidationsEvaluator(eval_config=self._config).ptransform
-        found = extracts | "Evaluate" >> evaluate
+        evaluation = extracts | "Evaluate" >> evaluate
         protos = (
-            found["metrics"] | "MetricProtos" >> beam.Map(_metrics_proto),
-            found["plots"] | "PlotProtos" >> beam.FlatMap(_plots_proto),
+            evaluation["metrics"] | "MetricProtos" >> beam.Map(_metrics_proto),
+            evaluation["plots"] | "PlotProtos" >> beam.FlatMap(_plots_proto),
         )
         return protos | "Flatten" >> beam.Flatten() | "Gather" >> beam.CombineGlobally(GatherResults())
 

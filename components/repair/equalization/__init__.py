@@ -87,19 +87,19 @@ def largest_difference(before: bytes, after: bytes, rows: Mapping[str, NDArray[A
     Returns:
         0.0 for equal outputs; infinity where one of them is not finite and the other is something else.
     """
-    expected, found = predict(before, rows), predict(after, rows)
-    return max((relative_difference(expected[name], found[name]) for name in expected), default=0.0)
+    expected, answers = predict(before, rows), predict(after, rows)
+    return max((relative_difference(expected[name], answers[name]) for name in expected), default=0.0)
 
 
-def relative_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
+def relative_difference(expected: NDArray[Any], answers: NDArray[Any]) -> float:
     """The largest difference of two arrays relative to the spread of the first; as :func:`largest_difference`."""
-    if not expected.size or np.array_equal(expected, found, equal_nan=expected.dtype.kind == "f"):
+    if not expected.size or np.array_equal(expected, answers, equal_nan=expected.dtype.kind == "f"):
         return 0.0
-    if not (np.isfinite(expected).all() and np.isfinite(found).all()):
+    if not (np.isfinite(expected).all() and np.isfinite(answers).all()):
         return float("inf")
     wide = expected.astype(np.float64)
     spread = float(np.ptp(wide)) or float(np.abs(wide).max()) or 1.0
-    return float(np.abs(wide - found).max()) / spread
+    return float(np.abs(wide - answers).max()) / spread
 
 
 def _merged(changes: list[Change]) -> tuple[Change, ...]:

@@ -123,17 +123,17 @@ class LineBuilder:
 
     def _read(self, operator: Any) -> None:
         """Gives the operator's outputs their lines."""
-        found = None
+        route = None
         if fused_activation(self._graph, operator) in (ActivationFunctionType.NONE, ActivationFunctionType.RELU):
             reader = self._reader(operator)
-            found = reader(operator) if reader is not None else None
+            route = reader(operator) if reader is not None else None
         elif id(operator) in self._linear:  # RELU6 and the like: the output is locked, the input is not
             self._union.lock(self._lines_of(operator.outputs[0]))
             return
-        if found is None:
+        if route is None:
             self._lock_around(operator)
         elif len(operator.outputs) == 1:
-            self._give(operator.outputs[0], found)
+            self._give(operator.outputs[0], route)
 
     def _reader(self, operator: Any) -> Callable[[Any], Lines | None] | None:
         kind = self._graph.kind(operator)
@@ -313,8 +313,8 @@ class LineBuilder:
             return None
         wide = [np.broadcast_to(part, width) for part in parts]
         for part in wide[1:]:
-            for one, other in zip(wide[0].tolist(), part.tolist(), strict=True):
-                self._union.join(one, other)
+            for line, neighbor in zip(wide[0].tolist(), part.tolist(), strict=True):
+                self._union.join(line, neighbor)
         return np.array(wide[0])
 
     def _has_width(self, lines: Lines, slots: Sequence[int], operator: Any) -> bool:

@@ -61,7 +61,7 @@ class ChannelStreams:
         """Reads the graph as it is now; a change of its operators makes this void, a change of constants does not."""
         self.graph = graph
         self.ranges = ranges
-        self._linear = [found for op in graph.operators if (found := LinearOperator.read(graph, op)) is not None]
+        self._linear = [operator for op in graph.operators if (operator := LinearOperator.read(graph, op)) is not None]
         builder = LineBuilder(graph, ranges, {id(linear.operator): linear for linear in self._linear})
         self.lines, self.is_locked = builder.build()
         self._constants = builder.scaled_constants

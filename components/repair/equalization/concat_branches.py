@@ -17,14 +17,14 @@ def equalize_branches(streams: ChannelStreams) -> tuple[Change, ...]:
     """Scales the branches of every concatenation of channels."""
     demand = streams.demand(streams.activation_share())
     gains = np.ones_like(demand)
-    found = []
+    branches = []
     for stream in streams.streams:
         of_stream = _branch_gains(streams, stream, demand)
         if (of_stream != 1).any():
             gains *= of_stream
-            found.append(streams.worst(stream.meetings))
+            branches.append(streams.worst(stream.meetings))
     streams.apply(gains)
-    return tuple(streams.change(tensor, "branches brought to one range", figure) for tensor, figure in found)
+    return tuple(streams.change(tensor, "branches brought to one range", figure) for tensor, figure in branches)
 
 
 def _branch_gains(streams: ChannelStreams, stream: Stream, demand: Vector) -> Vector:

@@ -110,10 +110,10 @@ def _pass_on(graph: FloatGraph, operator: Any, route: _Route) -> str | None:
     reader = _READERS.get(graph.kind(operator))
     if reader is None or fused_activation(graph, operator) != ActivationFunctionType.NONE:
         return "is not a shift of a shifted input"
-    found = reader(graph, operator, route.offsets)
-    if found is None:
+    shift = reader(graph, operator, route.offsets)
+    if shift is None:
         return "does not keep the offsets apart"
-    for output, offset in zip(operator.outputs, found, strict=True):
+    for output, offset in zip(operator.outputs, shift, strict=True):
         if offset.size != graph.shape(output)[-1]:
             return "does not keep the offsets apart"
         route.offsets[output] = offset
@@ -153,8 +153,8 @@ def _concatenated(graph: FloatGraph, operator: Any, offsets: _Offsets) -> list[V
 
 
 def _added(graph: FloatGraph, operator: Any, offsets: _Offsets) -> list[Vector] | None:
-    one, other = (_offset_of(graph, tensor, offsets) for tensor in operator.inputs)
-    return [one - other if graph.kind(operator) == "SUB" else one + other]
+    first, second = (_offset_of(graph, tensor, offsets) for tensor in operator.inputs)
+    return [first - second if graph.kind(operator) == "SUB" else first + second]
 
 
 def _multiplied(graph: FloatGraph, operator: Any, offsets: _Offsets) -> list[Vector] | None:

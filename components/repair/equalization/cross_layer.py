@@ -18,13 +18,13 @@ def balance_streams(streams: ChannelStreams, *, has_sums: bool, what: str) -> tu
     share = streams.activation_share()
     demand = streams.demand(share)
     gains = np.ones_like(share)
-    found = []
+    pairs = []
     for stream in streams.streams:
         if stream.has_sums != has_sums:
             continue
         of_stream = streams.gains(stream, share, demand)
         if (of_stream != 1).any():
             gains *= of_stream
-            found.append(streams.worst(stream.tensors))
+            pairs.append(streams.worst(stream.tensors))
     streams.apply(gains)
-    return tuple(streams.change(tensor, what, figure) for tensor, figure in found)
+    return tuple(streams.change(tensor, what, figure) for tensor, figure in pairs)

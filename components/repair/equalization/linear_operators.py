@@ -60,7 +60,7 @@ class LinearOperator:
             return None
         source_slot, output = _SLOTS[kind][0], operator.outputs[0]
         source = None if source_slot is None else operator.inputs[source_slot]
-        found = cls(
+        linear = cls(
             graph,
             operator,
             kind,
@@ -69,7 +69,7 @@ class LinearOperator:
             num_inputs=0 if source is None else _last(graph, source),
             num_outputs=_last(graph, output),
         )
-        return found if found._is_understood() else None
+        return linear if linear._is_understood() else None
 
     @property
     def weights(self) -> int:

@@ -111,7 +111,7 @@ def estimate(data: bytes) -> tuple[Estimate, ...]:
     graph = read_model(data).graphs[0]
     estimates = (_edge_tpu(graph), _nnapi(graph), _gpu(graph), _core_ml(graph))
     compiler = compiled_for(graph)
-    return estimates if compiler is None else tuple(_bound_to(compiler, found) for found in estimates)
+    return estimates if compiler is None else tuple(_bound_to(compiler, estimate) for estimate in estimates)
 
 
 def compiled_for(graph: Graph) -> Compiler | None:
@@ -243,7 +243,7 @@ def _border_casts(graph: Graph) -> set[int]:
 
     A uint8 image may pass CAST and QUANTIZE, and a result DEQUANTIZE and CAST.
     """
-    found: set[int] = set()
+    positions: set[int] = set()
     for doors, operators in ((set(graph.inputs), graph.operators), (set(graph.outputs), graph.operators[::-1])):
         for operator in operators:
             sides = (
@@ -253,9 +253,9 @@ def _border_casts(graph: Graph) -> set[int]:
             )
             outer, inner = ([tensor.index for tensor in side if tensor is not None] for side in sides)
             if operator.name in TYPE_CHANGES and outer and doors.issuperset(outer):
-                found.add(id(operator))
+                positions.add(id(operator))
                 doors.update(inner)
-    return found
+    return positions
 
 
 def _summed_up(target: Target, objections: list[tuple[Operator, str | None]], assumption: str, source: str) -> Estimate:

@@ -109,10 +109,10 @@ def ethos_u_verdict(
 def _find(vela: Path | str | None) -> str | None:
     if vela is None:
         return shutil.which(PROGRAM)
-    found = shutil.which(vela)
-    if found is None:
+    program = shutil.which(vela)
+    if program is None:
         raise InputError(f"{vela} is not a program that can be run. Give the path of vela: {HOW_TO_INSTALL}.")
-    return str(Path(found).absolute())
+    return str(Path(program).absolute())
 
 
 def _compile(program: str, model: Path, accelerator: str, timeout_seconds: float) -> EthosUVerdict:
@@ -198,8 +198,8 @@ def _number(row: dict[str, str], key: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _sum(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one + other
+def _sum(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first + second
 
 
 def _last_line(output: str) -> str:

@@ -39,7 +39,7 @@ class Examination:
         return {
             **self.inspection.to_json(),
             "load_tests": [test.to_json() for test in self.load_tests],
-            "estimates": [found.to_json() for found in self.estimates],
+            "estimates": [estimate.to_json() for estimate in self.estimates],
             "ethos_u": None if self.ethos_u is None else self.ethos_u.to_json(),
         }
 

@@ -154,22 +154,22 @@ def _read_result(file: Path, stderr: bytes) -> LoadTest:
 def _load(path: Path, kernels: Kernels) -> dict[str, Any]:
     """What the child does; the result as JSON-ready values, or {"damaged": message}."""
     try:
-        found = try_loading(path.read_bytes(), kernels)
+        result = try_loading(path.read_bytes(), kernels)
     except RuntimeRefusal as error:
         return _failed(kernels, str(error)).to_json()
     except ModelFileError as error:
         return {"damaged": f"{path}: {error}"}
     except OSError as error:
         return {"damaged": f"{path} cannot be read: {error.strerror}. Give the path of a .tflite file."}
-    if found is None:
+    if result is None:
         return LoadTest(runtime_version(), kernels, loads=True).to_json()
     return LoadTest(
         runtime=runtime_version(),
         kernels=kernels,
         loads=True,
-        partitions=found.partitions,
-        delegated_fraction=found.delegated_fraction,
-        builtin_operators=found.builtin_operators,
+        partitions=result.partitions,
+        delegated_fraction=result.delegated_fraction,
+        builtin_operators=result.builtin_operators,
     ).to_json()
 
 

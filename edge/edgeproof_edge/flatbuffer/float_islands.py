@@ -59,5 +59,5 @@ class _Leaders:
             index = parent
         return index
 
-    def join(self, one: int, other: int) -> None:
-        self._parents[self.find(other)] = self.find(one)
+    def join(self, first: int, second: int) -> None:
+        self._parents[self.find(second)] = self.find(first)

@@ -50,8 +50,8 @@ class RequantizationScale:
 
 def refused_requantizations(operators: list[Operator]) -> tuple[RequantizationScale, ...]:
     """The scales that XNNPACK's kernels are not made for, in graph order."""
-    found = (_out_of_range(operator) for operator in operators if operator.name in REQUANTIZING_OPERATORS)
-    return tuple(scale for scale in found if scale is not None)
+    problems = (_out_of_range(operator) for operator in operators if operator.name in REQUANTIZING_OPERATORS)
+    return tuple(scale for scale in problems if scale is not None)
 
 
 def _out_of_range(operator: Operator) -> RequantizationScale | None:

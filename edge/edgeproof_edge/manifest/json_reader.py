@@ -118,6 +118,6 @@ class Reader:
 
 def _read_object(value: Any, place: str, read: Callable[[Reader], _Value]) -> _Value:
     reader = Reader(object_at(value, place), place)
-    found = read(reader)
+    document = read(reader)
     reader.finish()
-    return found
+    return document

@@ -214,9 +214,9 @@ class WindowRecorder:
             classes=tuple(counts.classes),
             values=_counted(counts, reference.values if reference else None),
             inputs=tuple(
-                found
+                counted
                 for entry in (reference.inputs if reference else ())
-                if (found := _counted(counts, entry)) is not None
+                if (counted := _counted(counts, entry)) is not None
             ),
             battery_drain_percent=_drain(counts.battery_at_start, around.battery_percent),
             temperature_celsius=_hottest(counts.hottest, around.temperature_celsius),
@@ -227,8 +227,8 @@ class WindowRecorder:
 def _counted(counts: _Counts, reference: ReferenceHistogram | None) -> Histogram | None:
     if reference is None:
         return None
-    found = counts.histograms.get((reference.name, reference.statistic)) or [0] * (len(reference.edges) + 1)
-    return Histogram(reference.name, reference.statistic, reference.edges, tuple(found))
+    histogram = counts.histograms.get((reference.name, reference.statistic)) or [0] * (len(reference.edges) + 1)
+    return Histogram(reference.name, reference.statistic, reference.edges, tuple(histogram))
 
 
 def _drain(before: float | None, after: float | None) -> float | None:

@@ -336,10 +336,10 @@ def _check_interface(manifest: Manifest, model: TFLiteModel) -> None:
         ("inputs", manifest.inputs, model.inputs),
         ("outputs", manifest.outputs, model.outputs),
     ):
-        stated, found = [entry.spec.name for entry in entries], [spec.name for spec in specs]
-        if sorted(stated) != sorted(found):
+        stated, loaded = [entry.spec.name for entry in entries], [spec.name for spec in specs]
+        if sorted(stated) != sorted(loaded):
             raise ModelFileError(
-                f"the manifest of {manifest.version} names the {what} {stated}; the model has {found}."
+                f"the manifest of {manifest.version} names the {what} {stated}; the model has {loaded}."
             )
 
 

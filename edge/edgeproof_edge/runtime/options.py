@@ -92,17 +92,23 @@ class DelegationReport:
         )
 
 
-def delegation_report(found: Delegation | None, expected: float | None, options: RuntimeOptions) -> DelegationReport:
+def delegation_report(
+    delegation: Delegation | None, expected: float | None, options: RuntimeOptions
+) -> DelegationReport:
     """What is proved of a loaded model.
 
     Raises:
         DelegationError: Less is delegated than the options require.
     """
-    if found is None:
+    if delegation is None:
         report = DelegationReport(options.delegate_name, None, None, expected)
     else:
         report = DelegationReport(
-            options.delegate_name, found.partitions, found.delegated_fraction, expected, found.builtin_operators
+            options.delegate_name,
+            delegation.partitions,
+            delegation.delegated_fraction,
+            expected,
+            delegation.builtin_operators,
         )
     minimum = max(options.minimum_delegated_fraction, 1e-9 if options.require_delegate else 0.0)
     if minimum and (report.fraction or 0.0) < minimum:

@@ -151,7 +151,9 @@ class BootGuard:
             if current is not None and installed.name != current.name and installed.name not in state.bad
         ]
         sound = (
-            found for found in sorted(others, key=lambda it: it.name != state.fallback) if damage_of(found) is None
+            version
+            for version in sorted(others, key=lambda it: it.name != state.fallback)
+            if damage_of(version) is None
         )
         return next(sound, None)
 

@@ -18,7 +18,7 @@ from components.evaluator.gate.file_rules import candidate_unchanged
 from components.evaluator.gate.judgement import Verdict, judge
 from components.evaluator.gate.rule import percent
 from components.evaluator.gate.thresholds import GateRules
-from components.evaluator.measurements.classes import not_collapsed
+from components.evaluator.measurements.class_losses import not_collapsed
 from components.evaluator.measurements.table import measurement_of
 from tests.components.evaluator.samples import FACTS, evidence_of, tally_of
 

@@ -16,8 +16,8 @@ from components.evaluator.counting.ranks import rank_batch
 from components.evaluator.counting.tally import Tally
 from components.evaluator.gate.judgement import Verdict, judge
 from components.evaluator.gate.thresholds import GateRules
-from components.evaluator.measurements.classes import f1_score
 from components.evaluator.measurements.table import measurement_of
+from components.evaluator.measurements.two_classes import f1_score
 from tests.components.evaluator.samples import evidence_of, tally_of
 
 

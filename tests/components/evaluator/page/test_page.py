@@ -225,7 +225,7 @@ FACTS = RunFacts(
     run="7 (2026-11-27T10:00:00)",
     time="2026-11-27 10:01",
     reason="new photos <of> March",
-    release="000003-4b8aa8afd22f, on channel dev",
+    release="000003-4b8aa8afd22f on channel dev",
     commit="0123456789ab",
     data="span 3",
     num_examples={"train": 700, "calibration": 200, "eval": 100},
@@ -288,7 +288,7 @@ def page(tmp_path: Path) -> Path:
         pytest.param("<b>output [4..9]</b> has 4.0 times", id="parts-of-the-output"),
         pytest.param("<b>boxes</b> (not judged): 1.5 from float", id="other-outputs"),
         pytest.param(
-            "<title>Refused: pets int8, 000003-4b8aa8afd22f, on channel dev, 7 (2026-11-27T10:00:00), 2026-11-27 10:01</title>",
+            "<title>Refused: pets int8, release 000003-4b8aa8afd22f on channel dev, run 7 (2026-11-27T10:00:00), 2026-11-27 10:01</title>",
             id="title",
         ),
         pytest.param("<dt>started</dt><dd>new photos &lt;of&gt; March</dd>", id="reason"),

@@ -15,7 +15,7 @@ from components.evaluator.scoring.kernels import (
     sampled_rows,
 )
 
-MODELS = Path(__file__).parents[4] / "edge" / "models"
+MODELS = Path(__file__).parents[3] / "edge" / "models"
 KEYS = np.random.default_rng(1).integers(0, 2**64, 100_000, dtype=np.uint64)
 
 

@@ -22,7 +22,7 @@ from components.evaluator.scoring.observation import (
 )
 from components.evaluator.scoring.observed_rows import SAFE_MARGIN, Watch
 
-MODELS = Path(__file__).parents[4] / "edge/models"
+MODELS = Path(__file__).parents[3] / "edge" / "models"
 OUTPUT = Watch(TensorSpec("scores", (-1, 3), "int8", 1 / 256, -128), 0.5)
 
 
