@@ -32,7 +32,7 @@ def page_of(record: RunRecord, workspace: Path) -> str | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, text)
     except Exception:  # a workspace that is somebody else's, artifacts that were cleared away
-        logging.getLogger(__name__).exception("the page of the run was not drawn")
+        logging.getLogger(__name__).info("the page of the run was not drawn", exc_info=True)
         own = join(parent_of(record.gate_report), PAGE_FILE)
         return own if exists(own) else None
     return str(path)
