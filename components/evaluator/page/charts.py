@@ -24,7 +24,7 @@ LINE_ROWS = 5
 LETTER_WIDTH = 9
 #: Labels that fit under a chart, and how far they may be apart, in percentage points.
 MAX_TICKS = 3
-TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
 #: Letters of a row's label.
 LABEL_LENGTH = 22
 #: CSS variables of the series, in order.

@@ -530,6 +530,7 @@ def test_shares_are_rounded_down_and_sizes_are_for_people() -> None:
         pytest.param(0.32, 1.05, ([0.5, 1.0], 0), id="wide"),
         pytest.param(0.962, 1.012, ([0.98, 1.0], 0), id="a-few-points"),
         pytest.param(0.9695, 0.9735, ([0.97, 0.972], 1), id="less-than-a-point"),
+        pytest.param(0.1, 4.47, ([2.0, 4.0], 0), id="several-times"),
     ],
 )
 def test_an_axis_has_few_round_labels(low: float, high: float, expected: tuple[list[float], int]) -> None:
