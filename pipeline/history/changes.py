@@ -98,6 +98,8 @@ def _files(first: RunSummary, second: RunSummary) -> list[Difference]:
 def _data(first: RunSummary, second: RunSummary) -> list[Difference]:
     """Counts by split and class; and that contents differ, where counts may not show it."""
     differences = _different(Kind.DATA, first.num_examples, second.num_examples, "examples in {}")
+    if first.span and second.span:
+        differences += _different(Kind.DATA, {"span": first.span}, {"span": second.span})
     contents = {"content": first.data_fingerprint}, {"content": second.data_fingerprint}
     if None not in (first.data_fingerprint, second.data_fingerprint):
         differences += _different(Kind.DATA, *contents)
@@ -229,8 +231,10 @@ def changes(run: RunSummary, before: RunSummary | None) -> str:
 
 def _data_sentences(run: RunSummary, before: RunSummary) -> list[str]:
     sizes = _different(Kind.DATA, before.num_examples, run.num_examples) if run.num_examples else []
-    if sizes and before.num_examples:
-        return [f"data: {', '.join(f'{size.what} {size.first} -> {size.second}' for size in sizes)}"]
+    spans = _different(Kind.DATA, {"": before.span}, {"": run.span}) if run.span and before.span else []
+    moved = [f"{size.what} {size.first} -> {size.second}".strip() for size in (*spans, *sizes)]
+    if moved and before.num_examples:
+        return [f"data: {', '.join(moved)}"]
     fingerprints = {before.data_fingerprint, run.data_fingerprint}
     return ["new data"] if len(fingerprints) == 2 and None not in fingerprints else []
 

@@ -40,6 +40,7 @@ class RunSummary:
         nodes: In the order of starting.
         config: Every key of the config, dotted; empty where it was not kept.
         files: The model's own source files and their digests; empty where they were not kept.
+        span: Of the data, and its version; empty where there are none.
         examples: URI of the examples; None where there are none.
         evaluation: URI of the gate's report and what lies beside it.
     """
@@ -69,6 +70,7 @@ class RunSummary:
     nodes: tuple[NodeRun, ...]
     config: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    span: str = ""
     examples: str | None = None
     evaluation: str | None = None
 

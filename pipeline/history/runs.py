@@ -111,6 +111,7 @@ def _summary(run: Run, number: int) -> RunSummary:
         nodes=run.nodes,
         config=dict(sorted(flattened(_opened(run.source.config).items()))),
         files=_opened(run.source.files),
+        span=data_text(outputs["Examples"].properties) if "Examples" in outputs else "",
         examples=outputs["Examples"].uri if "Examples" in outputs else None,
         evaluation=evaluation.uri if evaluation is not None else None,
     )

@@ -211,7 +211,9 @@ def source_of_run(epochs: int, *, module: str = "aa", commit: str = "c" * 40) ->
 
 def counted(num_correct: int, data: str, **sizes: int) -> dict[str, tuple[str, dict[str, Any]]]:
     outputs = outputs_of(num_correct, data=data)
-    properties = {"span": 1, "input_fingerprint": data} | {f"num_examples_{split}": n for split, n in sizes.items()}
+    properties = {"span": 2 if data == "b" else 1, "input_fingerprint": data} | {
+        f"num_examples_{split}": n for split, n in sizes.items()
+    }
     return {**outputs, "ImageExampleGen": ("Examples", properties)}
 
 
@@ -240,7 +242,7 @@ def test_everything_that_changed_is_named_and_counts_outlive_the_cache(told: Pat
     first, second, third = read_runs(told)
     assert first.data == second.data == "span 1, train 700, calibration 200, eval 100"
     assert second.changed == "train.epochs 3 -> 5; model.py"
-    assert third.changed == "data: train 700 -> 750"
+    assert third.changed == "data: span 1 -> span 2, train 700 -> 750"
     assert third.git_commit == "d" * 40 + " with changes"
 
 
@@ -250,6 +252,7 @@ def test_compare_names_keys_files_data_and_commit(told: Path) -> None:
     assert found == {(Kind.CONFIG, "train.epochs"): ("3", "5"), (Kind.FILE, "model.py"): ("aa", "bb")}
     found = {(d.kind, d.what): (d.first, d.second) for d in compare(second, third)}
     assert found[Kind.DATA, "examples in train"] == ("700", "750")
+    assert found[Kind.DATA, "span"] == ("span 1", "span 2")
     assert found[Kind.DATA, "cat in train"] == ("300", "350")
     assert (Kind.DATA, "dog in train") not in found
     assert found[Kind.CODE, "git commit"] == ("c" * 40, "d" * 40 + " with changes")
@@ -279,7 +282,7 @@ def test_tables_show_commits_split_sizes_and_kinds(told: Path, monkeypatch: pyte
 
     monkeypatch.chdir(told.parent.parent)
     table = CliRunner().invoke(command, [], catch_exceptions=False).output
-    assert "span 1, train 750, calibration 200, eval 100" in table
+    assert "span 2, train 750, calibration 200, eval 100" in table
     assert "dddddddddd+" in table
     assert "train.epochs 3 -> 5; model.py" in table
     compared = CliRunner().invoke(command, ["compare", "1", "3"], catch_exceptions=False).output
