@@ -19,10 +19,10 @@ venv:  ## choose the stack and install it into .venv
 demo: venv  ## the whole chain on the embedded digits, to a published release
 	@$(BIN)/edgeproof demo
 
-test: venv  ## every test: default tier, one executor each (tfx), whole runs (e2e)
+test: venv  ## default tier, one executor each (tfx), the runs that people make first (e2e)
 	$(BIN)/python -m pytest -m "$(ALL_TIERS)" $(SIDE_BY_SIDE)
 
-test-exhaustive: venv  ## every model that int8 ruins, a kill at every operation on releases; minutes
+test-exhaustive: venv  ## runs of every kind, every model that int8 ruins, a kill at every operation; half an hour
 	$(BIN)/python -m pytest -m exhaustive $(SIDE_BY_SIDE)
 
 test-fast: venv  ## the default tier only: no TensorFlow, seconds

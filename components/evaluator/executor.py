@@ -117,6 +117,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 plan=case.plan,
                 champion=join(champion, TFLITE_FILE) if isinstance(case.champion, Champion) else None,
                 eval_config=case.eval_config,
+                num_files=len(files),
             )
             return score_files(self._make_beam_pipeline, files, job, scratch)
 

@@ -19,6 +19,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from edgeproof_edge.errors import EdgeproofError, InputError, ModelFileError, SurroundingsError
+from edgeproof_edge.progress import progress
 
 from components.artifacts import join, local_copy, read_bytes, scratch_directory
 from components.data.examples import ExampleSpec, read_batches
@@ -47,7 +48,7 @@ class ScoringJob:
 
     ``saved_model`` (a SavedModel, or a Model artifact that holds one), ``tflite`` and ``champion`` are URIs: a worker may be on another
     machine.
-    ``eval_config`` is an EvalConfig of :func:`read_eval_config`, or None.
+    ``eval_config`` is an EvalConfig of :func:`read_eval_config`, or None; ``num_files`` is what all workers together score.
     """
 
     saved_model: str
@@ -57,6 +58,7 @@ class ScoringJob:
     plan: ScoringPlan
     champion: str | None = None
     eval_config: Any = None
+    num_files: int = 0
 
 
 class ScoreFile(beam.DoFn):
@@ -68,6 +70,7 @@ class ScoreFile(beam.DoFn):
         self._copies: ExitStack | None = None
         self._extract_maker: ExtractMaker | None = None
         self._are_metrics_tried = False
+        self._num_scored = 0
 
     def setup(self) -> None:
         """Makes a scorer, once per worker."""
@@ -95,9 +98,17 @@ class ScoreFile(beam.DoFn):
                 total += self._scorer.tally(outputs)
                 if self._extract_maker is not None:
                     yield from self._extracts(self._extract_maker, self._scorer.usable_rows(outputs))
+            self._tell_progress()
             yield _TALLY, total
         except EdgeproofError as error:
             yield _PROBLEM, _describe(error)
+
+    def _tell_progress(self) -> None:
+        """Shows how far this worker is: a person reads it where the one worker is this machine, a log elsewhere."""
+        self._num_scored += 1
+        if self._job.num_files > 1:
+            step = min(self._num_scored, self._job.num_files), self._job.num_files
+            progress.info("%d of %d files scored", *step, extra={"step": step})
 
     def _extracts(self, maker: ExtractMaker, rows: ScoredRows) -> Iterator[Any]:
         if not len(rows.labels):

@@ -16,7 +16,7 @@ from components.evaluator.report.gate_report import GateReport, read_report
 from components.evaluator.report.notes import notes_since
 from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport, useless_outputs
-from pipeline.history.run_record import ReleaseRecord, RunRecord
+from pipeline.history.run_record import NodeUsage, ReleaseRecord, RunRecord
 
 
 def describe_run(
@@ -58,8 +58,16 @@ def read_gate_report(record: RunRecord) -> GateReport:
 
 def _node_table(record: RunRecord) -> str:
     width = max(len(node.name) for node in record.nodes)
-    rows = [f"{node.name:<{width}}  {node.state:<8}  {node.seconds:6.1f} s" for node in record.nodes]
+    rows = [
+        f"{node.name:<{width}}  {node.state:<8}  {node.seconds:6.1f} s{_cost(record.usage.get(node.name))}"
+        for node in record.nodes
+    ]
     return "\n".join([*rows, f"{'':<{width}}  {'total':<8}  {record.seconds:6.1f} s"])
+
+
+def _cost(usage: NodeUsage | None) -> str:
+    """Processor time and peak memory of a node; nothing where a run of before did not measure them."""
+    return "" if usage is None else f"  {usage.cpu_seconds:6.1f} s cpu  {usage.peak_bytes / 2**30:5.2f} GiB"
 
 
 def _way_on(record: RunRecord, page: str | None) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import ConfigError
 from pipeline.mlmd import NodeRun
@@ -42,11 +43,25 @@ class ReleaseRecord(BaseModel):
         return self.offered_version in ("", self.version)
 
 
-class RunRecord(BaseModel):
-    """One run that came to a verdict; files of artifacts are URIs. Of records of before, the last six are empty.
+class NodeUsage(BaseModel):
+    """What a step cost.
 
-    ``number`` is that of ``edgeproof runs``; ``judged_by`` is the run that gave the verdict, which the cache may have kept,
-    and ``judged_at`` when (UTC); ``data`` is span and version; ``num_examples`` is by split.
+    Attributes:
+        cpu_seconds: Processor time, user and system, of this process and of its children that have ended.
+        peak_bytes: Most memory at once of this process and all below it.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    cpu_seconds: float
+    peak_bytes: int
+
+
+class RunRecord(BaseModel):
+    """One run that came to a verdict; files of artifacts are URIs. Of records of before, the last seven are empty.
+
+    ``usage`` is by node; ``number`` is that of ``edgeproof runs``; ``judged_by`` is the run that gave the verdict, which the cache may have
+    kept, and ``judged_at`` when (UTC); ``data`` is span and version; ``num_examples`` is by split.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,12 +78,13 @@ class RunRecord(BaseModel):
     release: ReleaseRecord | None
     log: str
     seconds: float = 0.0
+    usage: Mapping[str, NodeUsage] = Field(default_factory=dict)
     number: int | None = None
     git_commit: str = ""
     judged_by: str = ""
     judged_at: str = ""
     data: str = ""
-    num_examples: dict[str, int] = {}
+    num_examples: Mapping[str, int] = Field(default_factory=dict)
 
 
 class Attempt(BaseModel):

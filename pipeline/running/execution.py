@@ -27,11 +27,12 @@ from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_
 from pipeline.config import PipelineConfig
 from pipeline.dag import build_pipeline
 from pipeline.errors import RunError
-from pipeline.history.run_record import BY_HAND, ReleaseRecord, RunRecord
+from pipeline.history.run_record import BY_HAND, NodeUsage, ReleaseRecord, RunRecord
 from pipeline.mlmd import Artifact, NodeRun, Run, RunPurpose, RunSource, RunStore
 from pipeline.place import Place, local_place
 from pipeline.running import launching
 from pipeline.running.sources import source_of
+from pipeline.running.usage import measured
 from pipeline.running.world import DataPlace
 
 
@@ -83,26 +84,31 @@ def execute_compiled(
     store.begin(run_id, RunPurpose(reason), source)
     os.environ[REASON_VARIABLE] = reason  # the Pusher writes it into the provenance
     try:
-        _launch_all(launching.bound(ir, run_id), place, data, log_file)
+        usage = _launch_all(launching.bound(ir, run_id), place, data, log_file)
     except KeyboardInterrupt:
         store.interrupt_running(run_id)
         raise
     run = store.run(run_id)
     if run is None:
         raise RunError(f"ML Metadata does not know the run {run_id}; the whole story is in {log_file}")
-    return record_of(run, log_file, store.prepare())
+    return record_of(run, log_file, store.prepare()).model_copy(update={"usage": usage})
 
 
-def _launch_all(ir: Any, place: Place, data: DataPlace, log_file: Path) -> None:
-    nodes = launching.node_ids(ir)
+def _launch_all(ir: Any, place: Place, data: DataPlace, log_file: Path) -> dict[str, NodeUsage]:
+    """Runs every node, and says what each cost."""
+    nodes, usage = launching.node_ids(ir), {}
     with _surroundings(log_file):
         for number, node_id in enumerate(nodes, start=1):
             progress.info("[%d/%d] %s", number, len(nodes), node_id)
-            node = launching.launch(ir, node_id, place.metadata, data)
+            with measured() as meter:
+                node = launching.launch(ir, node_id, place.metadata, data)
+            if meter.usage is not None:
+                usage[node_id] = meter.usage
             if node.state != launching.SKIPPED and not node.is_done:
                 raise RunError(
                     f"{node_id} ended as {node.state}, though nothing was raised; the reason is in {log_file}"
                 )
+    return usage
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.projects import Project, make_project
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.exhaustive]
 RULE = ("--set", "gate.champion_min_ratio=1")
 ON_STABLE = (*RULE, "--set", "gate.champion_channel=stable")
 #: Fewer epochs: worse than the demo's model, and good enough for every other rule.
@@ -69,7 +69,6 @@ def test_a_worse_model_than_the_last_blessed_one_is_refused(project: Project, fi
     assert verdict(again)["champion"]["sha256"] == verdict(first)["candidate"]["sha256"]
 
 
-@pytest.mark.exhaustive
 @pytest.mark.usefixtures("first")
 def test_a_worse_model_than_the_release_on_a_channel_is_refused_and_a_rollback_is_seen(
     project: Project, states: Callable[[dict[str, Any]], dict[str, str]]

@@ -22,7 +22,7 @@ from pipeline.config_file import load_config
 from pipeline.running import local_runner
 from tests.e2e.projects import Project
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.exhaustive]
 
 CONFIG = """
 name: digits

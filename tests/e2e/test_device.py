@@ -25,7 +25,7 @@ from releases.repository import Repository
 from tests.e2e.projects import Project
 from tests.releases.samples import open_repository, serving
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.exhaustive]
 NUM_IMAGES = 200
 #: It takes well under a second; the machine may be busy.
 STOP_SECONDS = 15.0

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.projects import Project
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.exhaustive]
 
 
 def test_the_page_lies_beside_the_verdict(tuned: tuple[Project, dict[str, Any]]) -> None:

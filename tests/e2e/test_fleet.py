@@ -21,7 +21,7 @@ from triggers.ledger import Ledger
 from triggers.settings import load_settings
 from triggers.watch import Watcher
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.exhaustive]
 
 
 @pytest.fixture(scope="module")

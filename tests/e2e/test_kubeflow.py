@@ -58,6 +58,7 @@ def recorded(project: Project, cluster: Cluster) -> Run:
     return run
 
 
+@pytest.mark.exhaustive
 @pytest.mark.e2e
 def test_pods_give_the_release_that_a_local_run_gives(for_a_cluster: Project, first_run: dict[str, Any]) -> None:
     cluster = compiled(for_a_cluster)

@@ -216,6 +216,7 @@ def test_a_second_run_in_the_same_workspace_is_told_to_wait(tmp_path: Path) -> N
             run(config)
 
 
+@pytest.mark.exhaustive
 def test_a_step_can_be_run_again_although_nothing_changed(first_run: dict[str, Any], project: Project) -> None:
     assert {node["state"] for node in first_run["nodes"]} == {"complete"}
     again = project.run("--fresh", "trainer")[1]

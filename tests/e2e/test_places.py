@@ -17,6 +17,7 @@ from tests.e2e.projects import make_project
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.exhaustive
 def test_a_pipeline_that_is_compiled_once_behaves_like_one_built_for_each_run(
     tmp_path: Path, first_run: dict[str, Any]
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_pipeline_that_is_compiled_once_behaves_like_one_built_for_each_run(
     assert {"ImageExampleGen", "Trainer", "Evaluator"} <= run()[1]
 
 
+@pytest.mark.exhaustive
 def test_artifacts_in_a_bucket_give_the_same_release(
     tmp_path: Path, s3_endpoint: str, first_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

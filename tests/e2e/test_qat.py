@@ -14,7 +14,7 @@ from components.evaluator.scoring.both_models import sha256_of_directory
 from components.saved_models.saved_model import EDGE_SIGNATURE, qat_saved_model, saved_model_dir
 from tests.e2e.projects import Project
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.exhaustive]
 
 
 @pytest.fixture

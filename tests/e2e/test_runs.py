@@ -67,6 +67,7 @@ def test_report_explains_the_last_run(project: Project, first_run: dict[str, Any
     assert "Trained for 15 epochs; epoch 15 was kept." in text
 
 
+@pytest.mark.exhaustive
 def test_report_says_when_a_later_run_came_to_no_verdict(project: Project, first_run: dict[str, Any]) -> None:
     assert project.edgeproof("run", str(project.config), "--set", "data.path=nowhere").returncode == 2
     result = project.edgeproof("report", str(project.config))
@@ -77,6 +78,7 @@ def test_report_says_when_a_later_run_came_to_no_verdict(project: Project, first
     assert "warning" not in project.edgeproof("report", str(project.config)).stderr
 
 
+@pytest.mark.exhaustive
 def test_a_wiped_release_directory_is_filled_again(project: Project, first_run: dict[str, Any], states: States) -> None:
     project.commit_point.unlink()
     exit_code, record = project.run()
@@ -85,6 +87,7 @@ def test_a_wiped_release_directory_is_filled_again(project: Project, first_run: 
     assert states(record)["Trainer"] == "cached"
 
 
+@pytest.mark.exhaustive
 def test_a_changed_model_module_is_trained_again(tmp_path: Path, states: States) -> None:
     project = make_project(tmp_path)
     quick = ("--set", "train.epochs=1", "--set", "gate.min_float_accuracy=0")
@@ -103,6 +106,7 @@ def test_a_changed_model_module_is_trained_again(tmp_path: Path, states: States)
     assert not kinds & {"config", "data"}
 
 
+@pytest.mark.exhaustive
 def test_an_interrupted_and_a_killed_run_are_finished_by_the_next(tmp_path: Path, states: States) -> None:
     project = make_project(tmp_path)
     for number, exit_code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):

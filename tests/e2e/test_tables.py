@@ -61,6 +61,7 @@ def write_table(path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
 
 
+@pytest.mark.exhaustive
 def test_a_table_with_words_and_gaps_becomes_a_release(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.config.write_text(CONFIG, encoding="utf-8")

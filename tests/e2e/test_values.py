@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tests.e2e.projects import Project
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.exhaustive]
 
 CONFIG = """
 name: heater

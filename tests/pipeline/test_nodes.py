@@ -116,6 +116,7 @@ def test_every_node_that_runs_code_has_its_version_in_the_cache_key(
     assert changed == {node: ["custom_config" if node == "Trainer" else "code_version"] for node in after}
 
 
+@pytest.mark.exhaustive
 def test_a_stricter_rule_and_another_stack_are_never_served_from_the_cache(
     digits: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,7 +205,10 @@ def test_a_config_names_repository_keys_and_model(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("verb", ["list", "verify", "audit", "refresh", "serve"])
-def test_before_the_first_accepted_run_it_is_said_who_makes_the_repository(verb: str, tmp_path: Path) -> None:
+def test_before_the_first_accepted_run_it_is_said_who_makes_the_repository(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the workspace lies under the current directory
     config = tmp_path / "config.yaml"
     data = "{format: image_folder, path: photos, image: {height: 8, width: 8, channels: 3}}"
     config.write_text(f"name: digits\ndata: {data}\nmodel: {{module: model.py}}\n")

@@ -52,7 +52,7 @@ class RunFacts:
             "release": self.release,
             "run": self.run,
             "judged in run": self.judged_by,
-            "time (UTC)": self.time,
+            "judged at (UTC)": self.time,
             "started": self.reason,
             "data": self.data,
             "examples": splits,

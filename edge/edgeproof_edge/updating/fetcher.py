@@ -123,7 +123,7 @@ class Fetcher(FetcherInterface):
                 retries=_RETRIES,
                 timeout=urllib3.Timeout(min(SILENCE_SECONDS, max(0.001, self._ends - time.monotonic()))),
             )
-        self._responses.append(response)
+            self._responses.append(response)  # closed at the end, even where the deadline passed as it came
         return response
 
     def _pieces(self, response: urllib3.response.BaseHTTPResponse, decode: bool) -> Iterator[bytes]:

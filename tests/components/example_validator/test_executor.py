@@ -172,6 +172,7 @@ def test_tensors_that_break_the_config_stop_the_run(tmp_path: Path) -> None:
         assert advice in found["advice"]
 
 
+@pytest.mark.exhaustive
 def test_a_feature_of_another_name_or_type_stops_the_run(tmp_path: Path) -> None:
     rows = [{"x": [1.0, 2.0], "agee": [3], "label": [b"cat"]}] * 10
 
@@ -184,6 +185,7 @@ def test_a_feature_of_another_name_or_type_stops_the_run(tmp_path: Path) -> None
     assert "labels are class numbers" in message
 
 
+@pytest.mark.exhaustive
 def test_splits_that_later_steps_would_refuse_for_their_size_stop_the_run(tmp_path: Path) -> None:
     minimums = {
         "calibration": Minimum(6, "min_samples"),
@@ -197,6 +199,7 @@ def test_splits_that_later_steps_would_refuse_for_their_size_stop_the_run(tmp_pa
     _validate(_TENSORS, {**splits, "calibration": [_tensor_row()] * 6}, tmp_path / "enough", minimums)
 
 
+@pytest.mark.exhaustive
 def test_whole_numbers_where_floats_are_expected_name_the_key_to_set_once(tmp_path: Path) -> None:
     spec = ExampleSpec(
         class_names=("a", "b"), features=(TensorFeature("rooms", "float32"), TensorFeature("x", "float32"))

@@ -161,6 +161,7 @@ def test_the_real_child_converts_as_this_process_does(
     assert by_child.model == convert(request).model
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("name", ["images", "residual", "branches", "two_inputs", "fixed_batch"])
 def test_the_first_candidate_of_auto_is_what_int8_gives(
@@ -249,6 +250,7 @@ def test_operators_without_a_kernel_come_along_where_that_is_allowed(saved_model
     assert any("TF Select library" in warning for warning in done.report.warnings)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tfx
 def test_a_model_trained_for_int8_brings_its_own_ranges(
     saved_models: dict[str, Path], caplog: pytest.LogCaptureFixture
@@ -267,6 +269,7 @@ def test_a_model_trained_for_int8_brings_its_own_ranges(
     )  # the range -4..4 of its training, though no row was measured
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tfx
 def test_auto_tries_the_model_trained_for_int8_when_nothing_else_is_good_enough(saved_models: dict[str, Path]) -> None:
     rows = np.random.default_rng(5).normal(size=(600, 6)).astype(np.float32)
@@ -280,8 +283,12 @@ def test_auto_tries_the_model_trained_for_int8_when_nothing_else_is_good_enough(
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(
     ("name", "is_fixed"),
-    [("sequence", False), ("open_sequence", True), ("loop", False), ("open_loop", True)],
-    ids=["lstm-of-batch-1", "lstm-of-open-batch", "gru-of-batch-1", "gru-of-open-batch"],
+    [
+        pytest.param("sequence", False, id="lstm-of-batch-1", marks=pytest.mark.exhaustive),
+        pytest.param("open_sequence", True, id="lstm-of-open-batch"),
+        pytest.param("loop", False, id="gru-of-batch-1", marks=pytest.mark.exhaustive),
+        pytest.param("open_loop", True, id="gru-of-open-batch", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_recurrent_layers_convert_whatever_their_batch(
     saved_models: dict[str, Path], name: str, is_fixed: bool

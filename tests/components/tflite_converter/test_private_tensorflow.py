@@ -131,6 +131,7 @@ def assert_same_values(found: Array | None, expected: Array | None) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tfx
 @pytest.mark.parametrize(
     ("name", "recipe", "input_type", "output_type"),
@@ -149,6 +150,7 @@ def test_quantizing_the_float_file_gives_what_the_converter_gives(
     assert_same_content(by_worker(job, rows), by_stock_converter(job, rows))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tfx
 def test_an_lstm_is_measured_from_a_fresh_state_where_the_converter_lets_it_run_on(
     saved_models: dict[str, Path],

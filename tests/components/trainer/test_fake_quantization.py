@@ -98,6 +98,7 @@ def squeeze_and_excite(layers: Any, x: Any) -> Any:
     return layers.Multiply()([x, gate])
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("middle", "offset"),
     [
