@@ -103,12 +103,17 @@ def _shares(names: Sequence[str], numbers: Sequence[int]) -> str:
 
 
 def split_sizes(properties: Mapping[str, object]) -> dict[str, int]:
-    """Examples by split, from the properties that an ExampleGen writes on its artifact; train first, the holdout last."""
+    """Examples by split, from the properties that an ExampleGen writes on its artifact, in the order of the splits."""
     sizes = {
         name[len(_SIZE_PREFIX) :]: value
         for name, value in properties.items()
         if name.startswith(_SIZE_PREFIX) and isinstance(value, int)
     }
+    return in_order(sizes)
+
+
+def in_order(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Train first, the holdout last; MLMD and JSON files sort by name."""
     return dict(sorted(sizes.items(), key=lambda size: (_ORDER.get(size[0], len(_ORDER)), size[0])))
 
 

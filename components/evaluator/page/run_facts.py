@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from components.data.data_summary import DataSummary
+from components.data.data_summary import DataSummary, in_order
 
 #: Properties of a ModelEvaluation artifact: the run that judged, and when. A later run may take the verdict from the cache.
 JUDGED_BY, JUDGED_AT = "judged_by", "judged_at"
@@ -28,7 +28,7 @@ class RunFacts:
         release: Version that was published, and where.
         commit: Git's commit of the project.
         data: Which data: span and version, or the name of a file.
-        num_examples: By split, in the order of the splits.
+        num_examples: By split.
         num_train_by_class: Examples of the train split by label.
     """
 
@@ -46,7 +46,7 @@ class RunFacts:
     @property
     def rows(self) -> tuple[tuple[str, str], ...]:
         """What is known, by name."""
-        splits = ", ".join(f"{split} {number:,}" for split, number in self.num_examples.items())
+        splits = ", ".join(f"{split} {number:,}" for split, number in in_order(self.num_examples).items())
         known = {
             "model": self.model,
             "release": self.release,

@@ -42,7 +42,7 @@ def record(tmp_path: Path) -> RunRecord:
         judged_by="2026-11-26T09:00:00.654321",
         judged_at="2026-11-26 09:01",
         data="span 4",
-        num_examples={"train": 26, "eval": 100},
+        num_examples={"eval": 100, "train": 26},  # sorted, as the record's file is
     )
 
 
