@@ -27,8 +27,10 @@ _DERIVED_NODES = ("StatisticsGen", "SchemaGen", "ExampleValidator", "Pusher")
 _CHAMPION = "Champion"
 #: What a changed setting means to a person, where its name does not say it.
 _MEANINGS = {"content_sha256": "another model", "channel_state": "the champion's channel moved"}
-#: Settings that are no key of the config: what the world looked like, and the code.
-_PUBLISHED, _CODE = "published_state", "code_version"
+#: The hash of a node's code and libraries.
+_CODE = "code_version"
+#: Told otherwise: by the data's content, and by the releases, each of which changes what the next Pusher sees.
+_TOLD = (DATA_KEY, "published_state")
 #: Config keys, and files, that the list of runs names.
 _NAMED = 4
 #: Of a node, behind which its name stands.
@@ -135,16 +137,16 @@ def _settings_of_nodes(first: RunSummary, second: RunSummary) -> Iterator[Differ
         before, after = settings_of(first, name), settings_of(second, name)
         for key in _changed(before, after):
             leaf = key.rpartition(".")[2]
-            if not is_explained or leaf in _MEANINGS or leaf in (_PUBLISHED, _CODE):
+            if not is_explained or leaf in _MEANINGS or leaf == _CODE:
                 kind = Kind.CODE if leaf == _CODE else Kind.SETTING
                 yield Difference(kind, f"{name}.{key}", before.get(key), after.get(key))
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Keys that differ, sorted; what the cache left out, a run that did not come so far, and the data's hash are no difference."""
+    """Keys that differ, sorted; what the cache left out, and what a run did not come to, is no difference."""
     if not before or not after:
         return []
-    differing = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key) and key != DATA_KEY]
+    differing = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key) and key not in _TOLD]
     return [key for key in differing if key not in _LOOKED_UP or (key in before and key in after)]
 
 
@@ -266,7 +268,7 @@ def _named_changes(node: str, changed: Sequence[str], is_config_kept: bool, is_e
     known = [_MEANINGS[leaf] for leaf in leaves if leaf in _MEANINGS]
     if known:
         return known[0]
-    settings = [leaf for leaf in dict.fromkeys(leaves) if leaf not in (_CODE, _PUBLISHED)]
+    settings = [leaf for leaf in dict.fromkeys(leaves) if leaf != _CODE]
     if settings and not is_config_kept:
         more = f" and {len(settings) - _NAMED} more" if len(settings) > _NAMED else ""
         return f"{node}: {', '.join(settings[:_NAMED])}{more}"
