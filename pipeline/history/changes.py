@@ -30,7 +30,7 @@ _MEANINGS = {"content_sha256": "another model", "channel_state": "the champion's
 #: The hash of a node's code and libraries.
 _CODE = "code_version"
 #: Told otherwise: by the data's content, and by the releases, each of which changes what the next Pusher sees.
-_TOLD = (DATA_KEY, "published_state")
+_SHOWN_ELSEWHERE = (DATA_KEY, "published_state")
 #: Config keys, and files, that the list of runs names.
 _NAMED = 4
 #: Of a node, behind which its name stands.
@@ -146,7 +146,9 @@ def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Keys that differ, sorted; what the cache left out, and what a run did not come to, is no difference."""
     if not before or not after:
         return []
-    differing = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key) and key not in _TOLD]
+    differing = [
+        key for key in sorted({*before, *after}) if before.get(key) != after.get(key) and key not in _SHOWN_ELSEWHERE
+    ]
     return [key for key in differing if key not in _LOOKED_UP or (key in before and key in after)]
 
 
@@ -242,7 +244,7 @@ def _data_sentences(run: RunSummary, before: RunSummary) -> list[str]:
 
 
 def _config_sentences(run: RunSummary, before: RunSummary) -> list[str]:
-    keys = [f"{key.what} {key.first} -> {key.second}" for key in _config(before, run)]
+    keys = [f"{key.what} {key.first or 'nothing'} -> {key.second or 'nothing'}" for key in _config(before, run)]
     files = [f"{'new ' * (file.first is None)}{file.what}" for file in _files(before, run)]
     return [*_few(keys), *_few(files)]
 

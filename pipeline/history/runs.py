@@ -109,12 +109,17 @@ def _summary(run: Run, number: int) -> RunSummary:
         size_bytes=_property(model, "size_bytes"),
         model_sha256=_property(model, "sha256"),
         nodes=run.nodes,
-        config=dict(sorted(flattened(_opened(run.source.config).items()))),
+        config=_config(run.source.config),
         files=_opened(run.source.files),
         span=data_text(outputs["Examples"].properties) if "Examples" in outputs else "",
         examples=outputs["Examples"].uri if "Examples" in outputs else None,
         evaluation=evaluation.uri if evaluation is not None else None,
     )
+
+
+def _config(text: str) -> dict[str, str]:
+    """Dotted keys; one that is not given is left out, whether as a value or as a section."""
+    return {key: value for key, value in sorted(flattened(_opened(text).items())) if value != "null"}
 
 
 def _opened(text: str) -> dict[str, Any]:

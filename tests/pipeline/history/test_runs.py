@@ -205,7 +205,9 @@ def test_the_commands_print_tables_and_json(workspace: Path, monkeypatch: pytest
 
 
 def source_of_run(epochs: int, *, module: str = "aa", commit: str = "c" * 40) -> RunSource:
-    config = json.dumps({"name": "digits", "train": {"epochs": epochs, "batch_size": 64}, "gate": {"slices": []}})
+    stopping = None if epochs == 3 else {"patience": 2}
+    train = {"epochs": epochs, "batch_size": 64, "early_stopping": stopping}
+    config = json.dumps({"name": "digits", "train": train, "gate": {"slices": []}})
     return RunSource(git_commit=commit, config=config, files=json.dumps({"model.py": module, "layers.py": "ll"}))
 
 
@@ -218,7 +220,7 @@ def counted(num_correct: int, data: str, **sizes: int) -> dict[str, tuple[str, d
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Path:
+def kept_runs(tmp_path: Path) -> Path:
     """Three runs that kept what they started from: the first; module and epochs changed on cached data; more data on another commit."""
     recorder = Recorder(tmp_path / ".edgeproof" / "digits")
     first = counted(890, "a", train=700, calibration=200, eval=100)
@@ -238,18 +240,22 @@ def told(tmp_path: Path) -> Path:
     return recorder.workspace
 
 
-def test_everything_that_changed_is_named_and_counts_outlive_the_cache(told: Path) -> None:
-    first, second, third = read_runs(told)
+def test_everything_that_changed_is_named_and_counts_outlive_the_cache(kept_runs: Path) -> None:
+    first, second, third = read_runs(kept_runs)
     assert first.data == second.data == "span 1, train 700, calibration 200, eval 100"
-    assert second.changed == "train.epochs 3 -> 5; model.py"
+    assert second.changed == "train.epochs 3 -> 5; train.early_stopping.patience nothing -> 2; model.py"
     assert third.changed == "data: span 1 -> span 2, train 700 -> 750"
     assert third.git_commit == "d" * 40 + " with changes"
 
 
-def test_compare_names_keys_files_data_and_commit(told: Path) -> None:
-    first, second, third = read_runs(told)
+def test_compare_names_keys_files_data_and_commit(kept_runs: Path) -> None:
+    first, second, third = read_runs(kept_runs)
     found = {(d.kind, d.what): (d.first, d.second) for d in compare(first, second)}
-    assert found == {(Kind.CONFIG, "train.epochs"): ("3", "5"), (Kind.FILE, "model.py"): ("aa", "bb")}
+    assert found == {
+        (Kind.CONFIG, "train.epochs"): ("3", "5"),
+        (Kind.CONFIG, "train.early_stopping.patience"): (None, "2"),
+        (Kind.FILE, "model.py"): ("aa", "bb"),
+    }
     found = {(d.kind, d.what): (d.first, d.second) for d in compare(second, third)}
     assert found[Kind.DATA, "examples in train"] == ("700", "750")
     assert found[Kind.DATA, "span"] == ("span 1", "span 2")
@@ -259,15 +265,15 @@ def test_compare_names_keys_files_data_and_commit(told: Path) -> None:
     assert found[Kind.RESULT, "candidate_accuracy"] == ("0.890000", "0.900000")
 
 
-def test_compare_says_which_classes_moved_with_counts(told: Path) -> None:
-    _, second, third = read_runs(told)
+def test_compare_says_which_classes_moved_with_counts(kept_runs: Path) -> None:
+    _, second, third = read_runs(kept_runs)
     report = report_of(INCIDENT)
     assert report.counts is not None
     right = list(report.counts.correct_candidate_by_label)
     better = [right[0], right[1] + 3, *right[2:]]
     counts = replace(report.counts, correct_candidate_by_label=tuple(better))
-    write_report(report, told / "1" / "Evaluator")
-    write_report(report.model_copy(update={"counts": counts}), told / "3" / "Evaluator")
+    write_report(report, kept_runs / "1" / "Evaluator")
+    write_report(report.model_copy(update={"counts": counts}), kept_runs / "3" / "Evaluator")
     (moved,) = [difference for difference in compare(second, third) if difference.kind is Kind.CLASS]
     total = report.counts.examples_by_label[1]
     name = report.class_names[1] if report.class_names else "1"
@@ -277,14 +283,14 @@ def test_compare_says_which_classes_moved_with_counts(told: Path) -> None:
     assert [d for d in compare(second, second) if d.kind is Kind.CLASS] == []
 
 
-def test_tables_show_commits_split_sizes_and_kinds(told: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_show_commits_split_sizes_and_kinds(kept_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.commands.runs import command
 
-    monkeypatch.chdir(told.parent.parent)
+    monkeypatch.chdir(kept_runs.parent.parent)
     table = CliRunner().invoke(command, [], catch_exceptions=False).output
     assert "span 2, train 750, calibration 200, eval 100" in table
     assert "dddddddddd+" in table
-    assert "train.epochs 3 -> 5; model.py" in table
+    assert "train.epochs 3 -> 5; train.early_stopping.patience nothing -> 2; model.py" in table
     compared = CliRunner().invoke(command, ["compare", "1", "3"], catch_exceptions=False).output
     rows = [" ".join(line.split()) for line in compared.splitlines()]
     assert "config train.epochs 3 5" in rows
@@ -294,7 +300,7 @@ def test_tables_show_commits_split_sizes_and_kinds(told: Path, monkeypatch: pyte
     assert listed[2]["num_examples"] == {"train": 750, "calibration": 200, "eval": 100}
     assert listed[2]["config"]["train.epochs"] == "5"
     found = json.loads(CliRunner().invoke(command, ["compare", "1", "2", "--json"], catch_exceptions=False).output)
-    assert found["differences"][0] | {"weight": 0.0} == {
+    assert found["differences"][0] == {
         "kind": "config", "what": "train.epochs", "first": "3", "second": "5", "weight": 0.0
     }  # fmt: skip
 
