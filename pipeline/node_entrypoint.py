@@ -121,6 +121,7 @@ def _run(asked: argparse.Namespace, location: MetadataLocation) -> Iterator[Node
     section = DataConfig.model_validate_json(asked.data_section) if asked.data_section else None
     data = DataPlace(section, Path(tempfile.gettempdir())) if section is not None else None
     purpose = RunPurpose(asked.reason, asked.trigger_key, asked.schedule_time)
+    launching.announce(purpose)
     _patiently(partial(RunStore(location).begin, asked.run_id, purpose))
     for node_id in [asked.node] if asked.node else launching.node_ids(ir):
         node = _patiently(partial(launching.launch, ir, node_id, location, data))

@@ -19,7 +19,15 @@ from components.artifacts import exists, join, local_copy, read_bytes_if_there, 
 from components.data.data_summary import DataSummary
 from components.data.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class_names
 from components.pusher.clearance import Blessing, GateRecord, clear, first_problem
-from components.pusher.provenance import REASON_VARIABLE, Build, Material, git_commit, installed_licenses, statement
+from components.pusher.provenance import (
+    REASON_VARIABLE,
+    TRIGGER_VARIABLE,
+    Build,
+    Material,
+    git_commit,
+    installed_licenses,
+    statement,
+)
 from components.tflite_converter.report import CalibrationFacts, ConversionReport
 from releases.archive import Release
 from releases.bundles.bundle import (
@@ -166,6 +174,7 @@ def _build(
         artifact_ids={name: artifacts[0].id for name, artifacts in sorted(input_dict.items()) if artifacts},
         library_licenses=installed_licenses(library_versions),
         reason=os.environ.get(REASON_VARIABLE, ""),
+        trigger_key=os.environ.get(TRIGGER_VARIABLE, ""),
     )
 
 

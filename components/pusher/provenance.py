@@ -25,6 +25,8 @@ ARTIFACT_URI = "urn:edgeproof:artifact"
 BUILDER_ID = "urn:edgeproof:pusher"
 #: Why the run was started, as whoever started it says; a property of the Pusher would take it out of the cache for each reason.
 REASON_VARIABLE = "EDGEPROOF_RUN_REASON"
+#: Key of the trigger that started the run; told in the same way.
+TRIGGER_VARIABLE = "EDGEPROOF_RUN_TRIGGER_KEY"
 
 #: Some distributions declare the whole text of their licence where its name belongs.
 _LONGEST_NAME = 80
@@ -67,6 +69,7 @@ class Build:
         git_commit: Commit of the directory that the pipeline ran in; None outside of one.
         artifact_ids: Numbers in ML Metadata, by what they are.
         reason: Why the run was started; empty where nobody said.
+        trigger_key: Of the trigger that started it; empty where none did.
     """
 
     model: str
@@ -78,6 +81,7 @@ class Build:
     artifact_ids: Mapping[str, int]
     library_licenses: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
+    trigger_key: str = ""
 
 
 def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Build) -> bytes:
@@ -106,6 +110,7 @@ def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Bu
                     "libraryLicenses": dict(build.library_licenses),
                     "artifactIds": dict(build.artifact_ids),
                     **({"reason": build.reason} if build.reason else {}),
+                    **({"triggerKey": build.trigger_key} if build.trigger_key else {}),
                 },
                 "resolvedDependencies": materials,
             },

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.commands.options import config_argument, finish, json_option, print_json, reason_option, set_option
+from pipeline.commands.options import (
+    config_argument,
+    finish,
+    json_option,
+    print_json,
+    reason_option,
+    set_option,
+    trigger_key_option,
+)
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -137,7 +145,7 @@ def metadata_init(url: str | None) -> None:
 @token_option
 @namespace_option
 @reason_option
-@click.option("--trigger-key", default="", help="What it is run for: the same key never starts a second run.")
+@trigger_key_option
 @wait_option
 @metadata_option
 @json_option

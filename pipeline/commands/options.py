@@ -29,6 +29,12 @@ reason_option = click.option(
     metavar="TEXT",
     help=f"Why it is run, for `edgeproof runs`.  [default: ${REASON_VARIABLE}, or by hand]",
 )
+trigger_key_option = click.option(
+    "--trigger-key",
+    default="",
+    metavar="KEY",
+    help="Key of what it is run for, kept with the run and in the release's provenance; on Kubeflow it never starts a second run.",
+)
 
 
 def print_json(value: Any, default: Callable[[Any], Any] | None = None) -> None:

@@ -15,6 +15,7 @@ from pipeline.commands.options import (
     print_json,
     reason_option,
     set_option,
+    trigger_key_option,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @config_argument
 @set_option
 @reason_option
+@trigger_key_option
 @log_level_option
 @json_option
 @click.option(
@@ -40,6 +42,7 @@ def command(
     config: str,
     overrides: tuple[str, ...],
     reason: str | None,
+    trigger_key: str,
     log_level: str | None,
     as_json: bool,
     fresh: tuple[str, ...],
@@ -50,7 +53,7 @@ def command(
     """
     from components.evaluator.report.advice import Invocation
 
-    run_config(Path(config), overrides, log_level, as_json, Invocation(config, overrides), reason, fresh)
+    run_config(Path(config), overrides, log_level, as_json, Invocation(config, overrides), reason, fresh, trigger_key)
 
 
 def run_config(
@@ -61,6 +64,7 @@ def run_config(
     invocation: Invocation,
     reason: str | None = None,
     fresh: tuple[str, ...] = (),
+    trigger_key: str = "",
 ) -> None:
     """Runs a config file, prints the outcome and ends the process; ``invocation`` is what a person would type again."""
     from components.compat import quiet_libraries
@@ -73,7 +77,7 @@ def run_config(
     from pipeline.history.run_record import BY_HAND, previous_record
     from pipeline.running.local_runner import run
 
-    record = run(config, log_level, reason or BY_HAND, fresh)
+    record = run(config, log_level, reason or BY_HAND, fresh, trigger_key)
     page = page_of(record, config.workspace_dir)
     if as_json:
         print_json({**record.model_dump(), "page": page})

@@ -22,7 +22,6 @@ from components.compat import skip_autograph_conversion
 from components.data.data_summary import split_sizes
 from components.evaluator.page.run_facts import JUDGED_AT, JUDGED_BY, data_text
 from components.evaluator.report.gate_report import REPORT_FILE, read_report
-from components.pusher.provenance import REASON_VARIABLE
 from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
 from pipeline.config import PipelineConfig
 from pipeline.dag import build_pipeline
@@ -35,11 +34,14 @@ from pipeline.running.sources import source_of
 from pipeline.running.usage import measured
 from pipeline.running.world import DataPlace
 
+#: The purpose of a run that nobody gave another.
+FOR_A_PERSON = RunPurpose(BY_HAND)
+
 
 def execute(
     config: PipelineConfig,
     log_file: Path,
-    reason: str = BY_HAND,
+    purpose: RunPurpose = FOR_A_PERSON,
     place: Place | None = None,
     fresh: Sequence[str] = (),
 ) -> RunRecord:
@@ -48,7 +50,7 @@ def execute(
     Args:
         config: A config that passed the preflight.
         log_file: Named where an error needs more than a line.
-        reason: Why it is run; ML Metadata keeps it with the run, however that ends.
+        purpose: Why it is run; ML Metadata keeps it with the run, however that ends.
         place: Where it runs; by default this machine.
         fresh: Nodes that are not taken from the cache; see :func:`pipeline.running.launching.without_cache`.
 
@@ -60,11 +62,16 @@ def execute(
     data = DataPlace(config.data, config.workspace_dir)
     ir = launching.compiled(build_pipeline(config, place))
     launching.without_cache(ir, fresh)
-    return execute_compiled(ir, place, data, log_file, reason, source_of(config))
+    return execute_compiled(ir, place, data, log_file, purpose, source_of(config))
 
 
 def execute_compiled(
-    ir: Any, place: Place, data: DataPlace, log_file: Path, reason: str = BY_HAND, source: RunSource | None = None
+    ir: Any,
+    place: Place,
+    data: DataPlace,
+    log_file: Path,
+    purpose: RunPurpose = FOR_A_PERSON,
+    source: RunSource | None = None,
 ) -> RunRecord:
     """Runs a compiled pipeline once; it may be run again.
 
@@ -73,7 +80,7 @@ def execute_compiled(
         place: Where it runs.
         data: Where its data is.
         log_file: Named where an error needs more than a line.
-        reason: Why it is run.
+        purpose: Why it is run.
         source: From what it is started.
 
     Raises:
@@ -81,8 +88,8 @@ def execute_compiled(
     """
     run_id = datetime.now().isoformat()
     store = RunStore(place.metadata)
-    store.begin(run_id, RunPurpose(reason), source)
-    os.environ[REASON_VARIABLE] = reason  # the Pusher writes it into the provenance
+    store.begin(run_id, purpose, source)
+    launching.announce(purpose)
     try:
         usage = _launch_all(launching.bound(ir, run_id), place, data, log_file)
     except KeyboardInterrupt:

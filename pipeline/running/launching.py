@@ -7,6 +7,7 @@ node whose predecessor did not run (a condition said no) is skipped, not failed.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,8 +16,9 @@ from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
+from components.pusher.provenance import REASON_VARIABLE, TRIGGER_VARIABLE
 from pipeline.errors import ConfigError
-from pipeline.mlmd import MetadataLocation, NodeRun, RunStore
+from pipeline.mlmd import MetadataLocation, NodeRun, RunPurpose, RunStore
 from pipeline.running.world import DataPlace, read_states
 
 SKIPPED = "skipped"
@@ -35,6 +37,12 @@ def bound(ir: Any, run_id: str, parameters: Mapping[str, Any] | None = None) -> 
     values = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id, **(parameters or {})}
     runtime_parameter_utils.substitute_runtime_parameter(for_run, values)
     return for_run
+
+
+def announce(purpose: RunPurpose) -> None:
+    """Tells the nodes of this process why they run: the Pusher writes it into the provenance, and no cache key holds it."""
+    os.environ[REASON_VARIABLE] = purpose.reason
+    os.environ[TRIGGER_VARIABLE] = purpose.trigger_key
 
 
 def without_cache(ir: Any, names: Iterable[str]) -> None:

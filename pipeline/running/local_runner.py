@@ -27,7 +27,11 @@ LOCK_FILE = ".lock"
 
 
 def run(
-    config: PipelineConfig, log_level: str | None = None, reason: str = BY_HAND, fresh: Sequence[str] = ()
+    config: PipelineConfig,
+    log_level: str | None = None,
+    reason: str = BY_HAND,
+    fresh: Sequence[str] = (),
+    trigger_key: str = "",
 ) -> RunRecord:
     """Runs the whole chain; a refusal by the gate is a finished run.
 
@@ -36,6 +40,7 @@ def run(
         log_level: Shows everybody's log lines from this level on; None shows progress only.
         reason: Why it is run, for `edgeproof runs`.
         fresh: Nodes that are not taken from the cache.
+        trigger_key: Of the trigger that started it; empty where none did.
 
     Raises:
         InputError: The config, the data or the model cannot be used.
@@ -53,9 +58,10 @@ def run(
             from pipeline.preflight import check
 
             check(config)
+            from pipeline.mlmd import RunPurpose
             from pipeline.running.execution import execute  # imports TFX, which takes seconds
 
-            outcome = execute(config, log_file, reason, fresh=fresh)
+            outcome = execute(config, log_file, RunPurpose(reason, trigger_key), fresh=fresh)
         record = outcome.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
         write_record(record, workspace)
         return record

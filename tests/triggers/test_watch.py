@@ -191,6 +191,7 @@ def test_the_reason_reaches_the_command_line(world: World) -> None:
     command = LocalLauncher(settings.launcher).command(run)  # type: ignore[arg-type]
     assert command[1:] == [
         "-m", "pipeline.cli", "run", str(world.directory / "config.yaml"), "--set", "train.epochs=3", "--reason", run.reason,
+        "--trigger-key", run.key,
     ]  # fmt: skip
     until_closed(watch, NOW)
 

@@ -66,6 +66,8 @@ class LocalLauncher:
             *overrides,
             "--reason",
             run.reason,
+            "--trigger-key",
+            run.key,
         ]
 
     def directory(self, run: TriggeredRun) -> Path:

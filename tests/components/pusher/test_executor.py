@@ -150,6 +150,19 @@ def test_the_provenance_is_signed_in_an_envelope_that_other_tools_take(node: _No
         envelope.verify([node.repository.ring.public("stable")], 1)
 
 
+def test_why_the_run_was_started_is_in_the_provenance(node: _Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    from components.pusher.provenance import REASON_VARIABLE, TRIGGER_VARIABLE
+    from pipeline.mlmd import RunPurpose
+    from pipeline.running.launching import announce
+
+    for variable in (REASON_VARIABLE, TRIGGER_VARIABLE):
+        monkeypatch.setenv(variable, "of an earlier run")
+    announce(RunPurpose("drift", "key-7"))
+    statement = json.loads((Path(node.run().uri) / "provenance.intoto.json").read_text())
+    parameters = statement["predicate"]["buildDefinition"]["internalParameters"]
+    assert (parameters["reason"], parameters["triggerKey"]) == ("drift", "key-7")
+
+
 def test_the_libraries_say_their_licences(node: _Node) -> None:
     statement = json.loads((Path(node.run().uri) / "provenance.intoto.json").read_text())
     parameters = statement["predicate"]["buildDefinition"]["internalParameters"]

@@ -66,6 +66,7 @@ def test_the_reason_of_the_run_is_told_where_there_is_one() -> None:
         ]
         return content
 
-    told = replace(BUILD, reason="new_span: span 2 is new [trigger abc, span 2]")
+    told = replace(BUILD, reason="new_span: span 2 is new [trigger abc, span 2]", trigger_key="abc")
     assert parameters(told)["reason"] == "new_span: span 2 is new [trigger abc, span 2]"
-    assert "reason" not in parameters(BUILD)
+    assert parameters(told)["triggerKey"] == "abc"
+    assert not {"reason", "triggerKey"} & parameters(BUILD).keys()
