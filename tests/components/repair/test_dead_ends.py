@@ -38,7 +38,15 @@ def outputs(model: bytes, broken: Incident) -> Array:
 
 @pytest.mark.tfx
 @pytest.mark.usefixtures("in_process")
-@pytest.mark.parametrize("name", ["padded_maximum", "masked_attention", "spectrogram", "far_columns"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "padded_maximum",
+        pytest.param("masked_attention", marks=pytest.mark.exhaustive),
+        pytest.param("spectrogram", marks=pytest.mark.exhaustive),
+        "far_columns",
+    ],
+)
 def test_99_of_100_answers_of_float_are_kept(dead_end: MakeIncident, name: str) -> None:
     broken = dead_end(name)
     done = repair(broken)
@@ -60,6 +68,7 @@ def test_values_far_from_zero_keep_their_error(dead_end: MakeIncident) -> None:
     assert errors[0] <= 1.03 * errors[1]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tfx
 @pytest.mark.usefixtures("in_process")
 def test_scores_beside_boxes_are_kept(dead_end: MakeIncident) -> None:

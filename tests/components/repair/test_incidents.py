@@ -93,6 +93,7 @@ def is_close(broken: Incident, output: str, in_float: dict[str, float], found: d
     return found[output] <= OTHER_ERROR_ALLOWED * in_float[output]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     "name", some_often(["faults_and_imbalance", "dark_and_concat", "fused_heads"], ["dark_and_concat"])

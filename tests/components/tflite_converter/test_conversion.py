@@ -239,6 +239,7 @@ def test_progress_of_the_real_child_is_said_here(
     assert steps[0].getMessage().startswith("int8 minmax: ")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tfx
 def test_operators_without_a_kernel_come_along_where_that_is_allowed(saved_models: dict[str, Path]) -> None:
     request = ConversionRequest(saved_models["select_tf"], Recipe.FLOAT32)

@@ -114,7 +114,15 @@ NETS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("middle", NETS.values(), ids=NETS.keys())
+#: Nets that every test run rewrites; the others belong to the exhaustive tier.
+OFTEN = ("batch-norm", "concatenation", "residual-stream-with-offsets")
+
+
+def _tier(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    return () if name in OFTEN else (pytest.mark.exhaustive,)
+
+
+@pytest.mark.parametrize("middle", [pytest.param(net, id=name, marks=_tier(name)) for name, net in NETS.items()])
 def test_channels_come_to_one_range_and_the_function_is_kept(middle: Callable[[Any, Any], Any]) -> None:
     from components.trainer.equalization import equalized
 

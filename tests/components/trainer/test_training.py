@@ -285,6 +285,7 @@ def value_spec(tmp_path: Path, **changes: Any) -> TrainingSpec:
     return replace(spec, examples=ExampleSpec(label_dtype="float32", image=ImageSpec(4, 4, 1)), num_classes=0)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tfx
 def test_a_real_value_is_trained_by_its_squared_error(tmp_path: Path) -> None:
     import tensorflow as tf
@@ -395,6 +396,7 @@ def test_a_monitor_that_no_epoch_has_is_named_with_those_it_has(tmp_path: Path, 
         train(spec, records, records)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tfx
 def test_rare_classes_weigh_more_where_balanced_is_asked_for(tmp_path: Path, records: list[str]) -> None:
     from components.trainer.training import train
@@ -407,6 +409,7 @@ def test_rare_classes_weigh_more_where_balanced_is_asked_for(tmp_path: Path, rec
         train(spec_of(tmp_path, class_weights={"night": 3.0}), records, records)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tfx
 def test_tensorboard_reads_the_logs(tmp_path: Path, records: list[str]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
