@@ -16,6 +16,8 @@ from functools import lru_cache
 
 #: Chance that some class of a candidate that is as good as float is called lost. 10 examples of 10 lost have 0.001.
 FAMILY_LEVEL = Fraction(1, 100)
+#: A class of which less than this share of the float model's right answers is left is lost, where chance does not explain it.
+LOST_SHARE = Fraction(1, 2)
 #: Up to so many pairs the tail is summed as integers; beyond, in logarithms.
 _EXACT_PAIRS = 2000
 

@@ -1,9 +1,10 @@
 """Looks at the bytes that came out, never at the flags that went in, and refuses what is not what was asked for.
 
-Rules, in order: 1. no custom operators, and TF Select ones only where they are allowed. 2. A recipe with calibrated
-ranges must have given operators that compute in integers (TensorFlow returns a float model, and no error, when its
-calibration data was useless). 3. Inputs and outputs have the types that were asked for. 4. The installed runtime loads
-the file. Float operators inside an integer model are named, and refused only where that is asked for.
+Rules, in order: 1. no custom operators, and TF Select ones only where they are allowed. 2. No weights are stored in fewer
+bits than the recipe says. 3. A recipe with calibrated ranges must have given operators that compute in integers
+(TensorFlow returns a float model, and no error, when its calibration data was useless). 4. Inputs and outputs have the
+types that were asked for. 5. The installed runtime loads the file. Float operators inside an integer model are named, and
+refused only where that is asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from components.errors import ConversionError
 from components.repair.recipes import IoType, Recipe
 from components.saved_models.saved_model import Signature
 
+#: Types of fewer bits than any recipe stores weights in.
+NARROW_TYPES = frozenset({"int2", "int4", "uint4"})
+
 
 def check_operators(
     inspection: Inspection, recipe: Recipe, allow_float_operators: bool, allow_select_tf: bool = False
@@ -29,7 +33,8 @@ def check_operators(
         Warnings: operators that need TF Select on the device, and the float operators of an integer model.
 
     Raises:
-        ConversionError: Custom or TF Select operators; no integer operators; float operators that are not allowed.
+        ConversionError: Custom or TF Select operators; weights of fewer bits; no integer operators; float operators that are
+            not allowed.
     """
     foreign = (*inspection.custom_operators, *(() if allow_select_tf else inspection.flex_operators))
     if foreign:
@@ -37,6 +42,7 @@ def check_operators(
             f"the converted model holds operators that TFLite has no kernel for: {', '.join(foreign)}. "
             "Replace the layers that need them with ones TFLite knows."
         )
+    _check_weights(inspection, recipe)
     warnings = (*_flex_warnings(inspection), *_state_warnings(inspection))
     if recipe.activation_dtype == "float32":
         return warnings
@@ -68,6 +74,17 @@ def _state_warnings(inspection: Inspection) -> tuple[str, ...]:
         "the model changes variables when it runs, so a row's answer depends on the rows before it. Where that is not a stream's "
         "memory, the model was exported in training mode: export with training=False (model.export does)",
     )
+
+
+def _check_weights(inspection: Inspection, recipe: Recipe) -> None:
+    """An operator that computes in int8 may read weights of four bits; nothing else in the file tells of them."""
+    narrow = {dtype: use.name for use in inspection.operators for dtype in use.input_dtypes if dtype in NARROW_TYPES}
+    if narrow:
+        named = ", ".join(f"{dtype} ({operator})" for dtype, operator in sorted(narrow.items()))
+        raise ConversionError(
+            f"the converted model stores weights as {named}, and recipe {recipe.value} as {recipe.storage.weights}. "
+            "Export a model whose weights are float32; what was rounded to fewer bits before cannot be judged here."
+        )
 
 
 def _check_integer_arithmetic(inspection: Inspection, recipe: Recipe) -> None:

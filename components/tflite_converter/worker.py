@@ -90,7 +90,10 @@ def run(directory: Path) -> JobResult:
     (directory / MODEL_FILE).write_bytes(made.model)
     model_seconds = time.perf_counter() - float_done
     return JobResult(
-        made.num_calibration_rows, float_done - started, model_seconds, (*notes, *_loops(job, float_model))
+        made.num_calibration_rows,
+        float_done - started,
+        model_seconds,
+        (*notes, *warn_of_loops(job.recipe, float_model)),
     )
 
 
@@ -158,9 +161,10 @@ def _fallback(
     return lambda: convert_by_recipe(float_job)
 
 
-def _loops(job: ConversionJob, float_model: bytes) -> tuple[str, ...]:
-    """What an integer recipe leaves in float because it runs in a loop."""
-    if not job.recipe.needs_calibration or FloatGraph.parse(float_model).num_subgraphs == 1:
+def warn_of_loops(recipe: Recipe, float_model: bytes) -> tuple[str, ...]:
+    """What an integer recipe leaves in float because it runs in a loop; a subgraph that sets variables once is none."""
+    graph = FloatGraph.parse(float_model)
+    if not recipe.needs_calibration or not any(graph.kind(operator) == "WHILE" for operator in graph.operators):
         return ()
     return (
         "what runs in a loop (a GRU) stays float: no range can be measured there. Export the layer with unroll=True to have it in integers",

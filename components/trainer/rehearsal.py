@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeproof_edge.errors import EdgeproofError
 
+from components.compat import skip_autograph_conversion
 from components.data import tf_data
 from components.data.examples import batch_parser, explained_data_errors
 from components.errors import ModelError
@@ -28,6 +29,7 @@ def rehearse(model: Any, spec: TrainingSpec, examples: Sequence[bytes]) -> None:
         DataError: An example does not fit the config.
     """
     assert spec.module is not None
+    skip_autograph_conversion()  # of Keras itself, which takes longer than the step
     parse, augment = batch_parser(spec.examples), function_of(load_module(spec.module), "augment")
     try:
         with explained_data_errors(spec.examples, ["the data/examples"]):

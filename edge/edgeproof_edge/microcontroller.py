@@ -49,9 +49,10 @@ class Layout(str, Enum):
 
 
 def missing_operators(inspection: Inspection) -> tuple[str, ...]:
-    """Names of the operators of a model that TFLite Micro lacks, sorted."""
+    """Names of the operators of a model that TFLite Micro lacks, sorted; it widens no float16 weights."""
     used = {use.name for use in inspection.operators}
-    return tuple(sorted(used - MICRO_OPERATORS - MICRO_CUSTOM_OPERATORS))
+    widening = {f"{use.name} of float16" for use in inspection.operators if "float16" in use.input_dtypes}
+    return tuple(sorted((used - MICRO_OPERATORS - MICRO_CUSTOM_OPERATORS) | widening))
 
 
 def export(bundle: Bundle, layout: Layout) -> Mapping[str, bytes]:

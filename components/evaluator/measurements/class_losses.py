@@ -20,12 +20,10 @@ from components.evaluator.gate.rule import (
     percent,
 )
 from components.evaluator.gate.thresholds import GateRules
-from components.exact_tests import PairedLoss, beyond_chance, is_beyond_chance
+from components.exact_tests import LOST_SHARE, PairedLoss, beyond_chance, is_beyond_chance
 
 #: A candidate with more than this share of its predictions in one class is looked at by the collapse rule.
 COLLAPSED_SHARE = Fraction(95, 100)
-#: A class of which less than this share of the float model's right answers is left is lost.
-LOST_SHARE = Fraction(1, 2)
 #: A class of less than this share of the examples weighs nothing in accuracy.
 RARE_SHARE = Fraction(5, 100)
 #: Lost classes named in a reason; the report holds all of them.

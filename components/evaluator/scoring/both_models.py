@@ -119,6 +119,7 @@ class ScoringPlan:
     kernel_sample_share: float = 0.0
     output: str = ""
     observed_share: float = 0.0
+    row_order: RowOrder = RowOrder.AUTO
 
     @property
     def builtin_share(self) -> float:
@@ -129,8 +130,6 @@ class ScoringPlan:
         """How the observed output is read."""
         is_value = self.measurement.metric.labels is LabelKind.VALUE
         return Watch(output, None if is_value else self.measurement.options.decision_threshold)
-
-    row_order: RowOrder = RowOrder.AUTO
 
 
 @dataclass(frozen=True)

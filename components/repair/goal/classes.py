@@ -3,21 +3,24 @@
 Class scores lose by what a changed answer costs: the float probability of its own class minus that of the class the
 candidate names. Over the rows this estimates the share of right answers that is lost, needs no labels, and is free where
 float itself as good as tossed a coin. A rare class weighs as much as a common one: an alarm that is raised once in 250
-rows is lost with one row in 250. Labels, where there are any, set the temperature of the probabilities, refuse what
-provably loses more than the goal allows, and decide between equals.
+rows is lost with one row in 250; and a class of which most is gone is lost by the gate's own test, whatever the rest
+costs. Labels, where there are any, set the temperature of the probabilities, refuse what provably loses more than the
+goal allows, and decide between equals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.repair.goal.scores import OutputScore
+from components.exact_tests import LOST_SHARE, PairedLoss, beyond_chance
+from components.repair.goal.scores import AMPLE_SHARE, OutputScore
 from components.repair.goal.sound_rows import is_finite
 from components.repair.settings import GoalSettings
 
@@ -184,7 +187,11 @@ class ClassGoal:
         ids = class_ids(labels)
         usable = ids if ids is not None and _are_ids_of(ids, reference) else None
         scores = _two_columns(reference)
-        return cls(name, reason, limit, reference, _calibrated(scores, usable), usable, _weights(scores))
+        goal = cls(name, reason, limit, reference, _calibrated(scores, usable), usable, _weights(scores))
+        if not len(goal._rare_classes):
+            return goal
+        because = f"{reason}; {_listed(goal._rare_classes)} rare and may lose a third of that"
+        return replace(goal, reason=because)
 
     def score(self, array: Array) -> OutputScore:
         """Loses by what changed answers cost, in right answers."""
@@ -195,28 +202,38 @@ class ClassGoal:
         gap = np.where(finite, sure - self.probabilities[rows, answers], sure)
         weight = np.maximum(1.0, (self.weights[expected] + self.weights[answers]) / 2)
         cost = np.where(gap > TOSS_UP, gap, 0.0) / max(float(sure.mean()), 1e-12) * weight
-        cost = np.maximum(cost, self._moved_rare_scores(array, finite))
+        moved_rare = self._moved_rare_scores(array, finite)
+        cost = np.maximum(cost, moved_rare)
         loss = float(cost.mean())
-        if (proven := self._proven_loss(answers, finite)) > loss:
+        is_of_rare = np.isin(expected, self._rare_classes) | np.isin(answers, self._rare_classes)
+        loss_of_rare = float(np.where(is_of_rare, cost, moved_rare).mean())
+        proven = self._proven_loss(answers, finite)
+        if self._has_own_scores:  # some answers of hundreds tell less of which candidate is closer than all scores do
+            moved = self._moved_own_scores(array)
+            if (by_scores := float(np.sqrt(moved.mean())) * self.limit) > loss:
+                loss, cost = by_scores, moved * self.limit
+        elif proven > loss:
             loss, cost = proven, self._by_labels(answers, finite)
-        moved = self._moved_own_scores(array)
-        if (by_scores := float(np.sqrt(moved.mean())) * self.limit) > loss:
-            loss, cost = by_scores, moved * self.limit
         agreement = float(((answers == expected) & finite).mean())
         return OutputScore.of(
             self.name,
             loss,
             self.limit,
             cost / self.limit,
-            agreement >= MIN_AGREEMENT,
+            agreement >= MIN_AGREEMENT
+            and proven <= self.limit
+            and not self._has_lost_class(answers, finite)
+            and loss_of_rare <= AMPLE_SHARE * self.limit,  # twenty rows without a miss leave room for one in seven
             num_lost=int(self._by_labels(answers, finite).sum()),
             is_useless=self._is_useless(answers, finite),
         )
 
     def divergence(self, array: Array) -> float:
-        """Kullback-Leibler divergence of class probabilities, in units of the limit."""
+        """Kullback-Leibler divergence of class probabilities, or how far scores of their own moved, in units of the limit."""
         if not is_finite(array).all():
             return MAX_DIVERGENCE / self.limit
+        if self._has_own_scores:  # their logarithms are ruled by the hundreds that say "no"
+            return min(float(self._moved_own_scores(array).mean()), MAX_DIVERGENCE / self.limit)
         expected, actual = _two_columns(self.reference), _two_columns(array)
         if _is_normalized(expected):
             p, q = expected, np.clip(actual, 0, None)
@@ -229,26 +246,34 @@ class ClassGoal:
     def _answers(self) -> NDArray[np.intp]:
         return np.asarray(_two_columns(self.reference).argmax(axis=1))
 
+    @cached_property
+    def _has_own_scores(self) -> bool:
+        """Whether its scores are none of one distribution."""
+        return self.reference.ndim == 2 and self.reference.shape[1] >= 3 and _are_own_scores(self.reference)
+
     def _moved_own_scores(self, array: Array) -> Floats:
-        """Per row the squared difference of scores that are none of one distribution, in units of what they may move; 0 for others."""
-        if self.reference.ndim != 2 or self.reference.shape[1] < 3 or not _are_own_scores(self.reference):
-            return np.zeros(len(array))
+        """Per row the squared difference of scores of their own, in units of what they may move."""
         difference = np.nan_to_num(np.asarray(array, np.float64), nan=1.0) - self.reference
         spread = max(float(self.reference.std()), 1e-12)
         return np.asarray(((difference / (MAX_SCORE_ERROR * spread)) ** 2).mean(axis=1))
 
     def _moved_rare_scores(self, array: Array, finite: NDArray[np.bool_]) -> Floats:
         """What a row costs because scores of rare classes moved; 0 where there are none."""
-        counts = np.bincount(self._answers, minlength=len(self.weights))
-        usual = len(array) / max(2, int((counts > 0).sum()))
-        rare = np.flatnonzero((counts > 0) & (counts < MAX_RARE_ROWS) & (counts < RARE_SHARE * usual))
-        if not len(rare) or len(self.weights) > MAX_RARE_CLASSES:
+        rare = self._rare_classes
+        if not len(rare):
             return np.zeros(len(array))
-        moved = np.abs(_as_probabilities(_two_columns(array)) - _as_probabilities(_two_columns(self.reference)))[
-            :, rare
-        ]
-        moved = np.where(finite[:, None], np.nan_to_num(moved, nan=1.0), 1.0)
+        scores, reference = _as_probabilities(_two_columns(array)), _as_probabilities(_two_columns(self.reference))
+        moved = np.where(finite[:, None], np.nan_to_num(np.abs(scores - reference)[:, rare], nan=1.0), 1.0)
         return np.asarray((np.where(moved > LEAST_MOVE, moved, 0.0) * self.weights[rare] / 2).sum(axis=1))
+
+    @cached_property
+    def _rare_classes(self) -> NDArray[np.intp]:
+        """Classes that float names in too few rows for changed answers to be counted."""
+        if len(self.weights) > MAX_RARE_CLASSES:
+            return np.empty(0, np.intp)
+        counts = np.bincount(self._answers, minlength=len(self.weights))
+        usual = len(self._answers) / max(2, int((counts > 0).sum()))
+        return np.flatnonzero((counts > 0) & (counts < MAX_RARE_ROWS) & (counts < RARE_SHARE * usual))
 
     def _proven_loss(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> float:
         """Share of float's right answers that the labels prove to be lost (paired: only rows that changed count)."""
@@ -264,6 +289,22 @@ class ClassGoal:
         was_right, is_right = self._answers == self.labels, (answers == self.labels) & finite
         return np.asarray(was_right.astype(np.float64) - is_right)
 
+    def _has_lost_class(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> bool:
+        """Whether less than half of what float gets right is left of a class, and chance does not explain it.
+
+        What float gets right is what the labels say, or what it answers where there are none.
+        """
+        labels = self._answers if self.labels is None else self.labels
+        was_right, is_right = self._answers == labels, (answers == labels) & finite
+        right, lost, won = (
+            np.bincount(labels[rows], minlength=len(self.weights))
+            for rows in (was_right, was_right & ~is_right, is_right & ~was_right)
+        )
+        known = np.flatnonzero(right)
+        pairs = [PairedLoss(int(lost[label]), int(won[label])) for label in known]
+        is_half_gone = (right - lost + won)[known] < float(LOST_SHARE) * right[known]
+        return bool((is_half_gone & beyond_chance(pairs)).any())
+
     def _is_useless(self, answers: NDArray[np.intp], finite: NDArray[np.bool_]) -> bool:
         """Whether it agrees with float no more often than always naming float's commonest class would."""
         commonest = np.bincount(self._answers).max() / len(answers)
@@ -273,6 +314,13 @@ class ClassGoal:
 
     def _has_moved(self, answers: NDArray[np.intp]) -> bool:
         return not np.array_equal(answers, self._answers)
+
+
+def _listed(classes: NDArray[np.intp]) -> str:
+    """Classes in words, and that they are."""
+    if len(classes) == 1:
+        return f"class {classes[0]} is"
+    return f"classes {', '.join(map(str, classes[:3]))}{' and others' if len(classes) > 3 else ''} are"
 
 
 def _weights(scores: Floats) -> Floats:

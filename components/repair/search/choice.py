@@ -3,7 +3,8 @@
 In order: integers throughout, then with float islands, then other recipes, each only where nothing before it meets the
 goal. Within one of these groups the cheapest that meets the goal with room to spare goes, and a cheaper one still if it is
 no worse than chance allows; where none has room to spare, the closest to float that meets the goal, or, where islands are
-paid for, the one with the fewest that meets it safely.
+paid for, the one with the fewest that meets it safely. Where none meets the goal, the closest to float: a cheaper one only
+if it is nearly as close.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def choose(candidates: Sequence[Candidate]) -> Choice:
         if any(scores[index].met for index in group):
             return _choose_in(group, candidates, scores)
     best = min(order, key=lambda index: scores[index].order)
-    index = _cheapest_tie(order, best, [True] * len(scores), scores)
+    as_close = [score.distance <= AS_CLOSE * scores[best].distance for score in scores]
+    index = _cheapest_tie(order, best, as_close, scores)
     return Choice(index, False, "nothing met the goal; this came closest")
 
 

@@ -14,15 +14,17 @@ from components.repair import sensitivity
 from components.repair.float_front import float_front
 from components.repair.goal import find_goal, rows_to_score
 from components.repair.graph import FloatGraph
+from components.repair.range_statistics import RangeMethod
 from components.repair.recipes import IoType
 from components.repair.running import predict
+from components.repair.saturation import cut_saturated_ranges
 from components.repair.search.candidates import Candidate
 from components.repair.search.prepared import Prepared, count
-from components.repair.search.proposals import EQUALIZATION, IoTypes, Source
+from components.repair.search.proposals import CUT, EQUALIZATION, IoTypes, Source
 from components.repair.search.rungs import correct
 from components.repair.search.trials import Trials
 
-#: Tensors freed at most, each with its producer and consumers.
+#: Islands tried at most; what an island before holds already does not count.
 MAX_ISLANDS = 8
 #: Models that are tried with islands where none without loads.
 MAX_REFUSED_SOURCES = 2
@@ -59,6 +61,19 @@ def float_islands(prepared: Prepared, trials: Trials) -> None:
             _free(source, prepared, trials)
 
 
+def with_other_ranges(prepared: Prepared, trials: Trials) -> None:
+    """The closest model with float islands by other ranges: what cut the outliers of a tensor that is float now cuts others, too."""
+    best = trials.best_int8(lambda candidate: bool(candidate.freed))
+    source = best.proposal.source if best is not None else None
+    if source is None or trials.has_met:
+        return
+    for method in (RangeMethod.MINMAX, RangeMethod.MSE):
+        if method.value != source.ranges:
+            whole = source.variant.statistics.ranges(method)
+            limits = cut_saturated_ranges(source.variant.graph, whole) if CUT in source.steps else whole
+            trials.make_each([prepared.int8(replace(source, limits=limits, ranges=method.value))])
+
+
 def with_corrected_biases(prepared: Prepared, trials: Trials) -> None:
     """Corrected biases in the closest model with float islands."""
     best = trials.best_int8(lambda candidate: bool(candidate.freed))
@@ -80,6 +95,7 @@ def _free(source: Source, prepared: Prepared, trials: Trials) -> None:
     """Frees one island after the other, worst first; then takes back each that was not needed."""
     freed: tuple[Island, ...] = ()
     best: Candidate | None = None
+    num_tried = 0
     for island in _islands(source, prepared, trials):
         wanted = _allowed(source.variant.graph, island, prepared)
         if not wanted.tensors:
@@ -87,6 +103,9 @@ def _free(source: Source, prepared: Prepared, trials: Trials) -> None:
             continue
         if set(wanted.tensors) <= {tensor for other in freed for tensor in other.tensors}:
             continue
+        if num_tried == MAX_ISLANDS:
+            return
+        num_tried += 1
         outcome = trials.make(prepared.int8(_with_islands(source, (*freed, wanted), prepared)))
         if not isinstance(outcome, Candidate):
             if outcome.does_not_load and best is None:  # more may be needed until the first file loads
@@ -184,4 +203,4 @@ def _culprits(source: Source, prepared: Prepared) -> Sequence[sensitivity.Item]:
     ranked = sensitivity.rank(graph, source.limits, source.variant.statistics, rows, goal)
     worst = ranked[0].divergence if ranked else 0.0
     least = min(MIN_ISLAND_SHARE * worst, MIN_DIVERGENCE)
-    return [item for item in ranked if item.divergence > least][:MAX_ISLANDS]
+    return [item for item in ranked if item.divergence > least]

@@ -54,6 +54,7 @@ RUNGS = (
     Rung("narrower ranges", rungs.narrow_ranges),
     Rung("bias correction of the best", rungs.with_corrected_biases),
     Rung("float islands", islands.float_islands, costs_integers=True),
+    Rung("other ranges around float islands", islands.with_other_ranges, costs_integers=True),
     Rung("bias correction of float islands", islands.with_corrected_biases, costs_integers=True),
 )
 

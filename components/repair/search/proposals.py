@@ -8,6 +8,7 @@ from typing import Protocol
 
 from components.repair.equalization import Change
 from components.repair.graph import FloatGraph
+from components.repair.half_weights import halve_weights
 from components.repair.range_statistics import RangeMethod, Statistics
 from components.repair.recipes import IoType, Recipe
 from components.repair.saturation import cut_saturated_ranges
@@ -96,14 +97,15 @@ class Source:
         return replace(self, variant=replace(self.variant, graph=graph), steps=(*self.steps, BIAS_CORRECTION))
 
     def quantized(self, quantize: Quantizer) -> bytes:
-        """The int8 file."""
-        return quantize(
+        """The int8 file; what computes in float in it has weights of float16, unless it is a filter bank."""
+        model = quantize(
             with_ranges(self.variant.graph, self.limits),
             activations=Recipe.INT8.activation_dtype,
             input_type=self.io_types.inputs.value,
             output_type=self.io_types.outputs.value,
             float_tensors=self.freed,
         )
+        return halve_weights(model) if self.freed and not self.has_float_front else model
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ class Trials:
         if inspection.size_bytes > (allowed := self._allowed_bytes(proposal.source)):
             return f"{inspection.size_bytes} bytes; float islands may take {allowed:.0f}"
         num_float, num_all = inspection.num_float_operators, inspection.num_computing_operators
-        in_float = sum(use.weight_bytes for use in inspection.computing_operators if use.has_float_activation)
+        in_float = sum(use.weight_bytes for use in inspection.operators if use.has_float_activation)
         most = 1.0 if proposal.source.has_float_front else MAX_FLOAT_SHARE  # a filter bank may hold most of the weights
         if num_float > MAX_FLOAT_SHARE * num_all and in_float > most * inspection.weight_bytes:
             return f"{num_float} of {num_all} operators, and most of the weights, would compute in float"

@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from edgeproof_edge.commands.arguments import add_home
@@ -36,17 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
     home = home_of(arguments.home)
     enrollment = Enrollment.read(home)
     agent = Agent(home, enrollment, update=_no_update) if arguments.no_updates else Agent(home, enrollment)
-    server = make_server(agent, arguments.host, arguments.port)
-    try:
+    with closing(agent), make_server(agent, arguments.host, arguments.port) as server:
         try:
             agent.load()
         except NoModelError:
             if arguments.no_updates:
                 raise
         _run_until_stopped(agent, server)
-    finally:
-        server.server_close()
-        agent.close()
     return 0
 
 

@@ -52,8 +52,8 @@ def quantizer(spec: TensorSpec) -> Transform:
         np.divide(real, scale, real)  # keywords cost more than the arithmetic of eight numbers
         np.rint(real, real)
         np.add(real, zero_point, real)
-        np.maximum(real, lowest, real)
-        np.minimum(real, highest, real)
+        np.maximum(real, lowest, out=real)
+        np.minimum(real, highest, out=real)
         flat = real.ravel()
         if (total := flat.dot(flat)) != total:  # a NaN is the only number that makes one of finite codes
             real[np.isnan(real)] = zero_point

@@ -9,6 +9,7 @@ import pytest
 from edgeproof_edge.interpreter import TFLiteModel
 
 from components.repair.recipes import Recipe
+from components.repair.search.trials import ISLAND_BYTES
 from components.tflite_converter.calibration import CalibrationPool
 from components.tflite_converter.conversion import Conversion, ConversionRequest, convert
 from tests.incidents.data import Array, Incident
@@ -16,6 +17,9 @@ from tests.incidents.dead_ends import DEAD_ENDS
 
 #: Drawn weights leave many rows undecided between two classes; an answer counts where float prefers it by more than this.
 TOSS_UP = 0.1
+
+#: Its drawn weights name one class in a row of twenty: the search holds that class to a third of the goal, and misses it narrowly.
+RARE_BY_CHANCE = "masked_attention"
 
 MakeIncident = Callable[[str], Incident]
 
@@ -36,6 +40,11 @@ def outputs(model: bytes, broken: Incident) -> Array:
     return found
 
 
+def plain_bytes(done: Conversion) -> int:
+    """Bytes of the smallest file that was made: of a graph of a few kilobytes, names are most of an int8 file."""
+    return min(candidate.size_bytes for candidate in done.report.candidates)
+
+
 @pytest.mark.tfx
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(
@@ -51,6 +60,8 @@ def test_99_of_100_answers_of_float_are_kept(dead_end: MakeIncident, name: str) 
     broken = dead_end(name)
     done = repair(broken)
     (truth,) = broken.holdout_y.values()
+    assert done.report.met_goal or name == RARE_BY_CHANCE
+    assert len(done.model) <= max(len(done.float_model), plain_bytes(done) + ISLAND_BYTES)
     scores = np.sort(outputs(done.float_model, broken), axis=1)
     is_decided = scores[:, -1] - scores[:, -2] > TOSS_UP
     assert is_decided.mean() > 0.5

@@ -108,6 +108,47 @@ def test_another_model_is_refused_however_undecided_float_was() -> None:
     assert not score.is_near
 
 
+@pytest.mark.parametrize(
+    ("num_lost", "met"), [pytest.param(20, False, id="most"), pytest.param(6, True, id="no-more-than-chance")]
+)
+def test_a_class_of_which_most_is_gone_is_lost_however_undecided_float_was(num_lost: int, met: bool) -> None:
+    answers = np.arange(NUM_ROWS) % 4
+    output = softmax(np.eye(5, dtype=np.float32)[answers] * 8)
+    output[:30] = [0.16, 0.16, 0.16, 0.25, 0.27]
+    changed = output.copy()
+    changed[:num_lost] = [0.16, 0.16, 0.16, 0.27, 0.25]
+    score = goal_for(output).score({"y": changed})
+    assert score.outputs[0].loss < 0.005
+    assert score.met is met
+
+
+def test_of_scores_of_their_own_the_closer_candidate_is_better_where_both_lost_the_same_labels() -> None:
+    """A pitch tracker's 360 sigmoids: seven answers of 250 that changed say little of which model is closer."""
+    random, rows = np.random.default_rng(7), np.arange(9)
+    labels = random.integers(0, 40, NUM_ROWS)
+    output = np.clip(np.eye(40)[labels] * 0.5 + random.uniform(0, 0.2, (NUM_ROWS, 40)), 0, 1).astype(np.float32)
+    output[rows, labels[rows]], output[rows, labels[rows] - 1] = 0.30, 0.29
+    goal, scores = goal_for(output, labels), []
+    for noise in (0.0005, 0.002):
+        candidate = np.clip(output + random.normal(0, noise, output.shape), 0, 1)
+        candidate[rows, labels[rows]] = 0.27
+        scores.append(goal.score({"y": candidate.astype(np.float32)}))
+    near, far = scores
+    assert near.outputs[0].num_lost == far.outputs[0].num_lost == 9
+    assert not near.met
+    assert near.order < far.order
+
+
+def test_the_divergence_of_scores_of_their_own_is_that_of_their_loss() -> None:
+    """Rounding a score of 0.0001 to nothing moves its logarithm far, and no answer."""
+    scores, labels = sigmoids()
+    tiny = np.where(scores < 0.05, 1e-4, scores).astype(np.float32)
+    goal = goal_for(tiny, labels)
+    without_tiny = np.where(tiny < 0.05, 0, tiny)
+    moved = np.where(tiny < 0.05, tiny, tiny * 0.97)
+    assert goal.divergence({"y": without_tiny}) < goal.divergence({"y": moved})
+
+
 def test_labels_can_refuse_what_probabilities_forgive() -> None:
     output = np.full((NUM_ROWS, 5), 0.2, np.float32)
     output[np.arange(NUM_ROWS), LABELS] += 0.001

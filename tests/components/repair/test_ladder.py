@@ -238,6 +238,12 @@ def changed(candidate: Candidate, **flags: bool) -> Candidate:
     return replace(candidate, score=replace(candidate.score, outputs=outputs))
 
 
+def losing(candidate: Candidate, loss: float, rows: Sequence[float]) -> Candidate:
+    """The candidate with a loss of which single rows tell little: chance may have done it."""
+    outputs = [replace(output, loss=loss, met=False, rows=np.array(rows)) for output in candidate.score.outputs]
+    return replace(candidate, score=replace(candidate.score, outputs=tuple(outputs)))
+
+
 def freeing(candidate: Candidate, *tensors: str) -> Candidate:
     assert candidate.proposal.source is not None
     source = replace(candidate.proposal.source, freed=tensors)
@@ -256,6 +262,14 @@ def test_a_tie_goes_to_the_cheaper() -> None:
     assert choose([far, only_met]).index == 1
     assert choose([far, only_met]).met_goal
     assert choose([far, freeing(candidate, "a", "b"), freeing(candidate, "a")]).index == 2
+
+
+def test_where_none_meets_the_goal_a_cheaper_one_goes_only_if_it_is_nearly_as_close() -> None:
+    (candidate,) = search(request(), simulate_int8).candidates
+    limit = candidate.score.outputs[0].limit
+    closest = freeing(losing(candidate, 1.2 * limit, [0.0, 2.4]), "a")
+    assert choose([losing(candidate, 1.8 * limit, [3.6, 0.0]), closest]).index == 1
+    assert choose([losing(candidate, 1.4 * limit, [2.8, 0.0]), closest]).index == 0
 
 
 def test_the_record_says_everything() -> None:

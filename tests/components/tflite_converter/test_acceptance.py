@@ -54,6 +54,13 @@ def test_a_float_model_in_place_of_an_integer_one_is_refused(recipe: Recipe) -> 
         acceptance.check_operators(FLOAT_MODEL, recipe, allow_float_operators=True)
 
 
+@pytest.mark.parametrize("recipe", [Recipe.INT8, Recipe.INT16X8, Recipe.DYNAMIC])
+def test_weights_of_fewer_bits_are_refused(recipe: Recipe) -> None:
+    narrow = OperatorUse("CONV_2D", 3, 1, ("int8", "int4", "int32"), (recipe.activation_dtype,), 5)
+    with pytest.raises(ConversionError, match=rf"weights as int4 \(CONV_2D\), and recipe {recipe.value} as int8"):
+        acceptance.check_operators(replace(INT8_MODEL, operators=(narrow,)), recipe, allow_float_operators=True)
+
+
 @pytest.mark.parametrize("recipe", [Recipe.FLOAT32, Recipe.DYNAMIC, Recipe.FLOAT16])
 def test_float_recipes_may_compute_in_float(recipe: Recipe) -> None:
     assert acceptance.check_operators(FLOAT_MODEL, recipe, allow_float_operators=False) == ()

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from components.errors import CalibrationError
+from components.repair.recipes import Recipe
 from components.tflite_converter.job import Failure, FailureKind
-from components.tflite_converter.worker import RepresentativeData, explain
+from components.tflite_converter.worker import RepresentativeData, explain, warn_of_loops
+from tests.components.repair.small_graphs import SmallGraph
+
+MODELS = Path(__file__).parents[2] / "edge" / "models"
 
 
 @pytest.mark.parametrize(
@@ -33,3 +39,10 @@ def test_errors_are_sorted() -> None:
     assert explain(MemoryError()).kind is FailureKind.MEMORY
     assert explain(CalibrationError("tensor 'x' holds nan")) == Failure(FailureKind.CALIBRATION, "tensor 'x' holds nan")
     assert explain(ValueError("odd")).message == "ValueError: odd"
+
+
+def test_a_loop_is_said_and_a_variable_is_none() -> None:
+    graph = SmallGraph(x=(1, 4))
+    (warning,) = warn_of_loops(Recipe.INT8, graph.finish(graph.operator("WHILE", graph.inputs, (1, 4), "WhileOptions")))
+    assert "unroll=True" in warning
+    assert warn_of_loops(Recipe.INT8, (MODELS / "running_mean.tflite").read_bytes()) == ()
