@@ -36,6 +36,11 @@ from pipeline.machine import stack as stacks
 
 NEEDED_DISK_BYTES = 4 * 1024**3  # measured: .venv 3.3 GB on either stack, plus build files
 TOOLS = ".tools"
+#: Debian, Fedora, SUSE, Alpine.
+SYSTEM_CERTIFICATES = tuple(
+    Path("/etc", file)
+    for file in ("ssl/certs/ca-certificates.crt", "pki/tls/certs/ca-bundle.crt", "ssl/ca-bundle.pem", "ssl/cert.pem")
+)
 STAMP = "edgeproof-stamp.json"
 HEADER = "Python.h"
 
@@ -342,11 +347,21 @@ def fetch_python(
     )
 
 
-def environment_for_tools(environment: Mapping[str, str], root: Path) -> dict[str, str]:
-    """Returns the user's environment without what would redirect the install; configuration files are switched off."""
+def environment_for_tools(
+    environment: Mapping[str, str], root: Path, certificates: Sequence[Path] = SYSTEM_CERTIFICATES
+) -> dict[str, str]:
+    """Returns the user's environment without what would redirect the install; configuration files are switched off.
+
+    Args:
+        environment: The user's.
+        root: The checkout.
+        certificates: Where systems keep the authorities that they trust; uv brings a list of its own for those that have none.
+    """
     kept = {name: value for name, value in environment.items() if _is_kept(name)}
     if "PIP_INDEX_URL" in kept:
         kept.setdefault("UV_DEFAULT_INDEX", kept["PIP_INDEX_URL"])
+    if any(file.is_file() for file in certificates):
+        kept["UV_SYSTEM_CERTS"] = "true"  # a company's own authority is there, and not among those that uv brings
     return {
         **kept,
         "PIP_CONFIG_FILE": os.devnull,

@@ -26,6 +26,7 @@ DONE_STATES = ("complete", "cached")
 #: TFX's names for what an execution belongs to.
 _RUN, _NODE = "pipeline_run", "node"
 _PURPOSE = ("reason", "trigger_key", "schedule_time")
+_SOURCE = ("git_commit", "config", "files")
 _SCHEMES = ("sqlite", "mysql", "postgresql", "grpc")
 #: Up to so many nodes, each is asked for its name; the nodes of all runs are cheaper to ask for once.
 _FEW = 32
@@ -113,6 +114,21 @@ class RunPurpose:
 
 
 @dataclass(frozen=True)
+class RunSource:
+    """From what a run was started; empty where that was not kept: in a pod, or by versions of before.
+
+    Attributes:
+        git_commit: Of the project, as :attr:`pipeline.running.sources.CHANGED` says where files differed from it.
+        config: The whole config, defaults and overrides in, as JSON.
+        files: The model's own source files, as JSON: path -> digest.
+    """
+
+    git_commit: str = ""
+    config: str = ""
+    files: str = ""
+
+
+@dataclass(frozen=True)
 class Artifact:
     """One artifact; ``properties`` are its own and the type's, its own first."""
 
@@ -156,6 +172,7 @@ class Run:
         pipeline: Name of the pipeline; empty where no node was started.
         started: In UTC.
         purpose: None where it was not kept.
+        source: From what it was started.
         nodes: In the order of starting.
     """
 
@@ -164,6 +181,7 @@ class Run:
     started: datetime
     purpose: RunPurpose | None
     nodes: tuple[NodeRun, ...]
+    source: RunSource = RunSource()
 
     @property
     def unfinished(self) -> NodeRun | None:
@@ -215,14 +233,14 @@ class RunStore:
         """
         return len(self._contexts(_RUN))
 
-    def begin(self, run_id: str, purpose: RunPurpose) -> None:
-        """Notes that a run starts, and why; where that is noted already, nothing changes."""
+    def begin(self, run_id: str, purpose: RunPurpose, source: RunSource | None = None) -> None:
+        """Notes that a run starts, why and from what; where that is noted already, nothing changes."""
         from ml_metadata.errors import AlreadyExistsError
         from ml_metadata.proto import metadata_store_pb2 as proto
 
         store = self._store
         context = proto.Context(type_id=store.put_context_type(proto.ContextType(name=_RUN)), name=run_id)
-        for name, value in vars(purpose).items():
+        for name, value in {**vars(purpose), **vars(source or RunSource())}.items():
             if value:
                 context.custom_properties[name].string_value = value
         try:
@@ -232,6 +250,13 @@ class RunStore:
 
     def fail_running(self, run_id: str, node: str | None = None) -> None:
         """Records what is running of a run (of one of its nodes, where it is named) as failed: whoever ran it was stopped."""
+        self._end_running(run_id, node, "FAILED")
+
+    def interrupt_running(self, run_id: str) -> None:
+        """Records what is running of a run as canceled: a person stopped it."""
+        self._end_running(run_id, None, "CANCELED")
+
+    def _end_running(self, run_id: str, node: str | None, state: str) -> None:
         from ml_metadata.proto import metadata_store_pb2 as proto
 
         for context in self._contexts(_RUN):
@@ -242,7 +267,7 @@ class RunStore:
             names = self._node_names({execution.id for execution in running})
             running = [execution for execution in running if node in (None, names[execution.id].partition(".")[2])]
             for execution in running:
-                execution.last_known_state = proto.Execution.FAILED
+                execution.last_known_state = proto.Execution.State.Value(state)
             if running:
                 self._store.put_executions(running)
 
@@ -353,6 +378,7 @@ def _run(
         started=datetime.fromtimestamp(context.create_time_since_epoch / 1000, timezone.utc),
         purpose=None if reason is None else RunPurpose(**{key: str(properties.get(key, "")) for key in _PURPOSE}),
         nodes=tuple(_node(execution, names[execution.id], artifacts) for execution in executions),
+        source=RunSource(**{key: str(properties.get(key) or "") for key in _SOURCE}),
     )
 
 

@@ -20,6 +20,7 @@ from components.trainer.contract import build_model, check_model
 from components.trainer.rehearsal import rehearse
 from components.trainer.run_fn import resolve_run_fn
 from components.trainer.spec import TrainingSpec
+from components.trainer.training import check_class_weights
 from pipeline import data_checks
 from pipeline.config import PipelineConfig
 from pipeline.config.model import QatMode
@@ -158,10 +159,12 @@ def _check_model(config: PipelineConfig, data: DataDescription, look: DataLook) 
         resolve_run_fn(config.model.run_fn)
         return f"model: run_fn {config.model.run_fn}"
     assert config.model.module is not None
+    spec = _training_spec(config, data)
+    check_class_weights(spec)
     model = build_model(config.model.module, config.model.hyperparameters, look.summary)
     check_model(model, data.examples, data.num_classes, config.model.module)
     if look.examples:
-        rehearse(model, _training_spec(config, data), look.examples)
+        rehearse(model, spec, look.examples)
     if config.train.qat.mode is QatMode.ON:
         from components.trainer.fake_quantization import check_quantizable
 

@@ -84,6 +84,9 @@ class DataSummary(_Part):
         return sentences
 
 
+#: Of the properties of an Examples artifact that say how many examples a split holds.
+_SIZE_PREFIX = "num_examples_"
+_ORDER = {"train": 0, "calibration": 1, "eval": 2}
 #: Classes that are named one by one.
 _NAMED_CLASSES = 10
 
@@ -97,6 +100,21 @@ def _shares(names: Sequence[str], numbers: Sequence[int]) -> str:
     return (
         f"{len(ranked)}, from {smallest} {fewest:,} ({fewest / total:.1%}) to {largest} {most:,} ({most / total:.1%})"
     )
+
+
+def split_sizes(properties: Mapping[str, object]) -> dict[str, int]:
+    """Examples by split, from the properties that an ExampleGen writes on its artifact, in the order of the splits."""
+    sizes = {
+        name[len(_SIZE_PREFIX) :]: value
+        for name, value in properties.items()
+        if name.startswith(_SIZE_PREFIX) and isinstance(value, int)
+    }
+    return in_order(sizes)
+
+
+def in_order(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Train first, the holdout last; MLMD and JSON files sort by name."""
+    return dict(sorted(sizes.items(), key=lambda size: (_ORDER.get(size[0], len(_ORDER)), size[0])))
 
 
 def feature_summary(

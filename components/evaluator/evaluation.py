@@ -24,11 +24,12 @@ from components.evaluator.report.diagnosis import Diagnosis, read_diagnosis
 from components.evaluator.report.gate_report import GateReport, RuntimeRecord
 from components.evaluator.scoring.both_models import NUM_THREADS, Candidate, CandidateError, sha256_of_directory
 from components.evaluator.scoring.latency import measure_latencies
+from components.saved_models.saved_model import artifact_of
+from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
 from components.trainer.history import HISTORY_FILE, History
 
 #: What the converter writes beside the candidate.
 FLOAT_FILE = "float.tflite"
-CONVERSION_REPORT_FILE = "conversion_report.json"
 
 
 #: What Keras calls the share of right answers.
@@ -113,15 +114,17 @@ def _surroundings(case: Case, tally: Tally | None) -> Surroundings:
         champion_sha256=_sha256_of(champion) if isinstance(champion, Champion) else None,
         runtime=_runtime_record(tally),
         stack=stack_name(),
-        training_accuracy=_training_accuracy(case.saved_model.parent / HISTORY_FILE),
+        training_accuracy=_training_accuracy(artifact_of(case.saved_model)),
         diagnosis=read_diagnosis(case.tflite.parent / CONVERSION_REPORT_FILE) or Diagnosis(),
     )
 
 
-def _training_accuracy(file: Path) -> float | None:
+def _training_accuracy(artifact: Path | None) -> float | None:
     """Right answers on the training examples in the epoch that was kept; None where the training did not keep them."""
+    if artifact is None:
+        return None
     try:
-        history = History.model_validate_json(file.read_bytes())
+        history = History.model_validate_json((artifact / HISTORY_FILE).read_bytes())
     except (OSError, ValueError):  # it is of a SavedModel from elsewhere, or of another version
         return None
     figures = next((epoch.figures for epoch in history.epochs if epoch.number == history.kept_epoch), {})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tfx.types import Artifact, artifact_utils
 
 from components.artifacts import join, local_inputs, local_output, local_path, read_bytes_if_there, write_bytes
 from components.data.buckets import quantile_edges
+from components.data.data_summary import DataSummary, split_sizes
 from components.data.examples import Batch, ExampleSpec, check_class_names, read_batches, split_files
 from components.errors import DataError
 from components.evaluator.case import NOTHING_BLESSED, Case, Champion, NoChampion
@@ -30,14 +32,15 @@ from components.evaluator.counting.slices import NUM_LABEL_BUCKETS, SliceBy, sli
 from components.evaluator.counting.tally import Tally
 from components.evaluator.evaluation import Judgement, judge_case
 from components.evaluator.gate.thresholds import GateRules
+from components.evaluator.page.page import write_page
+from components.evaluator.page.run_facts import JUDGED_AT, JUDGED_BY, RunFacts, data_text, train_counts
 from components.evaluator.report.gate_report import GateReport, LineageRecord, write_report
-from components.evaluator.report.page import CONVERSION_REPORT_FILE, QAT_REPORT_FILE, write_page
 from components.evaluator.scoring.both_models import Candidate, rows_per_batch
 from components.evaluator.scoring.observation import observe, summarize
 from components.evaluator.scoring_pipeline import ScoringJob, score_files
 from components.evaluator.tfma.eval_config import check_metrics, read_eval_config, slicing_features
 from components.evaluator.tfma.results import write_tfma_results
-from components.saved_models.saved_model import saved_model_dir
+from components.saved_models.saved_model import artifact_of, saved_model_dir
 from releases.bundles.observation import Observation, with_golden, write_observation
 
 #: Inputs that are read as directories here; the examples are read by Beam's workers alone.
@@ -81,12 +84,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 return next(iter(read_batches(files, spec, PROBE_ROWS)), None)
 
             judgement = judge_case(case, self._scoring(case, input_dict, evaluation.uri, exec_properties), sample)
-            write_evaluation(directory, judgement, case, artifact_utils.get_single_instance(local["float_model"]).uri)
+            facts = read_run_facts(self._context, input_dict["examples"])
+            write_evaluation(directory, judgement, case, facts)
             if judgement.report.verdict.accepted:  # only an accepted model is released
                 observation = observe_case(case, judgement, input_dict["examples"], exec_properties)
                 if observation is not None:
                     write_observation(observation, directory)
         describe_evaluation(evaluation, judgement.report)
+        evaluation.set_string_custom_property(JUDGED_BY, facts.run)
+        evaluation.set_string_custom_property(JUDGED_AT, facts.time)
         accepted = judgement.report.verdict.accepted
         write_blessing(artifact_utils.get_single_instance(output_dict["blessing"]), accepted, input_dict)
         num_scored = judgement.tally.num_examples if judgement.tally else 0
@@ -118,7 +124,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return score
 
 
-def write_evaluation(directory: Path, judgement: Judgement, case: Case, float_model: str) -> None:
+def write_evaluation(directory: Path, judgement: Judgement, case: Case, facts: RunFacts) -> None:
     """Writes the report, the page and what TFMA reads into the artifact's directory."""
     write_report(judgement.report, directory)
     if judgement.tally is not None and judgement.tally.whole is not None:
@@ -126,7 +132,38 @@ def write_evaluation(directory: Path, judgement: Judgement, case: Case, float_mo
         write_tfma_results(directory, judgement.tally, judgement.report, case)
         if judgement.tally.extra is not None:
             warn_of_empty_slices(features_without_slices(case.eval_config, judgement.tally.extra))
-    write_page(directory, case.tflite.parent / CONVERSION_REPORT_FILE, Path(float_model) / QAT_REPORT_FILE)
+    write_page(directory, case.tflite.parent, artifact_of(case.saved_model), facts)
+
+
+def read_run_facts(context: Any, examples: Sequence[Artifact]) -> RunFacts:
+    """What is known while the model is judged: the pipeline, this run, the time, the data. The release is the Pusher's to make.
+
+    Args:
+        context: TFX's, of the executor; None outside a pipeline.
+        examples: One artifact, or several, which count as nobody's data.
+    """
+    summary, properties = None, {}
+    if len(examples) == 1:
+        summary = DataSummary.read(examples[0].uri)
+        properties = properties_of(examples[0])
+    info = getattr(context, "pipeline_info", None)
+    return RunFacts(
+        model=info.id if info is not None else "",
+        run=getattr(context, "pipeline_run_id", None) or "",
+        time=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}",
+        data=data_text(properties),
+        num_examples=split_sizes(properties),
+        num_train_by_class=train_counts(summary),
+    )
+
+
+def properties_of(artifact: Artifact) -> dict[str, Any]:
+    """Its properties, those of its type and its own."""
+    record = artifact.mlmd_artifact
+    return {
+        name: getattr(value, value.WhichOneof("value") or "string_value")
+        for name, value in [*record.properties.items(), *record.custom_properties.items()]
+    }
 
 
 def value_ranges(spec: ExampleSpec) -> dict[str, tuple[float, float]]:

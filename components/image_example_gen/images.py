@@ -205,7 +205,7 @@ def bad_images_message(bad: Sequence[BadImage], num_bad: int, among: str) -> str
     rest = f"; and {num_bad - BAD_IMAGES_NAMED:,} more" if num_bad > BAD_IMAGES_NAMED else ""
     return (
         f"{num_bad:,} of {among} cannot be ingested: {named}{rest}. "
-        "Nothing was ingested. Replace or delete them, then run again."
+        'Nothing was ingested. Replace or delete them, or name what is no data in data.ignore, such as ["*.txt", masks]; then run again.'
     )
 
 

@@ -83,6 +83,11 @@ def saved_model_dir(directory: str) -> Path:
     )
 
 
+def artifact_of(saved_model: Path) -> Path | None:
+    """The Model artifact that a SavedModel lies in, beside the reports of its training; None of a SavedModel by itself."""
+    return saved_model.parent if saved_model.name == SERVING_FOLDER else None
+
+
 def qat_saved_model(directory: str) -> Path | None:
     """The SavedModel that was fine-tuned with quantization in the loop, under a Model artifact's directory; None where there is none."""
     fine_tuned = Path(directory) / QAT_FOLDER

@@ -146,13 +146,23 @@ def _class_weights(spec: TrainingSpec, files: Sequence[str], model: Any) -> dict
         )
         counts = np.bincount(labels.reshape(-1).astype(np.int64), minlength=spec.num_classes)
         return {number: len(labels) / (spec.num_classes * max(1, int(count))) for number, count in enumerate(counts)}
+    names = check_class_weights(spec)
+    return {number: spec.class_weights.get(name, 1.0) for number, name in enumerate(names)}
+
+
+def check_class_weights(spec: TrainingSpec) -> tuple[str, ...]:
+    """The names of the classes.
+
+    Raises:
+        ModelError: A weight is given for a class that the data does not have.
+    """
     names = spec.examples.class_names or tuple(str(number) for number in range(spec.num_classes))
-    unknown = sorted(set(spec.class_weights) - set(names))
+    unknown = sorted(set(spec.class_weights) - set(names)) if isinstance(spec.class_weights, dict) else []
     if unknown:
         raise ModelError(
             f"train.class_weights names {', '.join(map(repr, unknown))}, but the classes are {', '.join(names[:20])}. Correct the names."
         )
-    return {number: spec.class_weights.get(name, 1.0) for number, name in enumerate(names)}
+    return names
 
 
 def compile_model(model: Any, spec: TrainingSpec) -> None:

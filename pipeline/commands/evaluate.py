@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,10 +104,11 @@ def command(
         from components.evaluator.arrays import evaluate_arrays, load_dataset
         from components.evaluator.case import NoChampion
         from components.evaluator.counting.flips import write_flips
+        from components.evaluator.page.page import write_page
+        from components.evaluator.page.run_facts import RunFacts
         from components.evaluator.report.explanation import explain
         from components.evaluator.report.gate_report import write_report
-        from components.evaluator.report.page import CONVERSION_REPORT_FILE, write_page
-        from components.saved_models.saved_model import read_signature
+        from components.saved_models.saved_model import artifact_of, read_signature, saved_model_dir
 
         rules = GateRules.of({**rule_options, "champion_min_ratio": "1" if champion else None})
         compared = _champion(champion, out) if champion else NoChampion()
@@ -131,7 +133,10 @@ def command(
         path = write_report(report, out)
         if judgement.tally is not None:
             write_flips(judgement.tally.flips, out)
-        page = write_page(out, tflite.parent / CONVERSION_REPORT_FILE)
+        facts = RunFacts(
+            model=saved_model.resolve().name, time=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}", data=data.name
+        )
+        page = write_page(out, tflite.parent, artifact_of(saved_model_dir(str(saved_model))), facts)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

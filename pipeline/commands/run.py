@@ -73,12 +73,14 @@ def run_config(
     config = load_config(config_file, overrides)
     quiet_libraries()
     from pipeline.history.outcome import describe_run
+    from pipeline.history.run_page import page_of
     from pipeline.history.run_record import BY_HAND, previous_record
     from pipeline.running.local_runner import run
 
     record = run(config, log_level, reason or BY_HAND, fresh, trigger_key)
+    page = page_of(record, config.workspace_dir)
     if as_json:
-        print_json(record.model_dump())
+        print_json({**record.model_dump(), "page": page})
     else:
-        click.echo(describe_run(record, invocation, previous_record(config.workspace_dir, record)))
+        click.echo(describe_run(record, invocation, previous_record(config.workspace_dir, record), page))
     finish(0 if record.is_accepted else 1)

@@ -11,7 +11,8 @@ import click
 from pipeline.commands.options import json_option, print_json
 
 if TYPE_CHECKING:
-    from pipeline.history.runs import Difference, RunSummary
+    from pipeline.history.changes import Difference
+    from pipeline.history.run_summary import RunSummary
 
 config_option = click.option(
     "--config",
@@ -20,6 +21,10 @@ config_option = click.option(
 )
 #: Longest value that a table of differences shows.
 MAX_VALUE = 60
+#: Classes, and counts of classes, that a table of differences shows; ``--json`` has all.
+MAX_CLASSES = 20
+#: Letters of a commit.
+COMMIT_LENGTH = 10
 
 
 @click.group(
@@ -30,7 +35,7 @@ MAX_VALUE = 60
 @json_option
 @click.pass_context
 def command(context: click.Context, config: str | None, as_json: bool) -> None:
-    """List past runs: when, why, on which data, float and int8 accuracy (or error), their ratio, the verdict, the release, what changed."""
+    """List past runs: when, why, on which data and commit, both accuracies (or errors), their ratio, verdict, release, what changed."""
     context.obj = config
     if context.invoked_subcommand is not None:
         return
@@ -54,11 +59,13 @@ def command(context: click.Context, config: str | None, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def compare_command(context: click.Context, first: str, second: str, config: str | None, as_json: bool) -> None:
-    """Show what changed between runs FIRST and SECOND: numbers of the list (-1 is the last), versions of releases, or
-    beginnings of run ids.
+    """Show what changed between runs FIRST and SECOND: config, files, data by split and class, code, results, accuracy by class.
+
+    FIRST and SECOND are numbers of the list (-1 is the last), versions of releases, or beginnings of run ids.
     """
     from pipeline.errors import ConfigError
-    from pipeline.history.runs import compare, find_run, read_runs
+    from pipeline.history.changes import compare
+    from pipeline.history.runs import find_run, read_runs
 
     workspaces = _workspaces(config or context.obj)
     if len(workspaces) > 1:
@@ -68,7 +75,9 @@ def compare_command(context: click.Context, first: str, second: str, config: str
     left, right = find_run(runs, first), find_run(runs, second)
     differences = compare(left, right)
     if as_json:
-        print_json({"runs": [left.to_dict(), right.to_dict()], "differences": [vars(found) for found in differences]})
+        print_json(
+            {"runs": [left.to_dict(), right.to_dict()], "differences": [vars(difference) for difference in differences]}
+        )
     else:
         click.echo(differences_table(left, right, differences))
 
@@ -91,7 +100,7 @@ def _workspaces(config: str | None) -> list[Path]:
 
 def runs_table(runs: list[RunSummary]) -> str:
     """One line per run, newest last."""
-    header = ("run", "when (UTC)", "pipeline", "float", "edge", "ratio", "verdict", "release", "data", "why", "changed")
+    header = ("run", "when (UTC)", "pipeline", "float", "edge", "ratio", "verdict", "release", "data", "commit", "why")
     rows = [
         (
             str(run.number),
@@ -103,25 +112,38 @@ def runs_table(runs: list[RunSummary]) -> str:
             run.verdict or run.state,
             run.release or "-",
             run.data or "-",
+            _commit(run.git_commit),
             _short(run.why),
             run.changed,
         )
         for run in runs
     ]
-    return _aligned([header, *rows])
+    return _aligned([(*header, "changed"), *rows])
+
+
+def _commit(commit: str | None) -> str:
+    """Its beginning; a plus where files differed from it."""
+    if commit is None:
+        return "-"
+    sha, _, changed = commit.partition(" ")
+    return f"{sha[:COMMIT_LENGTH]}{'+' if changed else ''}"
 
 
 def differences_table(first: RunSummary, second: RunSummary, differences: tuple[Difference, ...]) -> str:
-    """One line per difference; long values are cut, ``--json`` has them whole."""
+    """One line per difference; long values are cut, ``--json`` has them whole, and every class."""
+    from pipeline.history.changes import Kind
+
     if not differences:
         return f"runs {first.number} and {second.number} are the same in every setting and result"
-    header = ("", f"run {first.number}", f"run {second.number}")
-    return _aligned(
-        [
-            header,
-            *((difference.what, _short(difference.first), _short(difference.second)) for difference in differences),
-        ]
-    )
+    rows: list[tuple[str, ...]] = [("", "", f"run {first.number}", f"run {second.number}")]
+    for kind in Kind:
+        those = [difference for difference in differences if difference.kind is kind]
+        shown = those[:MAX_CLASSES] if kind in (Kind.DATA, Kind.CLASS) else those
+        names = [kind.value] + [""] * len(shown)
+        rows += [(name, d.what, _short(d.first), _short(d.second)) for name, d in zip(names, shown, strict=False)]
+        if len(those) > len(shown):
+            rows.append(("", f"and {len(those) - len(shown):,} more (--json)", "", ""))
+    return _aligned(rows)
 
 
 def _figure(run: RunSummary, accuracy: float | None, error: float | None) -> str:

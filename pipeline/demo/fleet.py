@@ -31,6 +31,7 @@ from edgeproof_edge.manifest import Histogram
 from numpy.typing import NDArray
 from PIL import Image
 
+from components.evaluator.report.gate_report import GateReport
 from pipeline.demo.digits import ARCHIVE, EXAMPLE, write_images
 from pipeline.errors import RunError
 from releases.repository import Repository
@@ -347,15 +348,13 @@ def _offered(directory: Path, channel: str) -> Bundle:
 
 
 def _verdict(bundle: Bundle) -> str:
-    verdict = bundle.manifest.verdict
-    report = json.loads(bundle.files["gate_report.json"])
-    dark = next(
-        (part for part in report["slices"] if part["name"] == "brightness" and part["value"].startswith("[-inf")), None
+    verdict, report = bundle.manifest.verdict, GateReport.model_validate_json(bundle.files["gate_report.json"])
+    is_dark = (part for part in report.slices if part.name == "brightness" and part.value.startswith("[-inf"))
+    dark = next(is_dark, None)
+    sentence = (
+        f"int8 {verdict.num_correct_candidate} right of {verdict.num_examples}, float {verdict.num_correct_float}"
     )
-    told = f"int8 {verdict.num_correct_candidate} right of {verdict.num_examples}, float {verdict.num_correct_float}"
-    if dark is None:
-        return told
-    return f"{told}; dark slice {dark['num_correct_candidate']} of {dark['num_examples']}"
+    return sentence if dark is None else f"{sentence}; dark slice {dark.num_correct_candidate} of {dark.num_examples}"
 
 
 def _edgeproof(directory: Path, *arguments: str) -> None:

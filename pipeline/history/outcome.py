@@ -8,29 +8,31 @@ from pathlib import Path
 
 from edgeproof_edge.addresses import is_address
 
-from components.artifacts import exists, join, local_copy, parent_of
+from components.artifacts import local_copy
 from components.errors import DataError
 from components.evaluator.report.advice import Invocation
 from components.evaluator.report.explanation import explain, note_line
 from components.evaluator.report.gate_report import GateReport, read_report
 from components.evaluator.report.notes import notes_since
-from components.evaluator.report.page import PAGE_FILE
 from components.tflite_converter.description import describe_search
 from components.tflite_converter.report import ConversionReport, useless_outputs
 from pipeline.history.run_record import NodeUsage, ReleaseRecord, RunRecord
 
 
-def describe_run(record: RunRecord, invocation: Invocation, previous: RunRecord | None = None) -> str:
+def describe_run(
+    record: RunRecord, invocation: Invocation, previous: RunRecord | None = None, page: str | None = None
+) -> str:
     """The nodes of a run with state and seconds, the verdict in one sentence, and what to do next.
 
     Args:
         record: The run.
         invocation: What was run, for a command that can be typed as it stands.
         previous: The run before it, for what moved since.
+        page: Where its page is; None where there is none.
     """
     report = read_gate_report(record)
     verdict = "\n".join([explain(report, invocation), *_notes_since(previous, report)])
-    return "\n\n".join([_node_table(record), verdict, _way_on(record)])
+    return "\n\n".join([_node_table(record), verdict, _way_on(record, page)])
 
 
 def _notes_since(previous: RunRecord | None, report: GateReport) -> list[str]:
@@ -68,9 +70,8 @@ def _cost(usage: NodeUsage | None) -> str:
     return "" if usage is None else f"  {usage.cpu_seconds:6.1f} s cpu  {usage.peak_bytes / 2**30:5.2f} GiB"
 
 
-def _way_on(record: RunRecord) -> str:
-    page = join(parent_of(record.gate_report), PAGE_FILE)
-    lines = [f"page     {shortened(page)}"] if exists(page) else []
+def _way_on(record: RunRecord, page: str | None) -> str:
+    lines = [f"page     {shortened(page)}"] if page is not None else []
     lines += [f"report   {shortened(record.gate_report)}", f"log      {shortened(record.log)}"]
     if record.release is None:
         return "\n".join(["nothing was published", *lines])

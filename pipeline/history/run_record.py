@@ -58,7 +58,11 @@ class NodeUsage(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """One run that came to a verdict; files of artifacts are URIs, and ``usage`` is by node, empty for a run of before."""
+    """One run that came to a verdict; files of artifacts are URIs. Of records of before, the last seven are empty.
+
+    ``usage`` is by node; ``number`` is that of ``edgeproof runs``; ``judged_by`` is the run that gave the verdict, which the cache may have
+    kept, and ``judged_at`` when (UTC); ``data`` is span and version; ``num_examples`` is by split.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -75,6 +79,12 @@ class RunRecord(BaseModel):
     log: str
     seconds: float = 0.0
     usage: Mapping[str, NodeUsage] = Field(default_factory=dict)
+    number: int | None = None
+    git_commit: str = ""
+    judged_by: str = ""
+    judged_at: str = ""
+    data: str = ""
+    num_examples: Mapping[str, int] = Field(default_factory=dict)
 
 
 class Attempt(BaseModel):
@@ -92,7 +102,7 @@ def write_record(record: RunRecord, workspace: Path) -> Path:
     own = workspace / "runs" / f"{record.run_id.replace(':', '')}.json"
     own.parent.mkdir(parents=True, exist_ok=True)
     for path in (own, workspace / LAST_RUN):
-        _replace(path, text)
+        replace_file(path, text)
     return own
 
 
@@ -104,7 +114,7 @@ def write_attempt(workspace: Path, started: str, log: Path) -> None:
         started: Local time, for people.
         log: Its log file.
     """
-    _replace(workspace / LAST_ATTEMPT, Attempt(started=started, log=str(log)).model_dump_json() + "\n")
+    replace_file(workspace / LAST_ATTEMPT, Attempt(started=started, log=str(log)).model_dump_json() + "\n")
 
 
 def read_later_attempt(workspace: Path, record: RunRecord) -> Attempt | None:
@@ -126,7 +136,7 @@ def previous_record(workspace: Path, record: RunRecord) -> RunRecord | None:
         return None
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Writes a file in one step."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")

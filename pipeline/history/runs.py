@@ -7,101 +7,25 @@ away. Nothing here imports TensorFlow.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeproof_edge.addresses import is_address
 
 from components.artifacts import local_path
+from components.data.data_summary import split_sizes
 from components.errors import DataError
+from components.evaluator.page.run_facts import data_text
 from components.evaluator.report.gate_report import REPORT_FILE, read_report
 from pipeline.errors import ConfigError
-from pipeline.mlmd import Artifact, MetadataLocation, NodeRun, Run, RunStore
+from pipeline.history.changes import DATA_KEY, changes
+from pipeline.history.run_summary import RunSummary
+from pipeline.mlmd import Artifact, MetadataLocation, Run, RunStore, flattened
 from pipeline.place import METADATA_FILE
 from pipeline.running.local_runner import is_running
-
-#: What TFX looks up while it runs: not on the record of a node that was taken from the cache.
-_LOOKED_UP = ("input_fingerprint", "span", "version")
-#: Nodes whose settings follow from those of others.
-_DERIVED_NODES = ("StatisticsGen", "SchemaGen", "ExampleValidator", "Pusher")
-_CHAMPION = "Champion"
-#: What a changed setting means to a person, where its name does not say it.
-_MEANINGS = {
-    "content_sha256": "another model",
-    "published_state": "the release directory changed",
-    "channel_state": "the champion's channel moved",
-}
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """One run; a figure is None where the run did not get that far.
-
-    Attributes:
-        number: Counted from 1 in the order of starting.
-        run_id: TFX's id.
-        pipeline: Name of the pipeline.
-        started: In UTC.
-        state: ``complete``, or how and where it ended otherwise, such as ``failed at Trainer``.
-        why: Why it was started, as whoever started it said; None where that was not kept (killed, or on another machine).
-        changed: What differs from the run before.
-        data: The data's span and version, and how many examples the holdout holds.
-        data_fingerprint: Of the data's files; None where the ExampleGen records none.
-        recipe: How the edge model was made.
-        float_accuracy: Share of right answers of the float model on the holdout.
-        candidate_accuracy: The same for the edge model.
-        metric: Which error was compared, of real-valued labels; None where right answers were counted.
-        float_error: That error of the float model, in the label's unit.
-        candidate_error: The same for the edge model.
-        ratio: Of the two accuracies, as the gate compared them; of errors how many times the float model's.
-        verdict: ``accepted`` or ``refused``.
-        release: Version that was published.
-        size_bytes: Of the edge model.
-        model_sha256: Of the edge model.
-        nodes: In the order of starting.
-    """
-
-    number: int
-    run_id: str
-    pipeline: str
-    started: datetime
-    state: str
-    why: str | None
-    changed: str
-    data: str
-    data_fingerprint: str | None
-    recipe: str | None
-    float_accuracy: float | None
-    candidate_accuracy: float | None
-    metric: str | None
-    float_error: float | None
-    candidate_error: float | None
-    ratio: float | None
-    verdict: str | None
-    release: str | None
-    size_bytes: int | None
-    model_sha256: str | None
-    nodes: tuple[NodeRun, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
-        return {
-            **vars(self),
-            "started": self.started.isoformat(),
-            "nodes": [{**node.model_dump(), "settings": dict(node.settings)} for node in self.nodes],
-        }
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing that differs between two runs; None where a run does not have it."""
-
-    what: str
-    first: str | None
-    second: str | None
 
 
 def find_workspaces(directory: Path) -> list[Path]:
@@ -134,7 +58,8 @@ def summarized(runs: Sequence[Run], *, is_last_running: bool) -> tuple[RunSummar
         summary = _summary(run, number)
         if not (number == len(runs) and is_last_running):
             summary = replace(summary, state=summary.state.replace("running at", "killed at"))
-        summaries.append(replace(summary, changed=_changes(summary, summaries[-1] if summaries else None)))
+        summary = replace(summary, state=summary.state.replace("canceled at", "interrupted at"))
+        summaries.append(replace(summary, changed=changes(summary, summaries[-1] if summaries else None)))
     return tuple(summaries)
 
 
@@ -156,49 +81,6 @@ def find_run(runs: Sequence[RunSummary], wanted: str) -> RunSummary:
     raise ConfigError(f"{wanted!r} names {len(matches)} runs; there are {known}. Give a number of edgeproof runs.")
 
 
-def compare(first: RunSummary, second: RunSummary) -> tuple[Difference, ...]:
-    """What differs between two runs: settings of their nodes, then results."""
-    names = list(dict.fromkeys(node.name for run in (first, second) for node in run.nodes))
-    differences: list[Difference] = []
-    for name in names:
-        before, after = _settings(first, name), _settings(second, name)
-        differences += [Difference(f"{name}.{key}", before.get(key), after.get(key)) for key in _changed(before, after)]
-    results = (
-        "data",
-        "data_fingerprint",
-        "recipe",
-        "float_accuracy",
-        "candidate_accuracy",
-        "metric",
-        "float_error",
-        "candidate_error",
-        "ratio",
-        "size_bytes",
-        "model_sha256",
-    )
-    for what in (*results, "verdict", "release", "state"):
-        left, right = getattr(first, what), getattr(second, what)
-        if left != right:
-            differences.append(Difference(what, _text(left), _text(right)))
-    return tuple(differences)
-
-
-def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Keys that differ, sorted; what the cache left out is no difference."""
-    differing = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
-    return [key for key in differing if key not in _LOOKED_UP or (key in before and key in after)]
-
-
-def _settings(run: RunSummary, name: str) -> Mapping[str, str]:
-    return next((node.settings for node in run.nodes if node.name == name), {})
-
-
-def _text(value: Any) -> str | None:
-    if not isinstance(value, float):
-        return None if value is None else str(value)
-    return f"{value:.6g}" if 0 < abs(value) < 1e-3 else f"{value:.6f}"  # errors have a unit of their own
-
-
 def _summary(run: Run, number: int) -> RunSummary:
     outputs = _outputs(run)
     evaluation, model = outputs.get("ModelEvaluation"), outputs.get("TFLite")
@@ -212,7 +94,9 @@ def _summary(run: Run, number: int) -> RunSummary:
         why=run.purpose.reason if run.purpose else None,
         changed="",
         data=_data(outputs.get("Examples"), evaluation),
-        data_fingerprint=_fingerprint(outputs.get("Examples")),
+        data_fingerprint=_fingerprint(run, outputs.get("Examples")),
+        num_examples=_sizes(outputs.get("Examples")),
+        git_commit=run.source.git_commit or None,
         recipe=_property(model, "recipe"),
         float_accuracy=_property(evaluation, "float_accuracy"),
         candidate_accuracy=_property(evaluation, "candidate_accuracy"),
@@ -225,7 +109,25 @@ def _summary(run: Run, number: int) -> RunSummary:
         size_bytes=_property(model, "size_bytes"),
         model_sha256=_property(model, "sha256"),
         nodes=run.nodes,
+        config=_config(run.source.config),
+        files=_opened(run.source.files),
+        span=data_text(outputs["Examples"].properties) if "Examples" in outputs else "",
+        examples=outputs["Examples"].uri if "Examples" in outputs else None,
+        evaluation=evaluation.uri if evaluation is not None else None,
     )
+
+
+def _config(text: str) -> dict[str, str]:
+    """Dotted keys; one that is not given is left out, whether as a value or as a section."""
+    return {key: value for key, value in sorted(flattened(_opened(text).items())) if value != "null"}
+
+
+def _opened(text: str) -> dict[str, Any]:
+    return dict(json.loads(text)) if text else {}
+
+
+def _sizes(examples: Artifact | None) -> dict[str, int]:
+    return {} if examples is None else split_sizes(examples.properties)
 
 
 def _outputs(run: Run) -> dict[str, Artifact]:
@@ -243,15 +145,17 @@ def _property(artifact: Artifact | None, name: str) -> Any:
 
 
 def _data(examples: Artifact | None, evaluation: Artifact | None) -> str:
-    parts = [f"{name} {value}" for name in ("span", "version") if (value := _property(examples, name)) is not None]
+    text, sizes = "" if examples is None else data_text(examples.properties), _sizes(examples)
     num_examples = _property(evaluation, "num_examples")
-    if num_examples is not None:
-        parts.append(f"holdout {num_examples}")
-    return ", ".join(parts)
+    if not sizes and num_examples is not None:
+        sizes = {"holdout": num_examples}
+    return ", ".join(part for part in (text, *(f"{split} {number:,}" for split, number in sizes.items())) if part)
 
 
-def _fingerprint(examples: Artifact | None) -> str | None:
-    given = _property(examples, "input_fingerprint")
+def _fingerprint(run: Run, examples: Artifact | None) -> str | None:
+    """Of contents, which the ExampleGen is given and the cache's key holds; of TFX's own where it is not ours."""
+    given = next((node.settings[DATA_KEY] for node in run.nodes if DATA_KEY in node.settings), None)
+    given = given or _property(examples, "input_fingerprint")
     return None if given is None else hashlib.sha256(str(given).encode()).hexdigest()[:12]
 
 
@@ -289,38 +193,3 @@ def _error(evaluation: Artifact | None, of: str) -> float | None:
 def _verdict(blessing: Artifact | None) -> str | None:
     blessed = _property(blessing, "blessed")
     return None if blessed is None else "accepted" if blessed == 1 else "refused"
-
-
-def _changes(run: RunSummary, before: RunSummary | None) -> str:
-    """What made this run more than a repetition of the one before: settings, data, another model to compare with."""
-    if before is None:
-        return "first run"
-    anew = [node.name for node in run.nodes if node.state != "cached"]
-    if run.data_fingerprint != before.data_fingerprint:
-        return "new data"
-    changed = {
-        node.name: _changed(_settings(before, node.name), node.settings)
-        for node in run.nodes
-        if _settings(before, node.name)
-    }
-    named = {name: _named_changes(name, keys) for name, keys in changed.items() if keys}
-    if named:
-        own = [sentence for name, sentence in named.items() if name not in _DERIVED_NODES]
-        return "; ".join((own or list(named.values()))[:2])
-    if before.state != "complete":
-        return f"after run {before.number} {before.state.partition(' at ')[0]}"
-    if anew in ([], [_CHAMPION]):  # a resolver looks in every run, and may find the same
-        return "nothing changed"
-    return "another model to compare with" if anew[0] == _CHAMPION else f"{anew[0]} ran anew"
-
-
-def _named_changes(node: str, changed: Sequence[str]) -> str:
-    leaves = [key.rpartition(".")[2] for key in changed]
-    known = [_MEANINGS[leaf] for leaf in leaves if leaf in _MEANINGS]
-    if known:
-        return known[0]
-    settings = list(dict.fromkeys(leaf for leaf in leaves if leaf != "code_version"))
-    if not settings:
-        return f"new code of {node}"
-    more = f" and {len(settings) - 2} more" if len(settings) > 2 else ""
-    return f"{node}: {', '.join(settings[:2])}{more}"

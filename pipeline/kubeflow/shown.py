@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts import join, local_copy, read_bytes_if_there
+from components.evaluator.page.page import PAGE_FILE
 from components.evaluator.report.gate_report import REPORT_FILE, GateReport, read_report
-from components.evaluator.report.page import PAGE_FILE
 from pipeline.mlmd import NodeRun
 
 #: Scheme of an address -> the directory at which Kubeflow's launcher expects its files.

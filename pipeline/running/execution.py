@@ -19,15 +19,18 @@ from edgeproof_edge.progress import progress
 
 from components.artifacts import join, local_copy
 from components.compat import skip_autograph_conversion
+from components.data.data_summary import split_sizes
+from components.evaluator.page.run_facts import JUDGED_AT, JUDGED_BY, data_text
 from components.evaluator.report.gate_report import REPORT_FILE, read_report
 from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
 from pipeline.config import PipelineConfig
 from pipeline.dag import build_pipeline
 from pipeline.errors import RunError
 from pipeline.history.run_record import BY_HAND, NodeUsage, ReleaseRecord, RunRecord
-from pipeline.mlmd import Artifact, NodeRun, Run, RunPurpose, RunStore
+from pipeline.mlmd import Artifact, NodeRun, Run, RunPurpose, RunSource, RunStore
 from pipeline.place import Place, local_place
 from pipeline.running import launching
+from pipeline.running.sources import source_of
 from pipeline.running.usage import measured
 from pipeline.running.world import DataPlace
 
@@ -59,26 +62,43 @@ def execute(
     data = DataPlace(config.data, config.workspace_dir)
     ir = launching.compiled(build_pipeline(config, place))
     launching.without_cache(ir, fresh)
-    return execute_compiled(ir, place, data, log_file, purpose)
+    return execute_compiled(ir, place, data, log_file, purpose, source_of(config))
 
 
 def execute_compiled(
-    ir: Any, place: Place, data: DataPlace, log_file: Path, purpose: RunPurpose = FOR_A_PERSON
+    ir: Any,
+    place: Place,
+    data: DataPlace,
+    log_file: Path,
+    purpose: RunPurpose = FOR_A_PERSON,
+    source: RunSource | None = None,
 ) -> RunRecord:
     """Runs a compiled pipeline once; it may be run again.
+
+    Args:
+        ir: The compiled pipeline.
+        place: Where it runs.
+        data: Where its data is.
+        log_file: Named where an error needs more than a line.
+        purpose: Why it is run.
+        source: From what it is started.
 
     Raises:
         EdgeproofError: As :func:`execute`.
     """
     run_id = datetime.now().isoformat()
     store = RunStore(place.metadata)
-    store.begin(run_id, purpose)
+    store.begin(run_id, purpose, source)
     launching.announce(purpose)
-    usage = _launch_all(launching.bound(ir, run_id), place, data, log_file)
+    try:
+        usage = _launch_all(launching.bound(ir, run_id), place, data, log_file)
+    except KeyboardInterrupt:
+        store.interrupt_running(run_id)
+        raise
     run = store.run(run_id)
     if run is None:
         raise RunError(f"ML Metadata does not know the run {run_id}; the whole story is in {log_file}")
-    return record_of(run, log_file).model_copy(update={"usage": usage})
+    return record_of(run, log_file, store.prepare()).model_copy(update={"usage": usage})
 
 
 def _launch_all(ir: Any, place: Place, data: DataPlace, log_file: Path) -> dict[str, NodeUsage]:
@@ -135,10 +155,11 @@ def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")[:300]
 
 
-def record_of(run: Run, log_file: Path) -> RunRecord:
+def record_of(run: Run, log_file: Path, number: int | None = None) -> RunRecord:
     """What a person asks for after a run that went to its end."""
     evaluator, converter, pusher = (_node(run, name) for name in ("Evaluator", "TFLiteConverter", "Pusher"))
-    gate_report = join(evaluator.output("ModelEvaluation").uri, REPORT_FILE)
+    examples, evaluation = evaluator.input("Examples"), evaluator.output("ModelEvaluation")
+    gate_report = join(evaluation.uri, REPORT_FILE)
     with local_copy(gate_report) as file:
         is_accepted = read_report(file).verdict.accepted
     return RunRecord(
@@ -147,7 +168,13 @@ def record_of(run: Run, log_file: Path) -> RunRecord:
         reason=run.purpose.reason if run.purpose else BY_HAND,
         nodes=run.nodes,
         is_accepted=is_accepted,
-        examples=evaluator.input("Examples").uri,
+        number=number,
+        git_commit=run.source.git_commit,
+        judged_by=str(evaluation.properties.get(JUDGED_BY, "")),
+        judged_at=str(evaluation.properties.get(JUDGED_AT, "")),
+        data=data_text(examples.properties),
+        num_examples=split_sizes(examples.properties),
+        examples=examples.uri,
         float_model=converter.input("Model").uri,
         gate_report=gate_report,
         conversion_report=join(converter.output("Model").uri, CONVERSION_REPORT_FILE),

@@ -310,6 +310,15 @@ def test_tools_see_the_user_s_certificates_and_index_but_no_redirection(tmp_path
     assert not {"PIP_USER", "PYTHONDONTWRITEBYTECODE", "UV_SYSTEM_PYTHON"} & environment.keys()
 
 
+@pytest.mark.parametrize("has_store", [True, False])
+def test_the_authorities_of_the_system_are_trusted_where_it_has_any(tmp_path: Path, has_store: bool) -> None:
+    store = tmp_path / "ca-certificates.crt"
+    if has_store:
+        store.write_text("-----BEGIN CERTIFICATE-----\n", encoding="ascii")
+    environment = bootstrap.environment_for_tools({}, tmp_path, (tmp_path / "none", store))
+    assert ("UV_SYSTEM_CERTS" in environment) == has_store
+
+
 def test_pin_files_name_versions_and_nothing_else() -> None:
     recompile = load_script("recompile")
     for stack in stacks.Stack:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,17 @@ class Project:
         return self.repository / "metadata" / "timestamp.json"
 
     def start(self, verb: str, *arguments: str) -> subprocess.Popen[str]:
-        """Starts ``edgeproof`` in the folder, without this process's environment for Python."""
+        """Starts ``edgeproof`` in the folder, without this process's environment for Python, and with Ctrl-C at work.
+
+        What a shell starts in the background, such as these tests, ignores SIGINT, and so would all that it starts.
+        """
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
         command = [sys.executable, "-m", "pipeline.cli", verb, *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.directory, env=environment, stdout=pipe, stderr=pipe, text=True)
+        hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        return subprocess.Popen(
+            command, cwd=self.directory, env=environment, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear
+        )
 
     def edgeproof(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         process = self.start(verb, *arguments)

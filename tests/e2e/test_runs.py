@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,13 @@ def test_report_explains_the_last_run(project: Project, first_run: dict[str, Any
     assert "ACCEPTED" in result.stdout
     assert first_run["release"]["version"] in result.stdout
     assert "warning" not in result.stderr
+    page = next(line.split()[1] for line in result.stdout.splitlines() if line.startswith("page "))
+    text = (project.directory / page).read_text(encoding="utf-8")
+    assert re.search(
+        rf"<title>Accepted: digits int8, release {first_run['release']['version']} on channel dev, run \d+ \(", text
+    )
+    assert "<dt>examples</dt><dd>train 696, calibration 548, eval 553</dd>" in text
+    assert "Trained for 15 epochs; epoch 15 was kept." in text
 
 
 @pytest.mark.exhaustive
@@ -90,20 +98,31 @@ def test_a_changed_model_module_is_trained_again(tmp_path: Path, states: States)
     assert states(record)["ImageExampleGen"] == "cached"
     assert states(record)["Trainer"] == "complete"
     assert states(record)["Evaluator"] == "complete"
+    compared = project.edgeproof("runs", "compare", "1", "2", "--json")
+    differences = json.loads(compared.stdout)["differences"]
+    kinds = {difference["kind"] for difference in differences}
+    assert [d["what"] for d in differences if d["kind"] == "file"] == ["model.py"]
+    assert {"code", "result", "class"} <= kinds
+    assert not kinds & {"config", "data"}
 
 
 @pytest.mark.exhaustive
-def test_a_killed_run_is_finished_by_the_next(tmp_path: Path, states: States) -> None:
+def test_an_interrupted_and_a_killed_run_are_finished_by_the_next(tmp_path: Path, states: States) -> None:
     project = make_project(tmp_path)
-    process = project.start("run", str(project.config))
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "Trainer" in line:
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    for number, exit_code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        process = project.start("run", str(project.config))
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Trainer" in line:
+                break
+        process.send_signal(number)
+        process.communicate()
+        assert process.returncode == exit_code
     assert not project.commit_point.exists()
     exit_code, record = project.run("--set", "train.epochs=15")
     assert exit_code == 0
     assert states(record)["ImageExampleGen"] == "cached"
     assert project.commit_point.is_file()
+    runs = json.loads(project.edgeproof("runs", "--json").stdout)
+    assert [run["state"] for run in runs] == ["interrupted at Trainer", "killed at Trainer", "complete"]
+    assert runs[2]["num_examples"] == {"train": 696, "calibration": 548, "eval": 553}  # of a cached step, too

@@ -133,6 +133,15 @@ def test_one_step_of_training_is_tried(tmp_path: Path, more: str, message: str |
             check(config)
 
 
+def test_a_weight_of_no_class_is_told_before_the_run(tmp_path: Path) -> None:
+    from pipeline.preflight import check
+
+    config = table_config(tmp_path, MODULE)
+    train = config.train.model_copy(update={"class_weights": {"warm": 3.0}})
+    with pytest.raises(ModelError, match=r"class_weights names 'warm', but the classes are cold, hot"):
+        check(config.model_copy(update={"train": train}))
+
+
 @pytest.mark.tfx
 def test_an_input_of_open_size_is_exported_with_the_size_of_the_images(tmp_path: Path) -> None:
     import tf_keras as keras

@@ -1,1 +1,1 @@
-"""What is told of a verdict: the gate report, its builder, the advice, the sentences and the page."""
+"""What is told of a verdict: the gate report, its builder, the advice and the sentences."""

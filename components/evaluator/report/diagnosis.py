@@ -1,18 +1,23 @@
 """What the converter found out about the model before anybody judged it, and what it tried against it.
 
-The conversion report is read leniently: it explains a refusal and decides nothing, so a report that is absent or of
-another version is no reason to fail.
+The conversion report explains a refusal and decides nothing, so one that is absent, or of another version, is no reason to fail: it is left
+out, and of another version a warning says so.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from edgeproof_edge.progress import progress
+from pydantic import ValidationError
+
+from components.repair.facts import CandidateFacts, FindingFacts, GoalFacts
+from components.repair.recipes import Recipe
+from components.tflite_converter.report import ConversionReport
 
 #: The recipe that looks for causes and repairs.
-SEARCHING_RECIPE = "auto"
+SEARCHING_RECIPE = Recipe.AUTO.value
 
 
 @dataclass(frozen=True)
@@ -45,95 +50,81 @@ class Diagnosis:
 
 
 def read_diagnosis(conversion_report: Path) -> Diagnosis | None:
-    """What a conversion report tells; None without a readable one."""
+    """What a conversion report tells; None without one that can be read."""
     try:
-        record = json.loads(conversion_report.read_bytes())
-    except (OSError, ValueError):
+        report = ConversionReport.model_validate_json(conversion_report.read_bytes())
+    except OSError:
         return None
-    if not isinstance(record, dict):
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        progress.warning(
+            "%s is no conversion report of this version (%s: %s), so it explains nothing", conversion_report, where, first["msg"]
+        )  # fmt: skip
         return None
-    first = next(iter(_records(record.get("findings"))), {})
-    name = first.get("name")
-    calibration = record.get("calibration") or {}
+    return diagnosis_of(report)
+
+
+def diagnosis_of(report: ConversionReport) -> Diagnosis:
+    """The first finding, what was tried, and how the calibration examples were drawn."""
+    first, calibration = next(iter(report.findings), None), report.calibration
     return Diagnosis(
-        recipe=str(record.get("recipe") or ""),
-        cause=_cause(first) if isinstance(name, str) else None,
-        finding=name if isinstance(name, str) else None,
-        tried=_tried(record),
-        recipes_tried=frozenset(str(made.get("recipe")) for made in _records(record.get("candidates"))),
-        met_goal=record.get("met_goal") if isinstance(record.get("met_goal"), bool) else None,
-        relative_error=_relative_error(record),
-        num_range=_count(calibration, "num_range"),
-        num_distinct=_count(calibration, "num_distinct"),
-        strata=tuple(str(stratum.get("label")) for stratum in _records(_get(calibration, "strata"))),
+        recipe=report.recipe.value,
+        cause=_cause(first) if first is not None else None,
+        finding=first.name if first is not None else None,
+        tried=_tried(report),
+        recipes_tried=frozenset(made.recipe.value for made in report.candidates),
+        met_goal=report.met_goal,
+        relative_error=_relative_error(report),
+        num_range=calibration.num_range if calibration is not None else 0,
+        num_distinct=calibration.num_distinct if calibration is not None else 0,
+        strata=tuple(stratum.label for stratum in calibration.strata) if calibration is not None else (),
     )
 
 
-def _cause(finding: dict[str, Any]) -> str:
-    tensor, figure, threshold = finding.get("tensor"), finding.get("figure"), finding.get("threshold")
-    where = f" at {tensor}" if tensor else ""
-    measured = f" ({figure:.3g} against {threshold:.3g})" if _are_numbers(figure, threshold) else ""
-    return f"{finding['name']}{where}{measured}"
+def _cause(finding: FindingFacts) -> str:
+    where = f" at {finding.tensor}" if finding.tensor else ""
+    return f"{finding.name}{where} ({finding.figure:.3g} against {finding.threshold:.3g})"
 
 
-def _tried(record: dict[str, Any]) -> str | None:
+def _tried(report: ConversionReport) -> str | None:
     """How many candidates a search made, and what the chosen one lost where it lost the most."""
-    made, chosen = _records(record.get("candidates")), _chosen(record)
-    if record.get("recipe") != SEARCHING_RECIPE or chosen is None:
+    chosen, number = _chosen(report), len(report.candidates)
+    if report.recipe is not Recipe.AUTO or chosen is None:
         return None
-    goals = _records(_get(record.get("goal"), "outputs"))
-    limits = {
-        goal.get("output"): goal["limit"] for goal in goals if _are_numbers(goal.get("limit")) and goal["limit"] > 0
-    }
-    of_values = {goal.get("output") for goal in goals if goal.get("kind") == "values"}
-    losses = [
-        (
-            loss["loss"] / limits[loss.get("output")],
-            loss["loss"],
-            limits[loss.get("output")],
-            "of the spread off" if loss.get("output") in of_values else "lost",
-        )
-        for loss in _records(chosen.get("losses"))
-        if loss.get("output") in limits and _are_numbers(loss.get("loss"))
-    ]
-    sentence = f"{SEARCHING_RECIPE} made {len(made)} model{'s' * (len(made) != 1)}; {chosen.get('name')!r}"
-    if not losses:
+    sentence = f"{report.recipe.value} made {number} model{'s' * (number != 1)}; {chosen.name!r}"
+    lost = _largest_loss(chosen, report.goal)
+    if lost is None:
         return f"{sentence} was chosen"
-    _, loss, limit, how = max(losses)
-    ended = "met" if record.get("met_goal") is True else "came closest to"
+    loss, limit, how = lost
+    ended = "met" if report.met_goal else "came closest to"
     return (
         f"{sentence} {ended} its goal on calibration examples ({100 * loss:.2f} % {how}, {100 * limit:.2f} % allowed)"
     )
 
 
-def _chosen(record: dict[str, Any]) -> dict[str, Any] | None:
-    made = _records(record.get("candidates"))
-    return next((candidate for candidate in made if candidate.get("chosen") is True), None)
-
-
-def _relative_error(record: dict[str, Any]) -> float | None:
-    goals = _records(_get(record.get("goal"), "outputs"))
-    of_values = {goal.get("output") for goal in goals if goal.get("kind") == "values"}
+def _largest_loss(chosen: CandidateFacts, goal: GoalFacts | None) -> tuple[float, float, str] | None:
+    """Loss, limit and words of the output that lost most of what it may."""
+    goals = {output.output: output for output in (goal.outputs if goal is not None else ()) if output.limit > 0}
     losses = [
-        loss["loss"]
-        for loss in _records(_get(_chosen(record), "losses"))
-        if loss.get("output") in of_values and _are_numbers(loss.get("loss"))
+        (
+            loss.loss / goals[loss.output].limit,
+            loss.loss,
+            goals[loss.output].limit,
+            "of the spread off" if goals[loss.output].kind == "values" else "lost",
+        )
+        for loss in chosen.losses
+        if loss.output in goals
     ]
+    return max(losses)[1:] if losses else None
+
+
+def _chosen(report: ConversionReport) -> CandidateFacts | None:
+    return next((candidate for candidate in report.candidates if candidate.chosen), None)
+
+
+def _relative_error(report: ConversionReport) -> float | None:
+    chosen, goal = _chosen(report), report.goal
+    of_values = {output.output for output in (goal.outputs if goal is not None else ()) if output.kind == "values"}
+    losses = [loss.loss for loss in (chosen.losses if chosen is not None else ()) if loss.output in of_values]
     return max(losses, default=None)
-
-
-def _records(values: object) -> list[dict[str, Any]]:
-    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
-
-
-def _get(record: object, key: str) -> object:
-    return record.get(key) if isinstance(record, dict) else None
-
-
-def _count(record: object, key: str) -> int:
-    value = _get(record, key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _are_numbers(*values: object) -> bool:
-    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)

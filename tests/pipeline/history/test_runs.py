@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -11,9 +12,12 @@ from unittest.mock import Mock
 import pytest
 from click.testing import CliRunner
 
+from components.data.data_summary import DataSummary
 from components.evaluator.report.gate_report import write_report
 from pipeline.errors import ConfigError
-from pipeline.history.runs import compare, find_run, read_runs
+from pipeline.history.changes import Kind, changes, compare
+from pipeline.history.runs import find_run, read_runs
+from pipeline.mlmd import MetadataLocation, RunSource, RunStore
 from pipeline.place import METADATA_FILE
 from pipeline.running.local_runner import LOCK_FILE, is_running
 from tests.components.evaluator.report.test_gate_report import INCIDENT, report_of
@@ -45,11 +49,14 @@ class Recorder:
         failed: str = "",
         reason: str | None = "by hand",
         failed_as: str = "FAILED",
+        source: RunSource | None = None,
+        folder: str = "",
     ) -> None:
-        """``settings`` and ``outputs`` (artifact type, properties) by node; a failed node ends the run."""
+        """``settings`` and ``outputs`` (artifact type, properties) by node, at ``folder``; a failed node ends the run."""
         self._num_runs += 1
         contexts = [self._context("pipeline_run", f"2026-0{self._num_runs}-01T10:00:00")]
-        _fill(contexts[0].custom_properties, {} if reason is None else {"reason": reason})
+        kept = vars(source or RunSource())
+        _fill(contexts[0].custom_properties, kept if reason is None else {**kept, "reason": reason})
         for node in NODES:
             state = failed_as if node == failed else "CACHED" if node in cached else "COMPLETE"
             execution = self._proto.Execution(
@@ -59,7 +66,9 @@ class Recorder:
             artifacts = []
             if node in outputs and node != failed:
                 kind, properties = outputs[node]
-                artifact = self._proto.Artifact(type_id=self._type("artifact", kind), uri=str(self.workspace / node))
+                artifact = self._proto.Artifact(
+                    type_id=self._type("artifact", kind), uri=str(self.workspace / folder / node)
+                )
                 _fill(artifact.custom_properties, properties)
                 event = self._proto.Event(type=self._proto.Event.OUTPUT)
                 artifacts.append((artifact, event))
@@ -137,7 +146,7 @@ def test_runs_say_when_why_and_how_they_ended(workspace: Path) -> None:
     assert [run.changed for run in runs] == ["first run", "nothing changed", "Trainer: epochs", "new data"]
     assert [run.state for run in runs] == ["complete", "complete", "complete", "failed at Trainer"]
     assert [run.release for run in runs] == ["000001-ab", "000001-ab", None, None]
-    assert (runs[0].pipeline, runs[0].data, runs[0].recipe) == ("digits", "span 1, holdout 1000", "int8")
+    assert (runs[0].pipeline, runs[0].data, runs[0].recipe) == ("digits", "span 1, holdout 1,000", "int8")
     assert runs[2].ratio == pytest.approx(600 / 900)
     assert runs[3].ratio is None
 
@@ -193,6 +202,117 @@ def test_the_commands_print_tables_and_json(workspace: Path, monkeypatch: pytest
     assert "training_spec.epochs" in compared
     found = json.loads(CliRunner().invoke(command, ["compare", "1", "2", "--json"], catch_exceptions=False).output)
     assert found["differences"] == []
+
+
+def source_of_run(epochs: int, *, module: str = "aa", commit: str = "c" * 40) -> RunSource:
+    stopping = None if epochs == 3 else {"patience": 2}
+    train = {"epochs": epochs, "batch_size": 64, "early_stopping": stopping}
+    config = json.dumps({"name": "digits", "train": train, "gate": {"slices": []}})
+    return RunSource(git_commit=commit, config=config, files=json.dumps({"model.py": module, "layers.py": "ll"}))
+
+
+def counted(num_correct: int, data: str, **sizes: int) -> dict[str, tuple[str, dict[str, Any]]]:
+    outputs = outputs_of(num_correct, data=data)
+    properties = {"span": 2 if data == "b" else 1, "input_fingerprint": data} | {
+        f"num_examples_{split}": n for split, n in sizes.items()
+    }
+    return {**outputs, "ImageExampleGen": ("Examples", properties)}
+
+
+@pytest.fixture
+def kept_runs(tmp_path: Path) -> Path:
+    """Three runs that kept what they started from: the first; module and epochs changed on cached data; more data on another commit."""
+    recorder = Recorder(tmp_path / ".edgeproof" / "digits")
+    first = counted(890, "a", train=700, calibration=200, eval=100)
+    recorder.run(settings_of(3), first, source=source_of_run(3), folder="1")
+    recorder.run(settings_of(5), first, ("ImageExampleGen",), source=source_of_run(5, module="bb"), folder="1")
+    more = counted(900, "b", train=750, calibration=200, eval=100)
+    recorder.run(
+        settings_of(5), more, source=source_of_run(5, module="bb", commit="d" * 40 + " with changes"), folder="3"
+    )
+    for folder, num_train in (("1", (300, 400)), ("3", (350, 400))):
+        examples = recorder.workspace / folder / "ImageExampleGen"
+        examples.mkdir(parents=True)
+        summary = DataSummary(
+            num_examples={"train": sum(num_train)}, class_names=("cat", "dog"), num_per_class={"train": num_train}
+        )
+        summary.write(str(examples))
+    return recorder.workspace
+
+
+def test_everything_that_changed_is_named_and_counts_outlive_the_cache(kept_runs: Path) -> None:
+    first, second, third = read_runs(kept_runs)
+    assert first.data == second.data == "span 1, train 700, calibration 200, eval 100"
+    assert second.changed == "train.epochs 3 -> 5; train.early_stopping.patience nothing -> 2; model.py"
+    assert third.changed == "data: span 1 -> span 2, train 700 -> 750"
+    assert third.git_commit == "d" * 40 + " with changes"
+
+
+def test_compare_names_keys_files_data_and_commit(kept_runs: Path) -> None:
+    first, second, third = read_runs(kept_runs)
+    found = {(d.kind, d.what): (d.first, d.second) for d in compare(first, second)}
+    assert found == {
+        (Kind.CONFIG, "train.epochs"): ("3", "5"),
+        (Kind.CONFIG, "train.early_stopping.patience"): (None, "2"),
+        (Kind.FILE, "model.py"): ("aa", "bb"),
+    }
+    found = {(d.kind, d.what): (d.first, d.second) for d in compare(second, third)}
+    assert found[Kind.DATA, "examples in train"] == ("700", "750")
+    assert found[Kind.DATA, "span"] == ("span 1", "span 2")
+    assert found[Kind.DATA, "cat in train"] == ("300", "350")
+    assert (Kind.DATA, "dog in train") not in found
+    assert found[Kind.CODE, "git commit"] == ("c" * 40, "d" * 40 + " with changes")
+    assert found[Kind.RESULT, "candidate_accuracy"] == ("0.890000", "0.900000")
+
+
+def test_compare_says_which_classes_moved_with_counts(kept_runs: Path) -> None:
+    _, second, third = read_runs(kept_runs)
+    report = report_of(INCIDENT)
+    assert report.counts is not None
+    right = list(report.counts.correct_candidate_by_label)
+    better = [right[0], right[1] + 3, *right[2:]]
+    counts = replace(report.counts, correct_candidate_by_label=tuple(better))
+    write_report(report, kept_runs / "1" / "Evaluator")
+    write_report(report.model_copy(update={"counts": counts}), kept_runs / "3" / "Evaluator")
+    (moved,) = [difference for difference in compare(second, third) if difference.kind is Kind.CLASS]
+    total = report.counts.examples_by_label[1]
+    name = report.class_names[1] if report.class_names else "1"
+    assert moved.what == f"{name}: right of {report.candidate.name}"
+    assert (moved.first or "").startswith(f"{right[1]:,} / {total:,} (")
+    assert (moved.second or "").startswith(f"{right[1] + 3:,} / {total:,} (")
+    assert [d for d in compare(second, second) if d.kind is Kind.CLASS] == []
+
+
+def test_tables_show_commits_split_sizes_and_kinds(kept_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.commands.runs import command
+
+    monkeypatch.chdir(kept_runs.parent.parent)
+    table = CliRunner().invoke(command, [], catch_exceptions=False).output
+    assert "span 2, train 750, calibration 200, eval 100" in table
+    assert "dddddddddd+" in table
+    assert "train.epochs 3 -> 5; train.early_stopping.patience nothing -> 2; model.py" in table
+    compared = CliRunner().invoke(command, ["compare", "1", "3"], catch_exceptions=False).output
+    rows = [" ".join(line.split()) for line in compared.splitlines()]
+    assert "config train.epochs 3 5" in rows
+    assert "data examples in train 700 750" in rows
+    assert "cat in train 300 350" in rows
+    listed = json.loads(CliRunner().invoke(command, ["--json"], catch_exceptions=False).output)
+    assert listed[2]["num_examples"] == {"train": 750, "calibration": 200, "eval": 100}
+    assert listed[2]["config"]["train.epochs"] == "5"
+    found = json.loads(CliRunner().invoke(command, ["compare", "1", "2", "--json"], catch_exceptions=False).output)
+    assert found["differences"][0] == {
+        "kind": "config", "what": "train.epochs", "first": "3", "second": "5", "weight": 0.0
+    }  # fmt: skip
+
+
+def test_a_run_that_a_person_stopped_was_interrupted(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / ".edgeproof" / "digits")
+    recorder.run(settings_of(3), {}, failed="Trainer", failed_as="RUNNING")
+    RunStore(MetadataLocation.of_file(recorder.workspace / METADATA_FILE)).interrupt_running("2026-01-01T10:00:00")
+    recorder.run(settings_of(3), outputs_of(890))
+    interrupted, after = read_runs(recorder.workspace)
+    assert interrupted.state == "interrupted at Trainer"
+    assert changes(after, interrupted) == "after run 1 interrupted"
 
 
 def test_no_runs_say_how_to_start_one(tmp_path: Path) -> None:

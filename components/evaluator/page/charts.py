@@ -8,17 +8,25 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree
+
+from components.evaluator.page.wording import clipped
 
 WIDTH = 440
 ROW_HEIGHT = 34
 #: Height of what stands below the rows: the axis.
 FRAME_HEIGHT = 34
+#: Height of a chart of lines, in rows.
+LINE_ROWS = 5
+#: Units that a letter of a label takes.
+LETTER_WIDTH = 9
 #: Labels that fit under a chart, and how far they may be apart, in percentage points.
 MAX_TICKS = 3
-TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+TICK_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+#: Letters of a row's label.
+LABEL_LENGTH = 22
 #: CSS variables of the series, in order.
 COLORS = ("--first", "--second", "--third")
 _SVG = "http://www.w3.org/2000/svg"
@@ -58,8 +66,9 @@ def ratio_chart(name: str, title: str, rows: Sequence[RatioRow], required: float
     margin = max(0.005, 0.08 * (high - low))
     low, high = max(0.0, low - margin), high + margin
     ticks, decimals = axis_ticks(low, high)
+    options = _options(len(rows)) | {"margin_right": _room_for(f"{100 * ticks[-1]:.{decimals}f} %")}
     chart = pygal.XY(
-        **_options(len(rows)),
+        **options,
         stroke=True,
         range=(-0.5, len(rows) - 0.5),
         xrange=(low, high),
@@ -69,7 +78,9 @@ def ratio_chart(name: str, title: str, rows: Sequence[RatioRow], required: float
     )
     chart.x_labels = ticks
     positions = {len(rows) - 1 - number: row for number, row in enumerate(rows)}
-    chart.y_labels = [{"label": _shortened(row.label), "value": position} for position, row in positions.items()]
+    chart.y_labels = [
+        {"label": clipped(row.label, LABEL_LENGTH), "value": position} for position, row in positions.items()
+    ]
     chart.add("kept", [(row.ratio, position) for position, row in positions.items()], stroke=False)
     chart.add(
         "required",
@@ -93,25 +104,92 @@ def bar_chart(name: str, title: str, labels: Sequence[str], series: Mapping[str,
     """Horizontal bars from zero, one group per label, the first on top."""
     pygal = _pygal()
     height = len(labels) * max(1, 0.75 * len(series))
-    chart = pygal.HorizontalBar(**_options(height), value_formatter=_formatter(unit), **_BARS)
+    longest = max(value for values in series.values() for value in values)
+    chart = pygal.HorizontalBar(**_options(height), **_bar_options(labels, longest, unit))
     return _bars(chart, name, title, labels, series)
 
 
 def stacked_chart(
     name: str, title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]], unit: str
 ) -> Chart:
-    """Horizontal bars of parts, the first label on top."""
+    """Horizontal bars of parts, the first label on top; the legend has the figures, because a part may be too small for its own."""
     pygal = _pygal()
-    chart = pygal.HorizontalStackedBar(**_options(len(labels)), value_formatter=_formatter(unit), **_BARS)
-    return _bars(chart, name, title, labels, series)
+    longest = max(sum(parts) for parts in zip(*series.values(), strict=True))
+    chart = pygal.HorizontalStackedBar(**_options(len(labels)), **_bar_options(labels, longest, unit))
+    texts = {part: ", ".join(_figure(value, unit) for value in values) for part, values in series.items()}
+    legend = tuple((color, f"{part}: {text}") for color, (part, text) in zip(COLORS, texts.items(), strict=False))
+    return replace(_bars(chart, name, title, labels, series), legend=legend)
 
 
-#: The values stand in the bars, so there is no axis to read them off.
-_BARS = {"print_values": True, "show_x_guides": False, "show_y_guides": False, "show_x_labels": False}
+def line_chart(name: str, title: str, series: Mapping[str, Sequence[tuple[int, float] | None]]) -> Chart:
+    """Lines over whole numbers, such as epochs; a point that is None interrupts its line.
+
+    Args:
+        name: Unique within the page.
+        title: Read aloud by screen readers.
+        series: Points by name; at most as many series as there are colors.
+    """
+    pygal = _pygal()
+    points = [point for line in series.values() for point in line if point is not None]
+    ends = [point[0] for point in points] or [0]
+    low, high = value_range([point[1] for point in points])
+    ticks, labels = number_ticks(low, high)
+    chart = pygal.XY(
+        **_options(LINE_ROWS),
+        stroke=True,
+        range=(min(low, ticks[0]), max(high, ticks[-1])),
+        xrange=(min(ends), max(ends) if max(ends) > min(ends) else max(ends) + 1),
+        x_value_formatter=lambda number: f"{number:.0f}",
+        dots_size=2.5,
+        show_x_guides=False,
+        allow_interruptions=True,
+    )
+    chart.x_labels = whole_ticks(min(ends), max(ends))
+    chart.y_labels = [{"label": label, "value": tick} for tick, label in zip(ticks, labels, strict=True)]
+    for part, line in series.items():
+        chart.add(part, [point or (None, None) for point in line])
+    return _finished(chart, name, title, tuple(zip(COLORS, series, strict=False)))
+
+
+def value_range(values: Sequence[float]) -> tuple[float, float]:
+    """The lowest and the highest value, never the same."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    margin = max(abs(low), 1e-3) * 0.05 if high - low < 1e-12 else 0.0
+    return low - margin, high + margin
+
+
+def number_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Two to five round numbers from about ``low`` to ``high``, and how they are written."""
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    ticks = [number * step for number in range(first, last + 1)]
+    return ticks, [f"{tick:.{decimals}f}" if decimals <= 6 and abs(tick) < 1e6 else f"{tick:.3g}" for tick in ticks]
+
+
+def whole_ticks(first: int, last: int, most: int = 6) -> list[int]:
+    """Whole numbers from ``first`` to ``last``, both of them where they differ, at most ``most``."""
+    step = max(1, math.ceil((last - first) / (most - 1)))
+    ticks = list(range(first, last + 1, step))
+    return ticks if ticks[-1] == last else [*(ticks[:-1] if last - ticks[-1] < step / 2 else ticks), last]
+
+
+def _bar_options(labels: Sequence[str], longest: float, unit: str) -> dict[str, Any]:
+    """The values stand in the bars, so there is no axis to read them off; where one does not fit, there is none."""
+    room = WIDTH - LETTER_WIDTH * max(len(clipped(label, LABEL_LENGTH)) for label in labels)
+
+    def text(value: float) -> str:
+        figure = _figure(value, unit)
+        return figure if longest and room * value / longest > LETTER_WIDTH * len(figure) else ""
+
+    hidden = dict.fromkeys(("show_x_guides", "show_y_guides", "show_x_labels"), False)
+    return {"print_values": True, "value_formatter": text, **hidden}
 
 
 def _bars(chart: Any, name: str, title: str, labels: Sequence[str], series: Mapping[str, Sequence[float]]) -> Chart:
-    chart.x_labels = [_shortened(label) for label in reversed(labels)]
+    chart.x_labels = [clipped(label, LABEL_LENGTH) for label in reversed(labels)]
     for part, values in series.items():
         chart.add(part, list(reversed(values)))
     return _finished(chart, name, title, tuple(zip(COLORS, series, strict=False)))
@@ -125,14 +203,9 @@ def _pygal() -> Any:
     return pygal
 
 
-def _formatter(unit: str) -> Any:
-    """Figures inside bars; none where there is no bar to stand in."""
-
-    def text(value: float) -> str:
-        figure = f"{value:,.0f}" if value == int(value) else f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
-        return f"{figure}{unit}" if value else ""
-
-    return text
+def _figure(value: float, unit: str) -> str:
+    figure = f"{value:,.0f}" if value == int(value) else f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{figure}{unit}"
 
 
 def axis_ticks(low: float, high: float) -> tuple[list[float], int]:
@@ -144,8 +217,9 @@ def axis_ticks(low: float, high: float) -> tuple[list[float], int]:
     return [low, high], 2
 
 
-def _shortened(label: str, length: int = 22) -> str:
-    return label if len(label) <= length else f"{label[: length - 1]}…"
+def _room_for(label: str) -> int:
+    """Margin that the half of a label at the end of an axis needs."""
+    return max(24, 6 + LETTER_WIDTH * len(label) // 2)
 
 
 def _options(num_rows: float) -> dict[str, Any]:

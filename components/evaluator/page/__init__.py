@@ -1,0 +1,1 @@
+"""report.html: the evidence of one verdict, for people."""
