@@ -79,7 +79,9 @@ def _compare_with_labels(
     reference: list[Array], candidate: list[Array], labels: NDArray[np.generic] | None
 ) -> LabelAgreement | None:
     """Counts right answers where the only output is a vector of scores and the labels are its class ids."""
-    if labels is None or labels.dtype.kind not in "iu" or len(reference) != 1 or not _is_class_like(reference[0]):
+    if labels is None or labels.dtype.kind not in "iu" or labels.ndim != 1:
+        return None
+    if len(reference) != 1 or not _is_class_like(reference[0]):
         return None
     if labels.size == 0 or int(labels.min()) < 0 or int(labels.max()) >= reference[0].shape[1]:
         return None

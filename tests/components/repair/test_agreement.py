@@ -76,6 +76,7 @@ def test_a_constant_output_has_no_relative_error() -> None:
         pytest.param(np.array(["a", "b", "a"]), id="names"),
         pytest.param(np.array([0, 1, 2]), id="a-class-the-model-has-not"),
         pytest.param(np.array([0, -1, 1]), id="negative"),
+        pytest.param(np.array([[0, 1], [1, 0], [1, 1]]), id="several-tags-of-a-row"),
     ],
 )
 def test_labels_that_are_no_class_ids_are_not_counted(labels: NDArray[Any] | None) -> None:
