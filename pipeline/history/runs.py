@@ -27,6 +27,9 @@ from pipeline.mlmd import Artifact, MetadataLocation, Run, RunStore, flattened
 from pipeline.place import METADATA_FILE
 from pipeline.running.local_runner import is_running
 
+#: The node that every run which went to its end has, a refused one, too.
+LAST_NODE = "Pusher"
+
 
 def find_workspaces(directory: Path) -> list[Path]:
     """Workspaces under ``directory/.edgeproof`` that hold runs, by name."""
@@ -59,6 +62,9 @@ def summarized(runs: Sequence[Run], *, is_last_running: bool) -> tuple[RunSummar
         if not (number == len(runs) and is_last_running):
             summary = replace(summary, state=summary.state.replace("running at", "killed at"))
         summary = replace(summary, state=summary.state.replace("canceled at", "interrupted at"))
+        if summary.state == "complete" and run.node(LAST_NODE) is None:  # it ended between two nodes
+            is_running = number == len(runs) and is_last_running
+            summary = replace(summary, state=f"{'running' if is_running else 'stopped'} after {run.nodes[-1].name}")
         summaries.append(replace(summary, changed=changes(summary, summaries[-1] if summaries else None)))
     return tuple(summaries)
 

@@ -131,6 +131,16 @@ def test_a_run_that_nobody_is_at_was_killed(tmp_path: Path) -> None:
     assert [run.state for run in read_runs(recorder.workspace)] == ["killed at Trainer", "running at Trainer"]
 
 
+def test_a_run_that_ended_between_two_nodes_is_not_complete(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / ".edgeproof" / "digits")
+    for _ in range(2):
+        recorder.run(settings_of(3), {}, failed="ImageExampleGen", reason=None, failed_as="COMPLETE")
+    stopped = "stopped after ImageExampleGen"
+    assert [run.state for run in read_runs(recorder.workspace)] == [stopped, stopped]
+    (recorder.workspace / LOCK_FILE).write_text(str(os.getpid()))
+    assert [run.state for run in read_runs(recorder.workspace)] == [stopped, "running after ImageExampleGen"]
+
+
 def test_a_run_of_another_user_is_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / LOCK_FILE).write_text("1")
     monkeypatch.setattr(os, "kill", Mock(side_effect=PermissionError))
