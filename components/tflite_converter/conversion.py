@@ -62,9 +62,9 @@ from components.tflite_converter.report import (
     SecondsFacts,
     SignatureFacts,
     StratumFacts,
-    replace_file,
     write_report,
 )
+from releases.stores.files import replace_file
 
 #: Rows at the head of a pool: what a representative data set written by hand would be, by TensorFlow's guide.
 HEAD_ROWS = 200

@@ -20,6 +20,7 @@ from components.repair.facts import (
     SkippedFacts,
 )
 from components.repair.recipes import IoType, Recipe
+from releases.stores.files import replace_file
 
 REPORT_FILE = "conversion_report.json"
 SCHEMA_ID = "conversion_report.schema.json"
@@ -154,13 +155,6 @@ def useless_outputs(report: ConversionReport) -> list[str]:
 def write_report(directory: Path, report: ConversionReport) -> None:
     """Writes the report; readers see the old one or the new one."""
     replace_file(directory / REPORT_FILE, report.to_json().encode("utf-8"))
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Writes a file in one atomic step."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
 
 
 def report_schema() -> str:

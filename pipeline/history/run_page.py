@@ -18,7 +18,8 @@ from components.evaluator.report.gate_report import REPORT_FILE
 from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
 from components.trainer.history import HISTORY_FILE
 from components.trainer.qat_report import REPORT_FILE as QAT_REPORT_FILE
-from pipeline.history.run_record import RunRecord, replace_file
+from pipeline.history.run_record import RunRecord
+from releases.stores.files import replace_file
 
 #: Under the workspace.
 PAGES = "pages"
@@ -30,7 +31,7 @@ def page_of(record: RunRecord, workspace: Path) -> str | None:
     try:
         text = _drawn(record)
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, text)
+        replace_file(path, text.encode())
     except Exception:  # a workspace that is somebody else's, artifacts that were cleared away
         logging.getLogger(__name__).info("the page of the run was not drawn", exc_info=True)
         own = join(parent_of(record.gate_report), PAGE_FILE)

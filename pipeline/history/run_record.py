@@ -6,7 +6,6 @@ MLMD stays the source; the record is what a person asks for after the run, kept 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import ConfigError
 from pipeline.mlmd import NodeRun
+from releases.stores.files import replace_file
 
 #: The record of the last finished run, under the workspace.
 LAST_RUN = "last_run.json"
@@ -102,7 +102,7 @@ def write_record(record: RunRecord, workspace: Path) -> Path:
     own = workspace / "runs" / f"{record.run_id.replace(':', '')}.json"
     own.parent.mkdir(parents=True, exist_ok=True)
     for path in (own, workspace / LAST_RUN):
-        replace_file(path, text)
+        replace_file(path, text.encode())
     return own
 
 
@@ -114,7 +114,7 @@ def write_attempt(workspace: Path, started: str, log: Path) -> None:
         started: Local time, for people.
         log: Its log file.
     """
-    replace_file(workspace / LAST_ATTEMPT, Attempt(started=started, log=str(log)).model_dump_json() + "\n")
+    replace_file(workspace / LAST_ATTEMPT, Attempt(started=started, log=str(log)).model_dump_json().encode() + b"\n")
 
 
 def read_later_attempt(workspace: Path, record: RunRecord) -> Attempt | None:
@@ -134,13 +134,6 @@ def previous_record(workspace: Path, record: RunRecord) -> RunRecord | None:
         return RunRecord.model_validate_json(earlier[-1].read_text(encoding="utf-8")) if earlier else None
     except (OSError, ValueError):  # a workspace of before, or damaged: nothing depends on it
         return None
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Writes a file in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def read_last_record(workspace: Path, *, is_default: bool = False) -> RunRecord:
