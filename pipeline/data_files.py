@@ -57,6 +57,13 @@ def split_patterns(data: DataConfig) -> dict[str, str]:
     return {name: pattern for name, pattern in given.items() if pattern is not None}
 
 
+def has_spans(data: DataConfig) -> bool:
+    """Whether the data comes in spans, numbered or by date."""
+    return any(
+        match[1] != "VERSION" for pattern in split_patterns(data).values() for match in _PLACEHOLDER.finditer(pattern)
+    )
+
+
 def matched_files(data: DataConfig) -> dict[str, list[Path]]:
     """The files of each input split, sorted, after the newest span and version are filled in as TFX's driver does.
 

@@ -25,7 +25,7 @@ from pipeline.errors import ConfigError, RunError
 DONE_STATES = ("complete", "cached")
 #: TFX's names for what an execution belongs to.
 _RUN, _NODE = "pipeline_run", "node"
-_PURPOSE = ("reason", "trigger_key", "schedule_time")
+_PURPOSE = ("reason", "trigger_key", "schedule_time", "data_span")
 _SOURCE = ("git_commit", "config", "files")
 _SCHEMES = ("sqlite", "mysql", "postgresql", "grpc")
 #: Up to so many nodes, each is asked for its name; the nodes of all runs are cheaper to ask for once.
@@ -106,11 +106,13 @@ class RunPurpose:
         reason: For people.
         trigger_key: Of the trigger that started it: one that fires twice for one thing starts one run.
         schedule_time: When the schedule fired, as an ISO time.
+        data_span: Of the data that it is run for; where nobody named one, the span that was read.
     """
 
     reason: str
     trigger_key: str = ""
     schedule_time: str = ""
+    data_span: str = ""
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,13 @@ class RunStore:
         except AlreadyExistsError:
             return
 
+    def note_data_span(self, run_id: str, span: str) -> None:
+        """Notes which span a run read, where nobody said before which it is for."""
+        for context in self._contexts(_RUN):
+            if context.name == run_id and not context.custom_properties["data_span"].string_value:
+                context.custom_properties["data_span"].string_value = span
+                self._store.put_contexts([context])
+
     def fail_running(self, run_id: str, node: str | None = None) -> None:
         """Records what is running of a run (of one of its nodes, where it is named) as failed: whoever ran it was stopped."""
         self._end_running(run_id, node, "FAILED")
@@ -371,12 +380,12 @@ def _run(
     artifacts: Mapping[tuple[int, bool], list[Artifact]],
 ) -> Run:
     properties = _properties(context)
-    reason = properties.get("reason")
+    purpose = {key: str(properties.get(key) or "") for key in _PURPOSE}
     return Run(
         run_id=str(context.name),
         pipeline=names[executions[0].id].partition(".")[0] if executions else "",
         started=datetime.fromtimestamp(context.create_time_since_epoch / 1000, timezone.utc),
-        purpose=None if reason is None else RunPurpose(**{key: str(properties.get(key, "")) for key in _PURPOSE}),
+        purpose=RunPurpose(**purpose) if any(purpose.values()) else None,
         nodes=tuple(_node(execution, names[execution.id], artifacts) for execution in executions),
         source=RunSource(**{key: str(properties.get(key) or "") for key in _SOURCE}),
     )

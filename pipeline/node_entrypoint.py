@@ -97,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reason", default="", help="Why the run was started.")
     parser.add_argument("--trigger-key", default="", help="Which trigger started it.")
     parser.add_argument(
+        "--data-span", default="", help="Which span of the data it is for; by default the one that is read."
+    )
+    parser.add_argument(
         "--data-section", default="", help="The config's section data, for the node that reads the data."
     )
     parser.add_argument("--executor-input", default="", help="Kubeflow's description of the task's outputs.")
@@ -120,8 +123,7 @@ def _run(asked: argparse.Namespace, location: MetadataLocation) -> Iterator[Node
     ir = launching.bound(decode(asked.ir), asked.run_id)
     section = DataConfig.model_validate_json(asked.data_section) if asked.data_section else None
     data = DataPlace(section, Path(tempfile.gettempdir())) if section is not None else None
-    purpose = RunPurpose(asked.reason, asked.trigger_key, asked.schedule_time)
-    launching.announce(purpose)
+    purpose = RunPurpose(asked.reason, asked.trigger_key, asked.schedule_time, asked.data_span)
     _patiently(partial(RunStore(location).begin, asked.run_id, purpose))
     for node_id in [asked.node] if asked.node else launching.node_ids(ir):
         node = _patiently(partial(launching.launch, ir, node_id, location, data))
@@ -130,10 +132,12 @@ def _run(asked: argparse.Namespace, location: MetadataLocation) -> Iterator[Node
             continue
         if not node.is_done:
             raise RunError(f"{node_id} ended as {node.state}: its inputs cannot be found, or the log above says why")
-        if node_id == "Evaluator" and asked.executor_input:
+        if node_id == "Evaluator":
             from pipeline.kubeflow.shown import show_evaluation
+            from pipeline.kubeflow.verdict import verdict_line
 
-            show_evaluation(node, asked.executor_input)
+            verdict = show_evaluation(node, asked.executor_input)
+            print(verdict_line(verdict), flush=True)
 
 
 def _patiently(work: Callable[[], Any]) -> Any:

@@ -52,10 +52,14 @@ class KubeflowLauncherSettings(_Section):
     )
     parameters: dict[str, str | int | float | bool] = Field({}, description="Runtime parameters of the pipeline.")
     reason_parameter: str | None = Field(
-        None, description="The runtime parameter that takes the reason, if the pipeline has one."
+        "reason", description="The runtime parameter that takes the reason; null where the pipeline has none."
+    )
+    key_parameter: str | None = Field(
+        "trigger_key",
+        description="The runtime parameter that takes the trigger's key; null where the pipeline has none.",
     )
     span_parameter: str | None = Field(
-        None, description="The runtime parameter that takes the data span, if the pipeline has one."
+        "data_span", description="The runtime parameter that takes the data span; null where the pipeline has none."
     )
     token_file: Path | None = Field(None, description="File with the bearer token, read at each request.")
 

@@ -21,6 +21,7 @@ from components.data.examples import NUM_TURNED_IMAGES, ExampleSpec, check_class
 from components.pusher.clearance import Blessing, GateRecord, clear, first_problem
 from components.pusher.provenance import (
     REASON_VARIABLE,
+    SPAN_VARIABLE,
     TRIGGER_VARIABLE,
     Build,
     Material,
@@ -175,6 +176,7 @@ def _build(
         library_licenses=installed_licenses(library_versions),
         reason=os.environ.get(REASON_VARIABLE, ""),
         trigger_key=os.environ.get(TRIGGER_VARIABLE, ""),
+        data_span=os.environ.get(SPAN_VARIABLE, ""),
     )
 
 

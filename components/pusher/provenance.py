@@ -27,6 +27,8 @@ BUILDER_ID = "urn:edgeproof:pusher"
 REASON_VARIABLE = "EDGEPROOF_RUN_REASON"
 #: Key of the trigger that started the run; told in the same way.
 TRIGGER_VARIABLE = "EDGEPROOF_RUN_TRIGGER_KEY"
+#: Span of the data that the run is for; told in the same way.
+SPAN_VARIABLE = "EDGEPROOF_RUN_DATA_SPAN"
 
 #: Some distributions declare the whole text of their licence where its name belongs.
 _LONGEST_NAME = 80
@@ -70,6 +72,7 @@ class Build:
         artifact_ids: Numbers in ML Metadata, by what they are.
         reason: Why the run was started; empty where nobody said.
         trigger_key: Of the trigger that started it; empty where none did.
+        data_span: Of the data that the run is for; empty where its data has no spans. What was read is among the materials.
     """
 
     model: str
@@ -82,6 +85,7 @@ class Build:
     library_licenses: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     trigger_key: str = ""
+    data_span: str = ""
 
 
 def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Build) -> bytes:
@@ -111,6 +115,7 @@ def statement(files: Mapping[str, bytes], byproducts: tuple[str, ...], build: Bu
                     "artifactIds": dict(build.artifact_ids),
                     **({"reason": build.reason} if build.reason else {}),
                     **({"triggerKey": build.trigger_key} if build.trigger_key else {}),
+                    **({"dataSpan": build.data_span} if build.data_span else {}),
                 },
                 "resolvedDependencies": materials,
             },

@@ -35,6 +35,12 @@ trigger_key_option = click.option(
     metavar="KEY",
     help="Key of what it is run for, kept with the run and in the release's provenance; on Kubeflow it never starts a second run.",
 )
+data_span_option = click.option(
+    "--data-span",
+    default="",
+    metavar="SPAN",
+    help="Span of the data that it is run for, kept with the run and in the release's provenance.  [default: the span that is read]",
+)
 
 
 def print_json(value: Any, default: Callable[[Any], Any] | None = None) -> None:

@@ -9,6 +9,7 @@ import click
 
 from pipeline.commands.options import (
     config_argument,
+    data_span_option,
     finish,
     json_option,
     log_level_option,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @set_option
 @reason_option
 @trigger_key_option
+@data_span_option
 @log_level_option
 @json_option
 @click.option(
@@ -43,6 +45,7 @@ def command(
     overrides: tuple[str, ...],
     reason: str | None,
     trigger_key: str,
+    data_span: str,
     log_level: str | None,
     as_json: bool,
     fresh: tuple[str, ...],
@@ -53,7 +56,8 @@ def command(
     """
     from components.evaluator.report.advice import Invocation
 
-    run_config(Path(config), overrides, log_level, as_json, Invocation(config, overrides), reason, fresh, trigger_key)
+    invocation = Invocation(config, overrides)
+    run_config(Path(config), overrides, log_level, as_json, invocation, reason, fresh, trigger_key, data_span)
 
 
 def run_config(
@@ -65,6 +69,7 @@ def run_config(
     reason: str | None = None,
     fresh: tuple[str, ...] = (),
     trigger_key: str = "",
+    data_span: str = "",
 ) -> None:
     """Runs a config file, prints the outcome and ends the process; ``invocation`` is what a person would type again."""
     from components.compat import quiet_libraries
@@ -77,7 +82,7 @@ def run_config(
     from pipeline.history.run_record import BY_HAND, previous_record
     from pipeline.running.local_runner import run
 
-    record = run(config, log_level, reason or BY_HAND, fresh, trigger_key)
+    record = run(config, log_level, reason or BY_HAND, fresh, trigger_key, data_span)
     page = page_of(record, config.workspace_dir)
     if as_json:
         print_json({**record.model_dump(), "page": page})

@@ -43,6 +43,8 @@ class RunSummary:
         span: Of the data, and its version; empty where there are none.
         examples: URI of the examples; None where there are none.
         evaluation: URI of the gate's report and what lies beside it.
+        trigger_key: Of the trigger that started it; empty where none did.
+        data_span: Which it was run for; where nobody named one, the span that was read.
     """
 
     number: int
@@ -73,6 +75,8 @@ class RunSummary:
     span: str = ""
     examples: str | None = None
     evaluation: str | None = None
+    trigger_key: str = ""
+    data_span: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """For ``--json``."""

@@ -120,6 +120,8 @@ def _summary(run: Run, number: int) -> RunSummary:
         span=data_text(outputs["Examples"].properties) if "Examples" in outputs else "",
         examples=outputs["Examples"].uri if "Examples" in outputs else None,
         evaluation=evaluation.uri if evaluation is not None else None,
+        trigger_key=run.purpose.trigger_key if run.purpose else "",
+        data_span=run.purpose.data_span if run.purpose else "",
     )
 
 

@@ -2,7 +2,8 @@
 
 Rules, in order: 1. What passes by (no connection, 429, 5xx) is tried again where asking twice is the same as asking once; a POST that makes
 something is looked for before it is sent again. 2. The server has two shapes of errors; both become one sentence. 3. A state that is None,
-PENDING or CANCELING is not finished. ``kfp_server_api`` loads with the first client.
+PENDING or CANCELING is not finished. 4. A token's file is read for every question: such tokens are renewed while a run goes on.
+``kfp_server_api`` loads with the first client.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from edgeproof_edge.errors import SurroundingsError
 
 from pipeline.errors import ConfigError, RunError
+from pipeline.kubeflow.pods import EXECUTOR, executor_ids, pod_names, without_try, workflow_of
 
 T = TypeVar("T")
 #: States of a run that will not change; anything else, None too, is on its way.
@@ -29,8 +32,9 @@ _PASSING = (429, 500, 502, 503, 504)
 _TIMEOUT_SECONDS = 60
 _PAGE_SIZE = 100
 _LOGIN = "Give --token-file, or set KF_PIPELINES_SA_TOKEN_PATH to a token that the server accepts."
-#: Task names carry the number of their try: ``Trainer(0)``.
-_TRY = re.compile(r"\(\d+\)$")
+#: Kubeflow's own nodes among a run's tasks: the run, drivers, and the part of each task that runs its container.
+_NO_TASKS = ("root", EXECUTOR)
+_DRIVER = "-driver"
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Server:
 
     Attributes:
         host: Address, such as ``http://localhost:8080``.
-        token_file: File that holds a bearer token, read for every client: such tokens are renewed.
+        token_file: File that holds a bearer token.
         namespace: Of experiments and runs, where several people share the server.
         ca_file: Certificate authority of the server.
     """
@@ -52,11 +56,12 @@ class Server:
 
 @dataclass(frozen=True)
 class TaskState:
-    """One task of a run; ``state`` is Kubeflow's, None where it has none yet."""
+    """One task of a run; ``state`` is Kubeflow's, None where it has none yet; ``node_ids`` are of its containers, one per try."""
 
     name: str
     state: str | None
     seconds: float
+    node_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class ScheduleState:
     pipeline_id: str
     updated: datetime | None = None
     parameters: dict[str, str] = field(default_factory=dict)
+    service_account: str | None = None
 
 
 class Client:
@@ -112,7 +118,12 @@ class Client:
             configuration.ssl_ca_cert = str(server.ca_file)
         configuration.retries = False
         self._connection = kfp_server_api.ApiClient(configuration)
-        token = _token(server.token_file)
+        rest = self._connection.rest_client
+        rest.request = _with_timeout(rest.request)
+        self._log_in()
+
+    def _log_in(self) -> None:
+        token = _token(self._server.token_file)
         if token:
             self._connection.set_default_header("Authorization", f"Bearer {token}")
 
@@ -123,7 +134,8 @@ class Client:
             SurroundingsError: It does not answer.
             ConfigError: It needs a namespace, and none is given.
         """
-        health = self._ask(self._api.HealthzServiceApi(self._connection).healthz_service_get_healthz)
+        ask = self._api.HealthzServiceApi(self._connection).healthz_service_get_healthz
+        health = self._ask_again(ask, _SECONDS_BETWEEN_TRIES, is_first_contact=True)
         if health.multi_user and not self._server.namespace:
             raise ConfigError(
                 f"{self._server.host} is shared by several people: give kubeflow.namespace, or --namespace."
@@ -166,16 +178,19 @@ class Client:
         pages = self._pages(service.pipeline_service_list_pipeline_versions, "pipeline_versions", pipeline_id)
         return [str(version.display_name) for version in pages]
 
-    def experiment(self, name: str) -> str:
-        """The id of the experiment of a name, which is made where it is not there."""
+    def find_experiment(self, name: str) -> str | None:
+        """The id of the experiment of a name."""
         service = self._api.ExperimentServiceApi(self._connection)
         options = {"namespace": self._server.namespace} if self._server.namespace else {}
         pages = self._pages(service.experiment_service_list_experiments, "experiments", filter=_named(name), **options)
-        experiment_id = next(
-            (str(experiment.experiment_id) for experiment in pages if experiment.display_name == name), None
-        )
+        return next((str(experiment.experiment_id) for experiment in pages if experiment.display_name == name), None)
+
+    def experiment(self, name: str) -> str:
+        """The id of the experiment of a name, which is made where it is not there."""
+        experiment_id = self.find_experiment(name)
         if experiment_id is not None:
             return experiment_id
+        service = self._api.ExperimentServiceApi(self._connection)
         asked = self._api.V2beta1Experiment(display_name=name, namespace=self._server.namespace)
         made = self._ask(lambda: service.experiment_service_create_experiment(asked), is_repeatable=False)
         return str(made.experiment_id)
@@ -223,6 +238,38 @@ class Client:
         )
         return [_run(run) for run in pages]
 
+    def log(self, run_id: str, task: TaskState) -> str | None:
+        """What the newest pod of a task printed so far; None where it has none, or none is kept.
+
+        The server reads a pod that is there, and else what Argo archived of it.
+        """
+        for node_id in reversed(task.node_ids):
+            for pod in pod_names(task.name, node_id):
+                text = self._ask(lambda pod=pod: self._pod_log(run_id, pod))  # type: ignore[misc]
+                if text is not None:
+                    return str(text)
+        return None
+
+    def _pod_log(self, run_id: str, pod: str) -> str | None:
+        """The API server begins with 200 and then notices that there is no such pod, so its error is the text."""
+        text = self._text(f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log")
+        if text is not None and text.lstrip()[:9].lower() != "<!doctype":
+            return None if _is_log_error(text) else text
+        # The host is the server of Kubeflow's pages, which hands the API's questions on, but has a way of its own to logs.
+        namespace = {"podnamespace": self._server.namespace} if self._server.namespace else {}
+        return self._text(f"/k8s/pod/logs?{urlencode({'podname': pod, 'runid': run_id, **namespace})}", (404, 500))
+
+    def _text(self, path: str, absent: tuple[int, ...] = (404,)) -> str | None:
+        """What is at a path that the client library does not know; None where the server says so by a status."""
+        address, headers = f"{self._server.host.rstrip('/')}{path}", dict(self._connection.default_headers)
+        try:
+            answer = self._connection.rest_client.GET(address, headers=headers, _preload_content=False)
+        except self._api.ApiException as error:
+            if error.status in absent:
+                return None
+            raise
+        return str(answer.data.decode("utf-8", "replace"))
+
     def schedules(self, experiment_id: str) -> list[ScheduleState]:
         """Schedules of an experiment."""
         service = self._api.RecurringRunServiceApi(self._connection)
@@ -250,6 +297,7 @@ class Client:
             if schedule.name != name:
                 continue
             is_so = (schedule.cron, schedule.is_enabled, schedule.pipeline_id, schedule.parameters) == wanted
+            is_so = is_so and service_account in (None, schedule.service_account)
             if is_so and kept is None:
                 kept = schedule
             else:
@@ -296,17 +344,21 @@ class Client:
                 return
 
     def _ask(self, question: Callable[[], T], *, is_repeatable: bool = True) -> T:
+        return self._ask_again(question, _SECONDS_BETWEEN_TRIES if is_repeatable else ())
+
+    def _ask_again(self, question: Callable[[], T], waits: tuple[float, ...], *, is_first_contact: bool = False) -> T:
+        """Asks until there is an answer; an address at which nobody has answered yet is told to be wrong at once."""
         import urllib3
 
-        waits = (*_SECONDS_BETWEEN_TRIES, None) if is_repeatable else (None,)
-        for wait in waits:
+        self._log_in()
+        for wait in (*waits, None):
             try:
                 return question()
             except self._api.ApiException as error:
                 if wait is None or error.status not in _PASSING:
                     raise self._explained(error) from error
             except urllib3.exceptions.HTTPError as error:
-                if wait is None:
+                if wait is None or is_first_contact:
                     raise SurroundingsError(
                         f"Kubeflow Pipelines at {self._server.host} does not answer: {_reason(error)}. Check --host, and whether "
                         "the port is forwarded: kubectl port-forward -n kubeflow svc/ml-pipeline 8888:8888"
@@ -317,13 +369,26 @@ class Client:
     def _explained(self, error: Any) -> Exception:
         message = _message(error)
         where = f"Kubeflow Pipelines at {self._server.host}"
+        if not error.status:  # the client library's word for a connection that TLS refuses
+            return SurroundingsError(
+                f"{where} is not trusted: {_first_line(error.reason)}. Give --ca-file, or check --host."
+            )
         if error.status in (401, 403):
             return SurroundingsError(f"{where} refuses this login ({error.status}): {message}. {_LOGIN}")
         if error.status in _PASSING:
             return SurroundingsError(f"{where} answers {error.status}: {message}. Try again later.")
-        if error.status in (400, 409, 422):
+        if error.status in (400, 404, 409, 422):
             return ConfigError(f"{where} refuses what was asked ({error.status}): {message}.")
         return RunError(f"{where} answers {error.status}: {message}.")
+
+
+def _with_timeout(request: Callable[..., T]) -> Callable[..., T]:
+    """The client library waits for ever, unless every question says otherwise."""
+
+    def within_time(*arguments: Any, **options: Any) -> T:
+        return request(*arguments, **{**options, "_request_timeout": _TIMEOUT_SECONDS})
+
+    return within_time
 
 
 def _token(file: Path | None) -> str | None:
@@ -356,6 +421,10 @@ def _message(error: Any) -> str:
     return (details if details.startswith(message) else message).rstrip(".")[:500]
 
 
+def _first_line(text: Any) -> str:
+    return " ".join(str(text).split())[:200]
+
+
 def _reason(error: BaseException) -> str:
     while getattr(error, "reason", None) is not None and isinstance(error.reason, BaseException):  # type: ignore[attr-defined]
         error = error.reason  # type: ignore[attr-defined]
@@ -376,12 +445,25 @@ def _run(run: Any) -> RunState:
 
 
 def _tasks(details: list[Any]) -> Iterator[TaskState]:
-    """One entry per task: Kubeflow lists a task again for each try, and drivers and the run itself as if they were tasks."""
+    """The tasks in the order of starting: Kubeflow lists a task again for each try, and as tasks what it is made of and the run itself."""
+    names = {str(task.display_name) for task in details}
+    ids = {str(child.pod_name) for task in details for child in task.child_tasks or () if child.pod_name}
+    executors = executor_ids(names, ids)
     newest: dict[str, Any] = {}
     for task in sorted(details, key=lambda task: task.start_time or task.create_time):
-        newest[_TRY.sub("", str(task.display_name))] = task
+        newest[without_try(str(task.display_name))] = task
     for name, task in newest.items():
-        yield TaskState(name, task.state, _seconds(task))
+        if name not in (*_NO_TASKS, workflow_of(ids)) and not name.endswith(_DRIVER):
+            yield TaskState(name, task.state, _seconds(task), executors.get(name, ()))
+
+
+def _is_log_error(text: str) -> bool:
+    if not text.startswith("{"):
+        return False
+    try:
+        return "error_message" in json.loads(text)
+    except ValueError:
+        return False
 
 
 def _seconds(task: Any) -> float:
@@ -409,4 +491,5 @@ def _schedule(schedule: Any) -> ScheduleState:
         pipeline_id=str(reference.pipeline_id) if is_latest else "",
         updated=schedule.updated_at,
         parameters={str(name): str(value) for name, value in parameters.items()},
+        service_account=schedule.service_account,
     )

@@ -11,29 +11,38 @@ from typing import Any
 
 from components.artifacts import join, local_copy, read_bytes_if_there
 from components.evaluator.page.page import PAGE_FILE
+from components.evaluator.report.explanation import explain
 from components.evaluator.report.gate_report import REPORT_FILE, GateReport, read_report
+from pipeline.kubeflow.verdict import Verdict
 from pipeline.mlmd import NodeRun
 
 #: Scheme of an address -> the directory at which Kubeflow's launcher expects its files.
 _LOCAL = {"minio://": "/minio/", "s3://": "/s3/", "gs://": "/gcs/", "oci://": "/oci/"}
 
 
-def show_evaluation(evaluator: NodeRun, executor_input: str) -> None:
+def show_evaluation(evaluator: NodeRun, executor_input: str) -> Verdict:
     """Writes metrics and page where Kubeflow looks for them.
 
     Args:
         evaluator: The node, done.
-        executor_input: Kubeflow's ``{{$}}``.
+        executor_input: Kubeflow's ``{{$}}``; empty outside of Kubeflow Pipelines, which shows nothing.
+
+    Returns:
+        What the gate decided.
     """
-    outputs = json.loads(executor_input)["outputs"]
     evaluation = evaluator.output("ModelEvaluation")
     with local_copy(join(evaluation.uri, REPORT_FILE)) as file:
-        figures = metrics(read_report(file))
+        report = read_report(file)
+    if executor_input:
+        _show(json.loads(executor_input)["outputs"], report, read_bytes_if_there(join(evaluation.uri, PAGE_FILE)))
+    return Verdict(report.verdict.accepted, explain(report))
+
+
+def _show(outputs: dict[str, Any], report: GateReport, page: bytes | None) -> None:
     shown = {name: described["artifacts"][0] for name, described in outputs.get("artifacts", {}).items()}
     written: dict[str, Any] = {}
     if "metrics" in shown:
-        written["metrics"] = {"artifacts": [{**_named(shown["metrics"]), "metadata": figures}]}
-    page = read_bytes_if_there(join(evaluation.uri, PAGE_FILE))
+        written["metrics"] = {"artifacts": [{**_named(shown["metrics"]), "metadata": metrics(report)}]}
     if "report" in shown and page is not None:
         _write(_local_path(shown["report"]["uri"]), page)
         written["report"] = {"artifacts": [_named(shown["report"])]}

@@ -19,8 +19,8 @@ Spec = dict[str, Any]
 ENTRYPOINT = ("python", "-m", "pipeline.node_entrypoint")
 #: The variable that names ML Metadata to the entrypoint.
 METADATA_VARIABLE = "EDGEPROOF_METADATA"
-#: Parameters that a run may be started with, and their defaults: why it is run.
-RUN_PARAMETERS: Mapping[str, str] = {"reason": "kubeflow", "trigger_key": ""}
+#: Parameters that a run may be started with, and their defaults: why it is run, and on which span of the data.
+RUN_PARAMETERS: Mapping[str, str] = {"reason": "kubeflow", "trigger_key": "", "data_span": ""}
 #: Task inputs that Kubeflow fills in; macros in double square brackets reach pods of this version of its pipelines as they stand.
 _FILLED_IN = {"run_id": "{{$.pipeline_job_uuid}}", "schedule_time": "{{$.pipeline_job_schedule_time_utc}}"}
 #: What the Evaluator shows in Kubeflow's pages.
@@ -70,10 +70,10 @@ def specification(
         "pipelineInfo": {"name": ir.pipeline_info.id},
         "schemaVersion": "2.1.0",
         "sdkVersion": "kfp-2.17.0",
-        "components": {f"comp-{_key(node)}": _component(node) for node in arguments},
+        "components": {f"comp-{task_key(node)}": _component(node) for node in arguments},
         "deploymentSpec": {"executors": deployment},
         "root": {
-            "dag": {"tasks": {_key(node): _task(node, upstream[node], config.retries) for node in arguments}},
+            "dag": {"tasks": {task_key(node): _task(node, upstream[node], config.retries) for node in arguments}},
             "inputDefinitions": {
                 "parameters": {
                     name: {"parameterType": "STRING", "defaultValue": default, "isOptional": True}
@@ -96,12 +96,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _key(node: str) -> str:
+def task_key(node: str) -> str:
+    """Kubeflow's name of a node's task."""
     return node.lower().replace("_", "-").replace(".", "-")
 
 
 def _executor(node: str) -> str:
-    return f"exec-{_key(node)}"
+    return f"exec-{task_key(node)}"
 
 
 def _judges(node: str) -> bool:
@@ -110,7 +111,8 @@ def _judges(node: str) -> bool:
 
 def _container(node: str, arguments: list[str], config: KubeflowConfig, image: str) -> Spec:
     for name in (*_FILLED_IN, *RUN_PARAMETERS):
-        arguments = [*arguments, f"--{name.replace('_', '-')}", f"{{{{$.inputs.parameters['{name}']}}}}"]
+        # In one word with its flag, a reason may begin with a dash.
+        arguments = [*arguments, f"--{name.replace('_', '-')}={{{{$.inputs.parameters['{name}']}}}}"]
     if _judges(node):
         arguments = [*arguments, "--executor-input", "{{$}}"]
     environment = dict(config.environment)
@@ -154,12 +156,12 @@ def _task(node: str, upstream: list[str], retries: int) -> Spec:
     inputs |= {name: {"componentInputParameter": name} for name in RUN_PARAMETERS}
     task: Spec = {
         "taskInfo": {"name": node},
-        "componentRef": {"name": f"comp-{_key(node)}"},
+        "componentRef": {"name": f"comp-{task_key(node)}"},
         "cachingOptions": {},
         "inputs": {"parameters": inputs},
     }
     if upstream:
-        task["dependentTasks"] = sorted(_key(name) for name in upstream)
+        task["dependentTasks"] = sorted(task_key(name) for name in upstream)
     if retries:
         task["retryPolicy"] = {
             "maxRetryCount": retries,

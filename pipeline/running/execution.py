@@ -89,7 +89,6 @@ def execute_compiled(
     run_id = datetime.now().isoformat()
     store = RunStore(place.metadata)
     store.begin(run_id, purpose, source)
-    launching.announce(purpose)
     try:
         usage = _launch_all(launching.bound(ir, run_id), place, data, log_file)
     except KeyboardInterrupt:

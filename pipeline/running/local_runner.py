@@ -32,6 +32,7 @@ def run(
     reason: str = BY_HAND,
     fresh: Sequence[str] = (),
     trigger_key: str = "",
+    data_span: str = "",
 ) -> RunRecord:
     """Runs the whole chain; a refusal by the gate is a finished run.
 
@@ -41,6 +42,7 @@ def run(
         reason: Why it is run, for `edgeproof runs`.
         fresh: Nodes that are not taken from the cache.
         trigger_key: Of the trigger that started it; empty where none did.
+        data_span: Of the data that it is run for; empty for the span that is read.
 
     Raises:
         InputError: The config, the data or the model cannot be used.
@@ -61,7 +63,7 @@ def run(
             from pipeline.mlmd import RunPurpose
             from pipeline.running.execution import execute  # imports TFX, which takes seconds
 
-            outcome = execute(config, log_file, RunPurpose(reason, trigger_key), fresh=fresh)
+            outcome = execute(config, log_file, RunPurpose(reason, trigger_key, data_span=data_span), fresh=fresh)
         record = outcome.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
         write_record(record, workspace)
         return record

@@ -58,11 +58,16 @@ def recorded(project: Project, cluster: Cluster) -> Run:
     return run
 
 
+def release_of(run: Run) -> str:
+    """Where the files of a run's release lie."""
+    return next(node for node in run.nodes if node.name == "Pusher").output("PushedModel").uri
+
+
 @pytest.mark.exhaustive
 @pytest.mark.e2e
 def test_pods_give_the_release_that_a_local_run_gives(for_a_cluster: Project, first_run: dict[str, Any]) -> None:
     cluster = compiled(for_a_cluster)
-    cluster.parameters = {"reason": "drift", "trigger_key": "drift-7"}
+    cluster.parameters = {"reason": "-5 degrees: drift", "trigger_key": "drift-7", "data_span": "7"}
     for task in cluster.in_order():
         result = cluster.run(task)
         assert result.returncode == 0, result.stdout + result.stderr
@@ -70,9 +75,16 @@ def test_pods_give_the_release_that_a_local_run_gives(for_a_cluster: Project, fi
     assert {node.state for node in run.nodes} == {"complete"}
     assert len(run.nodes) == len(cluster.tasks)
     assert run.purpose is not None
-    assert vars(run.purpose) == {"reason": "drift", "trigger_key": "drift-7", "schedule_time": "2026-11-27T03:00:00Z"}
-    release = next(node for node in run.nodes if node.name == "Pusher").output("PushedModel")
-    model = Path(release.uri) / "model.tflite"
+    assert vars(run.purpose) == {
+        "reason": "-5 degrees: drift",
+        "trigger_key": "drift-7",
+        "schedule_time": "2026-11-27T03:00:00Z",
+        "data_span": "7",
+    }
+    provenance = json.loads((Path(release_of(run)) / "provenance.intoto.json").read_text(encoding="utf-8"))
+    parameters = provenance["predicate"]["buildDefinition"]["internalParameters"]
+    assert [parameters[name] for name in ("reason", "triggerKey", "dataSpan")] == ["-5 degrees: drift", "drift-7", "7"]
+    model = Path(release_of(run)) / "model.tflite"
     assert model.read_bytes() == (Path(first_run["release"]["path"]) / "model.tflite").read_bytes()
     assert (for_a_cluster.directory / "published" / "metadata" / "timestamp.json").is_file()
     shown = cluster.outputs("evaluator")

@@ -16,7 +16,7 @@ from components.data.example_proto import encode_example
 from components.errors import DataError
 from pipeline.config.data import DataConfig
 from pipeline.data_checks import preflight
-from pipeline.data_files import SpanVersion, matched_files, newest_span, split_patterns
+from pipeline.data_files import SpanVersion, has_spans, matched_files, newest_span, split_patterns
 
 _IMAGE = {"height": 4, "width": 4, "channels": 1}
 
@@ -91,6 +91,14 @@ def test_the_newest_span_and_version_are_found(
 def test_placeholders_that_tfx_would_not_take_are_refused(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(DataError, match=r"must hold \{SPAN\} once"):
         newest_span(tmp_path, pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "spans"),
+    [("*/*", False), ("version-{VERSION}/*/*", False), ("span-{SPAN:3}/*/*", True), ("{YYYY}-{MM}-{DD}/*/*", True)],
+)
+def test_data_comes_in_spans_where_its_pattern_says_so(tmp_path: Path, pattern: str, spans: bool) -> None:
+    assert has_spans(_config(tmp_path, pattern=pattern)) is spans
 
 
 def test_only_the_newest_spans_files_are_matched(tmp_path: Path) -> None:

@@ -88,6 +88,18 @@ def test_a_run_begins_once_whoever_says_so_again(location: MetadataLocation) -> 
     assert (run.purpose, run.state) == (RunPurpose("first"), "empty")
 
 
+def test_a_run_is_for_the_span_that_it_reads_unless_somebody_named_one(location: MetadataLocation) -> None:
+    store = RunStore(location)
+    store.begin("run-1", RunPurpose("by hand"))
+    store.begin("run-2", RunPurpose("", "drift-7", data_span="7"))
+    for run_id in ("run-1", "run-2"):
+        store.note_data_span(run_id, "8")
+    assert [run.purpose for run in RunStore(location).runs()] == [
+        RunPurpose("by hand", data_span="8"),
+        RunPurpose("", "drift-7", data_span="7"),
+    ]
+
+
 def test_what_was_running_of_a_node_that_was_stopped_is_failed(location: MetadataLocation) -> None:
     store = RunStore(location)
     store.begin("run-1", RunPurpose("by hand"))

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from pipeline.kubeflow.specification import RUN_PARAMETERS
 from triggers.errors import LaunchError
 from triggers.launchers import KubeflowLauncher
 from triggers.ledger import RunState, TriggeredRun
@@ -88,8 +89,7 @@ def launcher(api: Api, **settings: Any) -> KubeflowLauncher:
 def test_a_run_is_created_once_with_reason_and_span(api: Api, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n", encoding="utf-8")
     kubeflow = launcher(
-        api, reason_parameter="reason", span_parameter="span", parameters={"epochs": 3}, experiment_id="e1",
-        pipeline_version_id="v1", token_file=tmp_path / "token",
+        api, parameters={"epochs": 3}, experiment_id="e1", pipeline_version_id="v1", token_file=tmp_path / "token",
     )  # fmt: skip
     assert [kubeflow.launch(RUN) for _ in range(2)] == ["id-0", "id-0"]
     (run,) = api.runs
@@ -97,8 +97,20 @@ def test_a_run_is_created_once_with_reason_and_span(api: Api, tmp_path: Path) ->
     assert run["description"] == RUN.reason
     assert run["experiment_id"] == "e1"
     assert run["pipeline_version_reference"] == {"pipeline_id": "p1", "pipeline_version_id": "v1"}
-    assert run["runtime_config"] == {"parameters": {"epochs": 3, "reason": RUN.reason, "span": 7}}
+    assert run["runtime_config"] == {
+        "parameters": {"epochs": 3, "reason": RUN.reason, "trigger_key": "abc", "data_span": "7"}
+    }
     assert set(api.tokens) == {"Bearer secret"}
+
+
+def test_a_pipeline_of_somebody_else_gets_what_it_has_a_parameter_for(api: Api) -> None:
+    launcher(api, reason_parameter="why", key_parameter=None, span_parameter=None).launch(RUN)
+    assert api.runs[0]["runtime_config"] == {"parameters": {"why": RUN.reason}}
+
+
+def test_the_parameters_are_those_of_a_compiled_pipeline() -> None:
+    settings = KubeflowLauncherSettings(host="http://kubeflow", pipeline_id="p1")
+    assert {settings.reason_parameter, settings.key_parameter, settings.span_parameter} == set(RUN_PARAMETERS)
 
 
 def test_a_run_whose_creation_was_never_answered_is_found(api: Api) -> None:

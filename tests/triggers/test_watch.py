@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -193,6 +194,8 @@ def test_the_reason_reaches_the_command_line(world: World) -> None:
         "-m", "pipeline.cli", "run", str(world.directory / "config.yaml"), "--set", "train.epochs=3", "--reason", run.reason,
         "--trigger-key", run.key,
     ]  # fmt: skip
+    with_span = dataclasses.replace(run, data_span=7)
+    assert LocalLauncher(settings.launcher).command(with_span)[-2:] == ["--data-span", "7"]  # type: ignore[arg-type]
     until_closed(watch, NOW)
 
 

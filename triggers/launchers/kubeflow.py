@@ -1,7 +1,8 @@
 """A run on Kubeflow Pipelines 2, over its HTTP API (v2beta1); the client package is not needed.
 
 Rules, in order: 1. A run is named after the trigger's key; before one is created, that name is looked for, so a launch that was answered
-too late is found and not repeated. 2. The reason goes into the run's description, and into runtime parameters where the pipeline has them.
+too late is found and not repeated. 2. The reason goes into the run's description, and with key and span into
+the runtime parameters of every pipeline that `edgeproof kubeflow` compiles, which takes them as text.
 """
 
 from __future__ import annotations
@@ -60,8 +61,10 @@ class KubeflowLauncher:
         parameters: dict[str, Any] = dict(settings.parameters)
         if settings.reason_parameter:
             parameters[settings.reason_parameter] = run.reason
+        if settings.key_parameter:
+            parameters[settings.key_parameter] = run.key
         if settings.span_parameter and run.data_span is not None:
-            parameters[settings.span_parameter] = run.data_span
+            parameters[settings.span_parameter] = str(run.data_span)
         reference = {"pipeline_id": settings.pipeline_id}
         if settings.pipeline_version_id:
             reference["pipeline_version_id"] = settings.pipeline_version_id

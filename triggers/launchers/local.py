@@ -57,6 +57,7 @@ class LocalLauncher:
     def command(self, run: TriggeredRun) -> list[str]:
         """What is started."""
         overrides = [word for override in self._settings.overrides for word in ("--set", override)]
+        span = [] if run.data_span is None else ["--data-span", str(run.data_span)]
         return [
             sys.executable,
             "-m",
@@ -68,6 +69,7 @@ class LocalLauncher:
             run.reason,
             "--trigger-key",
             run.key,
+            *span,
         ]
 
     def directory(self, run: TriggeredRun) -> Path:

@@ -157,10 +157,10 @@ def test_why_the_run_was_started_is_in_the_provenance(node: _Node, monkeypatch: 
 
     for variable in (REASON_VARIABLE, TRIGGER_VARIABLE):
         monkeypatch.setenv(variable, "of an earlier run")
-    announce(RunPurpose("drift", "key-7"))
+    announce(RunPurpose("drift", "key-7", data_span="7"))
     statement = json.loads((Path(node.run().uri) / "provenance.intoto.json").read_text())
     parameters = statement["predicate"]["buildDefinition"]["internalParameters"]
-    assert (parameters["reason"], parameters["triggerKey"]) == ("drift", "key-7")
+    assert (parameters["reason"], parameters["triggerKey"], parameters["dataSpan"]) == ("drift", "key-7", "7")
 
 
 def test_the_libraries_say_their_licences(node: _Node) -> None:

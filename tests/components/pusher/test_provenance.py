@@ -66,7 +66,7 @@ def test_the_reason_of_the_run_is_told_where_there_is_one() -> None:
         ]
         return content
 
-    told = replace(BUILD, reason="new_span: span 2 is new [trigger abc, span 2]", trigger_key="abc")
+    told = replace(BUILD, reason="new_span: span 2 is new [trigger abc, span 2]", trigger_key="abc", data_span="2")
     assert parameters(told)["reason"] == "new_span: span 2 is new [trigger abc, span 2]"
-    assert parameters(told)["triggerKey"] == "abc"
-    assert not {"reason", "triggerKey"} & parameters(BUILD).keys()
+    assert (parameters(told)["triggerKey"], parameters(told)["dataSpan"]) == ("abc", "2")
+    assert not {"reason", "triggerKey", "dataSpan"} & parameters(BUILD).keys()
