@@ -14,17 +14,20 @@ from typing import Any
 
 import yaml
 
+from tests.e2e.sandbox import Sandbox
+
 _PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['(\w+)'\]\}\}")
 
 
 @dataclass
 class Cluster:
-    """Runs tasks; ``directory`` is where Kubeflow's launcher would take outputs from."""
+    """Runs tasks; ``directory`` is where Kubeflow's launcher would take outputs from. In a sandbox, it is on the volume."""
 
     specification: dict[str, Any]
     directory: Path
     run_id: str
     environment: dict[str, str] = field(default_factory=dict)
+    sandbox: Sandbox | None = None
     parameters: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -59,18 +62,11 @@ class Cluster:
             )
             for argument in container["args"]
         ]
-        assert container["command"][0] == "python"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-        environment |= {entry["name"]: entry["value"] for entry in container.get("env", ())} | self.environment
-        command = [sys.executable, *container["command"][1:], *arguments]
-        pipe = subprocess.PIPE
-        root = Path(__file__).parents[2]
-        return subprocess.Popen(command, cwd=root, env=environment, stdout=pipe, stderr=pipe, text=True)
+        environment = {entry["name"]: entry["value"] for entry in container.get("env", ())} | self.environment
+        return start_container([*container["command"], *arguments], environment, self.sandbox)
 
     def run(self, task: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(task)
-        stdout, stderr = process.communicate(timeout=600)
-        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+        return ended(self.start(task))
 
     def outputs(self, task: str) -> dict[str, Any]:
         """What the task lists for Kubeflow's pages."""
@@ -102,6 +98,38 @@ class Cluster:
         component = self.specification["components"][self.tasks[task]["componentRef"]["name"]]
         declared = component.get("outputDefinitions", {}).get("artifacts", {})
         artifacts = {
-            name: {"artifacts": [{"name": name, "uri": str(self.directory / task / name)}]} for name in declared
+            name: {"artifacts": [{"name": name, "uri": f"{self._seen_directory}/{task}/{name}"}]} for name in declared
         }
-        return {"outputs": {"artifacts": artifacts, "outputFile": str(self.directory / f"{task}.json")}}
+        return {"outputs": {"artifacts": artifacts, "outputFile": f"{self._seen_directory}/{task}.json"}}
+
+    @property
+    def _seen_directory(self) -> str:
+        """The directory as a pod sees it."""
+        if self.sandbox is None:
+            return str(self.directory)
+        return f"{self.sandbox.mounted}/{self.directory.relative_to(self.sandbox.volume)}"
+
+
+def start_container(
+    command: list[str], environment: dict[str, str], sandbox: Sandbox | None = None
+) -> subprocess.Popen[str]:
+    """Starts what a container would, in this machine's environment without what pytest and a person's shell add."""
+    assert command[0] == "python"
+    given = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    given |= {**(sandbox.environment() if sandbox is not None else {}), **environment}
+    command = [sys.executable, *command[1:]]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        sandbox.command(command) if sandbox is not None else command,
+        cwd=Path(__file__).parents[2],
+        env=given,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """A container after its end."""
+    stdout, stderr = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
