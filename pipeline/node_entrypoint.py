@@ -19,12 +19,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeproof_edge.errors import EdgeproofError, InputError, SurroundingsError
 
 from pipeline.errors import ConfigError, RunError
 from pipeline.mlmd import MetadataLocation, NodeRun, RunPurpose, RunStore
+
+if TYPE_CHECKING:
+    from pipeline.history.run_record import NodeUsage
 
 _logger = logging.getLogger("edgeproof.pod")
 
@@ -74,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         location = metadata_location()
         _end_at_sigterm(location, asked.run_id, asked.node)
-        for node in _run(asked, location):
-            _logger.info("%s: %s after %.1f s", node.name, node.state, node.seconds)
+        for node, usage in _run(asked, location):
+            _logger.info("%s: %s after %.1f s%s", node.name, node.state, node.seconds, _cost(usage))
     except EdgeproofError as error:
         return _told(error)
     except Exception as error:
@@ -111,13 +114,22 @@ def _told(error: EdgeproofError) -> int:
     return int(error.exit_code)
 
 
-def _run(asked: argparse.Namespace, location: MetadataLocation) -> Iterator[NodeRun]:
+def _cost(usage: NodeUsage | None) -> str:
+    """What a node cost, imports of its own among it, in the units in which pods ask for memory."""
+    if usage is None:
+        return ""
+    return f", {usage.cpu_seconds:.1f} s of processor time, {usage.peak_bytes / 1e9:.2f} GB of memory at most"
+
+
+def _run(asked: argparse.Namespace, location: MetadataLocation) -> Iterator[tuple[NodeRun, NodeUsage | None]]:
     from components.compat import skip_autograph_conversion
     from pipeline.config.data import DataConfig
     from pipeline.kubeflow.node_ir import decode
     from pipeline.running import launching
+    from pipeline.running.usage import measured
     from pipeline.running.world import DataPlace
 
+    _logger.info("TFX is loaded, after %.1f s of processor time", time.process_time())
     skip_autograph_conversion()
     sys.argv = sys.argv[:1]  # TFX's executors parse it as Beam's flags
     ir = launching.bound(decode(asked.ir), asked.run_id)
@@ -126,8 +138,9 @@ def _run(asked: argparse.Namespace, location: MetadataLocation) -> Iterator[Node
     purpose = RunPurpose(asked.reason, asked.trigger_key, asked.schedule_time, asked.data_span)
     _patiently(partial(RunStore(location).begin, asked.run_id, purpose))
     for node_id in [asked.node] if asked.node else launching.node_ids(ir):
-        node = _patiently(partial(launching.launch, ir, node_id, location, data))
-        yield node
+        with measured() as meter:
+            node = _patiently(partial(launching.launch, ir, node_id, location, data))
+        yield node, meter.usage
         if node.state == launching.SKIPPED:
             continue
         if not node.is_done:

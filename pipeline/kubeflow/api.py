@@ -53,6 +53,11 @@ class Server:
     namespace: str | None = None
     ca_file: Path | None = None
 
+    @property
+    def address(self) -> str:
+        """The host as an address; what names no scheme is a forwarded port."""
+        return (self.host if "://" in self.host else f"http://{self.host}").rstrip("/")
+
 
 @dataclass(frozen=True)
 class TaskState:
@@ -103,7 +108,7 @@ class Client:
 
         Raises:
             SurroundingsError: The library is not installed.
-            ConfigError: The token's file cannot be read.
+            ConfigError: The token's file, or the certificate authority's, cannot be read.
         """
         try:
             import kfp_server_api
@@ -113,8 +118,10 @@ class Client:
             ) from error
         self._api = kfp_server_api
         self._server = server
-        configuration = kfp_server_api.Configuration(host=server.host.rstrip("/"))
+        configuration = kfp_server_api.Configuration(host=server.address)
         if server.ca_file is not None:
+            if not server.ca_file.is_file():
+                raise ConfigError(f"the certificate authority {server.ca_file} is no file.")
             configuration.ssl_ca_cert = str(server.ca_file)
         configuration.retries = False
         self._connection = kfp_server_api.ApiClient(configuration)
@@ -261,7 +268,7 @@ class Client:
 
     def _text(self, path: str, absent: tuple[int, ...] = (404,)) -> str | None:
         """What is at a path that the client library does not know; None where the server says so by a status."""
-        address, headers = f"{self._server.host.rstrip('/')}{path}", dict(self._connection.default_headers)
+        address, headers = f"{self._server.address}{path}", dict(self._connection.default_headers)
         try:
             answer = self._connection.rest_client.GET(address, headers=headers, _preload_content=False)
         except self._api.ApiException as error:
@@ -357,6 +364,11 @@ class Client:
             except self._api.ApiException as error:
                 if wait is None or error.status not in _PASSING:
                     raise self._explained(error) from error
+            except AttributeError as error:
+                # Where TLS fails, the client library stumbles over its own error, which has no body.
+                if not isinstance(error.__context__, self._api.ApiException):
+                    raise
+                raise self._explained(error.__context__) from error
             except urllib3.exceptions.HTTPError as error:
                 if wait is None or is_first_contact:
                     raise SurroundingsError(
@@ -371,7 +383,8 @@ class Client:
         where = f"Kubeflow Pipelines at {self._server.host}"
         if not error.status:  # the client library's word for a connection that TLS refuses
             return SurroundingsError(
-                f"{where} is not trusted: {_first_line(error.reason)}. Give --ca-file, or check --host."
+                f"{where} is not spoken to, because TLS fails: {_first_line(error.reason)}. Give --ca-file, or check whether --host begins "
+                "with http:// or https://."
             )
         if error.status in (401, 403):
             return SurroundingsError(f"{where} refuses this login ({error.status}): {message}. {_LOGIN}")

@@ -74,6 +74,10 @@ class Cluster:
         artifacts: dict[str, Any] = json.loads(text)["artifacts"]
         return artifacts
 
+    def memory_request(self, task: str) -> float:
+        """What its pod asks for, in units of 10^9 bytes."""
+        return float(self._container(task)["resources"]["memoryRequest"])
+
     def _container(self, task: str) -> dict[str, Any]:
         component = self.specification["components"][self.tasks[task]["componentRef"]["name"]]
         container: dict[str, Any] = self.specification["deploymentSpec"]["executors"][component["executorLabel"]][

@@ -125,6 +125,10 @@ def test_pods_give_the_release_that_a_local_run_gives(
         result = cluster.run(task)
         assert result.returncode == 0, result.stdout + result.stderr
         assert verdict_in(result.stdout) is None or task == "evaluator"
+        peak = re.search(r"([\d.]+) s of processor time, ([\d.]+) GB of memory at most", result.stdout)
+        assert peak is not None
+        print(f"{task}: {peak[0]}")  # kubeflow/README.md states them
+        assert float(peak[2]) < cluster.memory_request(task)
     run = recorded(project, cluster.run_id, metadata)
     assert {node.state for node in run.nodes} == {"complete"}
     assert len(run.nodes) == len(cluster.tasks)

@@ -58,6 +58,7 @@ def states(client: Client, run: RunState) -> Iterator[RunState]:
 
 def show_run(client: Client, run: RunState, *, wait: bool, metadata: str | None, as_json: bool) -> int:
     """Prints a run, after its end where that is waited for; returns the exit code."""
+    run = client.run(run.run_id)  # a list of runs says nothing of their tasks
     if wait:
         run = _waited_for(client, run)
     verdict = _verdict(client, run, metadata) if run.state == "SUCCEEDED" else None

@@ -193,6 +193,17 @@ def test_no_server_is_told_with_how_to_reach_one(monkeypatch: pytest.MonkeyPatch
         Client(api.Server(host)).start("p", "e", "n", {})
 
 
+def test_tls_that_fails_is_told(server: Server) -> None:
+    with pytest.raises(SurroundingsError, match=r"TLS fails: SSLError.*Give --ca-file, or check whether --host begins"):
+        Client(api.Server(server.host.replace("http://", "https://"))).check()
+    with pytest.raises(ConfigError, match="the certificate authority absent is no file"):
+        Client(api.Server(server.host, ca_file=Path("absent")))
+
+
+def test_a_host_without_a_scheme_is_a_forwarded_port(server: Server) -> None:
+    assert Client(api.Server(server.host.removeprefix("http://"))).check()
+
+
 def test_more_runs_than_a_page_holds_are_listed(
     server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

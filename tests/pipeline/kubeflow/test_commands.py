@@ -92,7 +92,9 @@ def test_the_verdict_is_read_from_the_log(
 ) -> None:
     client, run_id = Client(Address(server.host)), started(server)
     server.states, server.logs = [state], logs
-    assert show_run(client, client.run(run_id), wait=True, metadata=None, as_json=False) == exit_code
+    (listed,) = client.runs(client.experiment("digits"))
+    assert (listed.run_id, listed.tasks) == (run_id, ())
+    assert show_run(client, listed, wait=True, metadata=None, as_json=False) == exit_code
     assert shown in capsys.readouterr().out
 
 
