@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from edgeproof_edge.addresses import is_address
 from edgeproof_edge.errors import SurroundingsError
 
 from pipeline.errors import ConfigError, RunError
@@ -56,7 +57,7 @@ class Server:
     @property
     def address(self) -> str:
         """The host as an address; what names no scheme is a forwarded port."""
-        return (self.host if "://" in self.host else f"http://{self.host}").rstrip("/")
+        return (self.host if is_address(self.host) else f"http://{self.host}").rstrip("/")
 
 
 @dataclass(frozen=True)
