@@ -13,7 +13,7 @@ from edgeproof_edge.addresses import is_address
 from pipeline.config import PipelineConfig
 from pipeline.config.data import LabelType
 from pipeline.errors import ConfigError
-from pipeline.kubeflow.specification import Granularity, specification, to_yaml
+from pipeline.kubeflow.specification import Granularity, check_nodes, specification, to_yaml
 from pipeline.mlmd import MetadataLocation
 from pipeline.place import Place, beam_args
 
@@ -72,6 +72,7 @@ def compiled_for_pods(config: PipelineConfig, directory: Path, image: str) -> An
         if isinstance(node, BaseComponent):
             node.exec_properties[IMAGE_PARAMETER] = image
     ir = launching.compiled(dag)
+    check_nodes(ir, config.kubeflow)
     if config.kubeflow.project is not None:
         for node in ir.nodes:
             _move_paths(node.pipeline_node, f"{directory}/", f"{config.kubeflow.project}/")

@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 
 from pipeline.config import PipelineConfig
+from pipeline.config.kubeflow import ResourcesConfig
 from pipeline.errors import ConfigError
 from pipeline.kubeflow.cron import Schedule
 from pipeline.kubeflow.node_ir import encode
-from pipeline.kubeflow.specification import ENTRYPOINT, METADATA_VARIABLE
+from pipeline.kubeflow.specification import ENTRYPOINT, METADATA_VARIABLE, resources_of_all, visible_gpus
 
 #: Longest that a run that was due may start late; Kubernetes counts what it missed and gives up above a hundred.
 _STARTING_DEADLINE_SECONDS = 3600
@@ -42,10 +43,14 @@ def cronjob(ir: Any, config: PipelineConfig, image: str, schedule: Schedule, dat
             "kubeflow.metadata is missing: without Kubeflow Pipelines there is none to use. Give sqlite:///file on a volume, mysql:// or "
             "postgresql://."
         )
+    asked = resources_of_all(kubeflow)
     environment: list[dict[str, Any]] = [
         {"name": _RUN_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['job-name']"}}},
         {"name": METADATA_VARIABLE, "value": kubeflow.metadata},
-        *({"name": name, "value": value} for name, value in sorted(kubeflow.environment.items())),
+        *(
+            {"name": name, "value": value}
+            for name, value in sorted({**visible_gpus(asked.gpu), **kubeflow.environment}.items())
+        ),
         *(
             {"name": secret.variable, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}
             for secret in kubeflow.secrets
@@ -60,7 +65,7 @@ def cronjob(ir: Any, config: PipelineConfig, image: str, schedule: Schedule, dat
             *("--data-section", data_section),
         ],
         "env": environment,
-        "resources": _resources(config),
+        "resources": _resources(asked),
         "volumeMounts": [
             {"name": f"volume-{number}", "mountPath": volume.path} for number, volume in enumerate(kubeflow.volumes)
         ]
@@ -111,14 +116,10 @@ def cronjob(ir: Any, config: PipelineConfig, image: str, schedule: Schedule, dat
     return yaml.safe_dump(manifest, sort_keys=True, width=1 << 20)
 
 
-def _resources(config: PipelineConfig) -> dict[str, Any]:
-    """One pod does the work of all nodes, so it asks for the most that any of them does."""
-    asked = [config.kubeflow.resources, *config.kubeflow.nodes.values()]
-    amounts: dict[str, str] = {"memory": f"{max(one.memory_gb for one in asked):g}G"}
-    cores = [one.cpu for one in asked if one.cpu is not None]
-    if cores:
-        amounts["cpu"] = f"{max(cores):g}"
-    for one in asked:
-        if one.gpu:
-            amounts[one.gpu_type] = str(one.gpu)
+def _resources(asked: ResourcesConfig) -> dict[str, Any]:
+    amounts = {"memory": f"{asked.memory_gb:g}G"}
+    if asked.cpu is not None:
+        amounts["cpu"] = f"{asked.cpu:g}"
+    if asked.gpu:
+        amounts[asked.gpu_type] = str(asked.gpu)
     return {"requests": amounts, "limits": dict(amounts)}

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from pipeline.config.kubeflow import KubeflowConfig, ResourcesConfig
+from pipeline.errors import ConfigError
 from pipeline.kubeflow.node_ir import encode
 
 Spec = dict[str, Any]
@@ -115,20 +116,50 @@ def _container(node: str, arguments: list[str], config: KubeflowConfig, image: s
         arguments = [*arguments, f"--{name.replace('_', '-')}={{{{$.inputs.parameters['{name}']}}}}"]
     if _judges(node):
         arguments = [*arguments, "--executor-input", "{{$}}"]
-    environment = dict(config.environment)
+    asked = resources_of_all(config) if node == _WHOLE_PIPELINE else config.nodes.get(node, config.resources)
+    environment = {**visible_gpus(asked.gpu), **config.environment}
     if config.metadata is not None:
         environment[METADATA_VARIABLE] = config.metadata
     return {
         "image": image,
         "command": list(ENTRYPOINT),
         "args": arguments,
-        "resources": _resources(config.nodes.get(node, config.resources)),
+        "resources": _resources(asked),
         **(
             {"env": [{"name": name, "value": value} for name, value in sorted(environment.items())]}
             if environment
             else {}
         ),
     }
+
+
+def resources_of_all(config: KubeflowConfig) -> ResourcesConfig:
+    """What a pod asks for that does the work of all nodes: the most that any of them does."""
+    asked = [config.resources, *config.nodes.values()]
+    gpus = max(asked, key=lambda resources: resources.gpu)
+    return ResourcesConfig(
+        cpu=max((resources.cpu for resources in asked if resources.cpu is not None), default=None),
+        memory_gb=max(resources.memory_gb for resources in asked),
+        gpu=gpus.gpu,
+        gpu_type=gpus.gpu_type,
+    )
+
+
+def check_nodes(ir: Any, config: KubeflowConfig) -> None:
+    """Refuses resources of a node that is not there.
+
+    Raises:
+        ConfigError: ``kubeflow.nodes`` names one.
+    """
+    nodes = [node.pipeline_node.node_info.id for node in ir.nodes]
+    for name in config.nodes:
+        if name not in nodes:
+            raise ConfigError(f"kubeflow.nodes.{name} is no node of this pipeline; it has {', '.join(nodes)}.")
+
+
+def visible_gpus(count: int) -> dict[str, str]:
+    """The variable that shows TensorFlow the GPUs of a pod; without it, the entrypoint hides them as the command line does."""
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(count)))} if count else {}
 
 
 def _resources(asked: ResourcesConfig) -> Spec:

@@ -100,6 +100,21 @@ def test_two_compiles_from_two_places_are_equal_and_as_the_golden_file_says(
 
 
 @pytest.mark.tfx
+def test_one_pod_for_all_asks_for_the_most_and_a_node_that_is_not_there_is_told(tmp_path: Path) -> None:
+    from pipeline.kubeflow.compilation import compile_for_kubeflow
+    from pipeline.kubeflow.specification import Granularity
+
+    project = tmp_path / "project"
+    text = compile_for_kubeflow(config_of(project), project, granularity=Granularity.PIPELINE)
+    (executor,) = next(yaml.safe_load_all(text))["deploymentSpec"]["executors"].values()
+    resources = executor["container"]["resources"]
+    assert (resources["memoryRequest"], resources["cpuLimit"], resources["accelerator"]["count"]) == (8, 4, "1")
+    misspelt = config_of(project, kubeflow={**KUBEFLOW, "nodes": {"trainer": {"memory_gb": 8}}})
+    with pytest.raises(ConfigError, match=r"kubeflow\.nodes\.trainer is no node of this pipeline; it has .*Trainer"):
+        compile_for_kubeflow(misspelt, project)
+
+
+@pytest.mark.tfx
 def test_what_lies_in_the_world_changes_no_byte(tmp_path: Path) -> None:
     from pipeline.kubeflow.compilation import compile_for_kubeflow
     from tests.releases.samples import make_repository, sample
@@ -146,6 +161,7 @@ def test_the_cronjob_runs_the_whole_pipeline_and_is_a_valid_manifest(tmp_path: P
     assert len(decode(container["args"][1]).nodes) == len(ir.nodes)
     assert container["resources"]["limits"] == {"memory": "8G", "cpu": "4", "nvidia.com/gpu": "1"}
     assert pod["securityContext"]["runAsNonRoot"] is True
+    assert {"name": "CUDA_VISIBLE_DEVICES", "value": "0"} in container["env"]
     without = config_of(tmp_path / "project", kubeflow={**KUBEFLOW, "metadata": None})
     with pytest.raises(ConfigError, match=r"kubeflow\.metadata is missing"):
         cronjob(ir, without, IMAGE, Schedule.parse("0 3 * * *"), "{}")
