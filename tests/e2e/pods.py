@@ -135,5 +135,5 @@ def start_container(
 
 def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
     """A container after its end."""
-    stdout, stderr = process.communicate(timeout=600)
+    stdout, stderr = process.communicate(timeout=1200)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)

@@ -54,7 +54,7 @@ class Project:
 
     def edgeproof(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         process = self.start(verb, *arguments)
-        stdout, stderr = process.communicate(timeout=300)
+        stdout, stderr = process.communicate(timeout=900)  # of a machine that others use, too
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def run(self, *arguments: str) -> tuple[int, dict[str, Any]]:
