@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from components.errors import DataError
 from components.modules import code_version, own_sources
+from components.pusher.provenance import REASON_VARIABLE, SPAN_VARIABLE, TRIGGER_VARIABLE
 from pipeline.config import PipelineConfig, validated
 from pipeline.config_file import load_config
 from pipeline.demo.digits import EXAMPLE, write_images
@@ -141,12 +143,9 @@ def test_a_stricter_rule_and_another_stack_are_never_served_from_the_cache(
 
 def _run_to_the_validator(config: PipelineConfig, directory: Path) -> dict[str, str]:
     """Node -> state of the run's executions."""
-    from tfx.orchestration import pipeline
-
     from pipeline import nodes
     from pipeline.description import describe_data
     from pipeline.mlmd import MetadataLocation
-    from pipeline.place import IN_PROCESS_BEAM_ARGS
     from pipeline.running import launching
     from pipeline.running.world import DataPlace
 
@@ -154,6 +153,18 @@ def _run_to_the_validator(config: PipelineConfig, directory: Path) -> dict[str, 
     examples, schema = nodes.examples(config, data), nodes.schema(config, data)
     statistics = nodes.statistics(config, data, examples, schema)
     chain = [examples, schema, statistics, nodes.validator(config, statistics, schema)]
+    ir = launching.bound(_compiled(config, directory, chain), uuid4().hex)
+    location = MetadataLocation.of_file(directory / "metadata.sqlite")
+    data_place = DataPlace(config.data, directory)
+    return {node_id: launching.launch(ir, node_id, location, data_place).state for node_id in launching.node_ids(ir)}
+
+
+def _compiled(config: PipelineConfig, directory: Path, chain: list[Any]) -> Any:
+    from tfx.orchestration import pipeline
+
+    from pipeline.place import IN_PROCESS_BEAM_ARGS
+    from pipeline.running import launching
+
     dag = pipeline.Pipeline(
         config.name,
         str(directory / "artifacts"),
@@ -161,10 +172,38 @@ def _run_to_the_validator(config: PipelineConfig, directory: Path) -> dict[str, 
         enable_cache=True,
         beam_pipeline_args=list(IN_PROCESS_BEAM_ARGS),
     )
-    ir = launching.bound(launching.compiled(dag), uuid4().hex)
-    location = MetadataLocation.of_file(directory / "metadata.sqlite")
-    data_place = DataPlace(config.data, directory)
-    return {node_id: launching.launch(ir, node_id, location, data_place).state for node_id in launching.node_ids(ir)}
+    return launching.compiled(dag)
+
+
+def test_a_run_is_for_the_span_that_it_reads_unless_it_was_started_for_one(
+    digits: PipelineConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline import nodes
+    from pipeline.description import describe_data
+    from pipeline.mlmd import MetadataLocation, RunPurpose, RunStore
+    from pipeline.running import launching
+    from pipeline.running.world import DataPlace
+
+    (tmp_path / "images").rename(tmp_path / "span-4")
+    data = digits.data.model_copy(update={"path": tmp_path, "pattern": "span-{SPAN}/*/*"})
+    config = digits.model_copy(update={"data": data})
+    for variable in (REASON_VARIABLE, TRIGGER_VARIABLE, SPAN_VARIABLE):
+        monkeypatch.setenv(variable, "")
+    messages: list[str] = []
+    monkeypatch.setattr(launching.progress, "info", lambda text, *words: messages.append(text % words))
+    location = MetadataLocation.of_file(tmp_path / "metadata.sqlite")
+    store = RunStore(location)
+    for purpose in (RunPurpose("by hand"), RunPurpose("drift", "drift-7", data_span="3")):
+        ir = launching.bound(_compiled(config, tmp_path, [nodes.examples(config, describe_data(config))]), uuid4().hex)
+        run_id = ir.runtime_spec.pipeline_run_id.field_value.string_value
+        store.begin(run_id, purpose)
+        (node_id,) = launching.node_ids(ir)
+        launching.launch(ir, node_id, location, DataPlace(data, tmp_path))
+    by_hand, triggered = store.runs()
+    assert by_hand.purpose == RunPurpose("by hand", data_span="4")
+    assert triggered.purpose == RunPurpose("drift", "drift-7", data_span="3")
+    assert messages[-1] == "the run is for span 3; span 4 is the newest, and it is what was read"
+    assert os.environ[TRIGGER_VARIABLE] == "drift-7"
 
 
 def test_what_the_gate_section_says_reaches_the_evaluator(tmp_path: Path) -> None:
