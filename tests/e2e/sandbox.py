@@ -36,6 +36,7 @@ given "$python" "$python"
 given "$volume" "$mounted" rw
 mkdir "$root/tmp"
 mount -t tmpfs -o mode=1777 none "$root/tmp"
+mount -t tmpfs -o mode=1777,size=64m none "$root/dev/shm"  # of the size that containers have
 mount -o remount,ro "$root"
 exec chroot "$root" setpriv --reuid "$USER_ID" --regid "$GROUP_ID" --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all \
     sh -c 'cd /tmp && exec "$@"' sh "$@"
