@@ -26,6 +26,8 @@ from releases.errors import ReleaseError
 
 PASSPHRASE_VARIABLE = "EDGEPROOF_KEY_PASSPHRASE"
 FILE_SCHEME = "file2"
+#: Kubernetes sets it in every pod.
+_POD_VARIABLE = "KUBERNETES_SERVICE_HOST"
 
 #: The extra of securesystemslib that brings the library for a scheme.
 _LIBRARIES = {"awskms": "awskms", "gcpkms": "gcpkms", "azurekms": "azurekms", "hv": "vault", "hsm": "hsm"}
@@ -140,6 +142,16 @@ def _public_of_file(path: Path) -> Key:
     return SSlibKey.from_crypto(private.public_key())
 
 
+def _closed_bits(owner: int) -> int:
+    """Permissions that a private key must not give, by the user that owns it.
+
+    The group may read where that is how a service is given a key of somebody else's (as PostgreSQL has it), and in a pod: there Kubernetes
+    itself gives a volume's files to the pod's group (fsGroup), and nobody else is in it.
+    """
+    is_given = os.geteuid() not in (0, owner) or bool(os.environ.get(_POD_VARIABLE))
+    return 0o007 if is_given else 0o077
+
+
 def read_private(path: Path, name: str) -> bytes:
     """Reads the file of a private key.
 
@@ -147,10 +159,11 @@ def read_private(path: Path, name: str) -> bytes:
         ReleaseKeyError: It is not there, or others can read it.
     """
     try:
-        mode = path.stat().st_mode
-        if mode & 0o077:
+        status = path.stat()
+        if status.st_mode & _closed_bits(status.st_uid):
             raise ReleaseKeyError(
-                f"the key {name!r} in {path} can be read by others (mode {mode & 0o777:o}). chmod 600 it."
+                f"the key {name!r} in {path} can be read by others (mode {status.st_mode & 0o777:o}). chmod 600 it; in a pod, take it from "
+                "everybody but the pod's group (chmod o=, or defaultMode: 0440 of a secret)."
             )
         return path.read_bytes()
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from releases.repository import Repository
 from releases.stores.store import DirectoryStore
 from releases.trust.initialization import initialize
 from releases.trust.keys import KeyRing
-from releases.trust.private_keys import ReleaseKeyError
+from releases.trust.private_keys import ReleaseKeyError, read_private
 from releases.trust.rotation import rotate
 from releases.verification import verify
 from tests.releases.samples import make_repository, sample
@@ -73,6 +74,36 @@ def test_a_damaged_ring_is_named(content: str, tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text(content)
     with pytest.raises(ReleaseKeyError, match="damaged"):
         KeyRing.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "user", "host", "opens"),
+    [
+        pytest.param(0o600, "owner", "", True, id="owner-alone"),
+        pytest.param(0o640, "owner", "", False, id="owner-and-a-group-that-others-are-in"),
+        pytest.param(0o660, "service", "", True, id="given-to-a-service-by-its-group"),
+        pytest.param(0o644, "service", "", False, id="everybody"),
+        pytest.param(0o660, "owner", "10.0.0.1", True, id="pod-whose-volume-belongs-to-its-group"),
+        pytest.param(0o644, "owner", "10.0.0.1", False, id="pod-everybody"),
+        pytest.param(0o640, "root", "", False, id="root-reads-anything"),
+    ],
+)
+def test_a_key_is_closed_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, user: str, host: str, opens: bool
+) -> None:
+    file = tmp_path / "key.pem"
+    file.write_bytes(b"key")
+    file.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(file, 1000, -1)
+    owner = file.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: {"owner": owner, "service": owner + 1, "root": 0}[user])
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    if opens:
+        assert read_private(file, "online") == b"key"
+    else:
+        with pytest.raises(ReleaseKeyError, match="can be read by others"):
+            read_private(file, "online")
 
 
 def test_no_ring_is_named(tmp_path: Path) -> None:
