@@ -20,6 +20,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.errors import ConfigError, RunError
+from pipeline.mlmd_backslashes import keep_backslashes
 
 #: How a node may have ended well; anything else stopped the run.
 DONE_STATES = ("complete", "cached")
@@ -90,6 +91,7 @@ class MetadataLocation:
                 )
             )
             return connection
+        keep_backslashes()
         connection.postgresql.MergeFrom(
             proto.PostgreSQLDatabaseConfig(
                 host=parts.hostname, port=str(port), dbname=database, user=user, password=self.password

@@ -40,7 +40,13 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Metadat
         yield MetadataLocation(server.create_database(f"mlmd{next(_numbers)}"))
 
 
-def record(location: MetadataLocation, run_id: str, pipeline: str, states: dict[str, str]) -> None:
+def record(
+    location: MetadataLocation,
+    run_id: str,
+    pipeline: str,
+    states: dict[str, str],
+    spec: str = '{"train": {"epochs": 3}}',
+) -> None:
     """Executions as TFX records them, each with a model that it wrote and the next one reads."""
     from ml_metadata.proto import metadata_store_pb2 as proto
 
@@ -51,7 +57,7 @@ def record(location: MetadataLocation, run_id: str, pipeline: str, states: dict[
     for node, state in states.items():
         type_id = store.put_execution_type(proto.ExecutionType(name=f"module.{node}"))
         execution = proto.Execution(type_id=type_id, last_known_state=proto.Execution.State.Value(state))
-        execution.custom_properties["spec"].string_value = '{"train": {"epochs": 3}}'
+        execution.custom_properties["spec"].string_value = spec
         node_type = store.put_context_type(proto.ContextType(name="node"))
         name = f"{pipeline}.{node}"
         context = store.get_context_by_type_and_name("node", name) or proto.Context(type_id=node_type, name=name)
@@ -86,6 +92,15 @@ def test_a_run_begins_once_whoever_says_so_again(location: MetadataLocation) -> 
         store.begin("run-1", RunPurpose(reason))
     (run,) = store.runs()
     assert (run.purpose, run.state) == (RunPurpose("first"), "empty")
+
+
+def test_any_text_is_kept_as_it_is(location: MetadataLocation) -> None:
+    purpose = RunPurpose("C:\\new 'é' \"x\" \\u00e9", '{"a": "{\\"b\\": 1}"}')
+    RunStore(location).begin("run-1", purpose)
+    record(location, "run-1", "digits", {"Trainer": "COMPLETE"}, r'{"train": "{\"epochs\": 3, \"name\": \"é\"}"}')
+    (run,) = RunStore(location).runs()
+    assert run.purpose == purpose
+    assert run.nodes[0].settings == {"spec.train.epochs": "3", "spec.train.name": "é"}
 
 
 def test_a_run_is_for_the_span_that_it_reads_unless_somebody_named_one(location: MetadataLocation) -> None:
