@@ -26,6 +26,7 @@ PAYLOAD_FILE = "payload.pyz"
 RESULT_FILE = "answer.npz"
 DIRECTORY_PREFIX = "edgeproof-measure."
 _CHUNK = 1 << 20
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 #: Seconds in which a Python there has to import NumPy and the runtime: a slow card takes its time.
 _IMPORT_SECONDS = 120
 #: What an interpreter needs; it prints what it is.
@@ -75,40 +76,53 @@ def main(settings: dict[str, Any], stream: IO[bytes]) -> None:
             the payload that follow on the stream; 0 only looks for an interpreter), `directory` (where the payload lies already, or None).
         stream: Standard input, in bytes.
     """
-    directory, stays = settings.get("directory"), bool(settings.get("directory"))
     worker: list[subprocess.Popen[bytes]] = []
+    made: list[str] = [settings["directory"]] if settings.get("directory") else []
     _end_on_signals()
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.alarm(int(settings["seconds"]) + 1)
     try:
-        if not directory:
-            directory = _make_directory(settings.get("tmp"))
+        try:
+            _measure(settings, stream, made, worker)
+        finally:
+            _clean_up(made, worker)
+    finally:  # a signal may have come in between: it is the last one that is heard
+        _clean_up(made, worker)
+
+
+def _measure(
+    settings: dict[str, Any], stream: IO[bytes], made: list[str], worker: list[subprocess.Popen[bytes]]
+) -> None:
+    stays = bool(made)
+    try:
+        if not stays:
+            made.append(_make_directory(settings.get("tmp")))
             if settings["size"]:
-                _receive(stream, settings["size"], Path(directory, PAYLOAD_FILE))
+                _receive(stream, settings["size"], Path(made[0], PAYLOAD_FILE))
         _watch(stream)
-        python, machine = _choose_python(settings["pythons"], directory)
+        python, machine = _choose_python(settings["pythons"], made[0])
         outcome: dict[str, Any] = {"machine": machine, "python": python}
         if settings["size"]:
-            _run(python, directory, worker)
+            _run(python, made[0], worker)
             if not stays:
-                outcome["answer"] = base64.b64encode(Path(directory, RESULT_FILE).read_bytes()).decode("ascii")
+                outcome["answer"] = base64.b64encode(Path(made[0], RESULT_FILE).read_bytes()).decode("ascii")
         _say(outcome)
         while stays:  # the result is fetched meanwhile
             signal.pause()
     except Fault as fault:
         _say({"fault": fault.kind, "message": str(fault)})
     except OSError as error:
-        _say(
-            {
-                "fault": "disk",
-                "message": _disk_message(error, directory or settings.get("tmp") or tempfile.gettempdir()),
-            }
-        )
-    finally:
-        signal.alarm(0)
-        _end(worker)
-        if directory:
-            shutil.rmtree(directory, ignore_errors=True)
+        place = [*made, settings.get("tmp") or tempfile.gettempdir()][0]
+        _say({"fault": "disk", "message": _disk_message(error, place)})
+
+
+def _clean_up(made: list[str], worker: list[subprocess.Popen[bytes]]) -> None:
+    signal.alarm(0)
+    for number in _ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
+    _end(worker)
+    for directory in made:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _say(outcome: dict[str, Any]) -> None:
@@ -223,11 +237,11 @@ def _end(worker: list[subprocess.Popen[bytes]]) -> None:
 
 def _end_on_signals() -> None:
     def end(number: int, frame: object) -> None:
-        for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for each in _ENDINGS:
             signal.signal(each, signal.SIG_IGN)  # once is enough: what follows is cleaning up
         raise SystemExit(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+    for number in _ENDINGS:
         signal.signal(number, end)
 
 
