@@ -161,6 +161,7 @@ def evaluator(
         kernel_sample_size=config.gate.kernel_sample,
         output=config.gate.output or None,
         golden_split=config.release.golden_split,
+        device_state=state_parameter(WorldState.DEVICE) if config.gate.device is not None else None,
         champion=champion.outputs["model"] if champion else None,
         eval_config=eval_config,
         code_version=code_version(_executor(Evaluator), (*data.parse_sources, *modules)),

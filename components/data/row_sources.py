@@ -151,6 +151,11 @@ def open_pictures(folder: Path, inputs: Sequence[TensorSpec]) -> LabeledRows:
 
 
 def picture_input(inputs: Sequence[TensorSpec], source: Path) -> TensorSpec:
+    """The input that a picture goes into.
+
+    Raises:
+        DataError: The model takes no single picture.
+    """
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or -1 in inputs[0].shape[1:]:
         declared = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
         raise DataError(

@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from edgeproof_edge.errors import ModelFileError
@@ -15,18 +15,14 @@ from edgeproof_edge.measuring import FACTS_MEMBER, OUTPUT_PREFIX, Facts, Machine
 from edgeproof_edge.rows import RowOrder
 from numpy.typing import NDArray
 
-from components.device.comparison import OutputAgreement, compare
+from components.device.comparison import compare
 from components.device.conversation import Errand
 from components.device.errors import DeviceError
 from components.device.links import run_errand
+from components.device.outcome import DeviceMeasurement
 from components.device.payload import affordable, as_sent, payload
 from components.device.place import DevicePlace
-
-#: Rows that run there: enough for the answers of every class of a small model, and seconds on a slow device.
-DEFAULT_NUM_ROWS = 100
-DEFAULT_NUM_RUNS = 200
-#: Seconds until a measurement ends, whatever it has.
-DEFAULT_SECONDS = 300
+from components.device.settings import Options
 
 Array = NDArray[Any]
 
@@ -48,38 +44,6 @@ class Subject:
     rows: Mapping[str, Array]
     threshold: float | None = None
     order: RowOrder = RowOrder.AUTO
-
-
-@dataclass(frozen=True)
-class Options:
-    """How it is measured; see :class:`edgeproof_edge.measuring.Request`."""
-
-    num_rows: int = DEFAULT_NUM_ROWS
-    num_runs: int = DEFAULT_NUM_RUNS
-    seconds: float = DEFAULT_SECONDS
-    kernels: str = "xnnpack"
-    num_threads: int = 1
-    delegate: str | None = None
-    require_delegate: bool = False
-
-
-@dataclass(frozen=True)
-class DeviceMeasurement:
-    """What a device did.
-
-    Attributes:
-        device: How a sentence names it.
-        facts: Times, memory, delegation; or why its runtime refuses the model.
-        num_rows: That ran there.
-        agreement: Per output, against this machine; empty where the runtime there refuses the model.
-    """
-
-    device: str
-    facts: Facts
-    num_rows: int
-    agreement: tuple[OutputAgreement, ...] = ()
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
 
 def look(place: DevicePlace, seconds: float = 120) -> Machine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeproof_edge.measuring import Facts, Machine, Times
 
-from components.device.measurement import DeviceMeasurement
+from components.device.outcome import DeviceMeasurement
 
 _HEADING = f"{'':<14}{'p50':>10}{'p90':>10}{'p99':>10}{'mean':>10}   calls"
 

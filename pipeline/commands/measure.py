@@ -14,7 +14,7 @@ from pipeline.commands.options import json_option, print_json
 if TYPE_CHECKING:
     from edgeproof_edge.tensors import TensorSpec
 
-    from components.device.measurement import DeviceMeasurement
+    from components.device.outcome import DeviceMeasurement
     from components.device.place import DevicePlace
 
 #: What ``--adb`` without a serial number means.
@@ -111,20 +111,24 @@ def command(
 
     Exit code 1: it answers otherwise, or misses an SLA. The device is left as it was.
     """
-    from components.device.measurement import Options, Subject, measure
+    from components.device.measurement import Subject, measure
     from components.device.report import describe
+    from components.device.settings import Options
+    from pipeline.console import quiet_libraries_output
 
     limits = [_sla(text) for text in slas]
     place = _place(ssh, adb, local, ssh_config, python, tmp)
     file, beside = _files(model, twin)
-    subject = Subject(
-        model=_read(file),
-        twin=None if beside is None else _read(beside),
-        rows=_rows(file, data, rows),
-        threshold=None if values else decision_threshold,
-    )
+    with quiet_libraries_output():
+        subject = Subject(
+            model=_read(file),
+            twin=None if beside is None else _read(beside),
+            rows=_rows(file, data, rows),
+            threshold=None if values else decision_threshold,
+        )
     options = Options(rows, runs, timeout, kernels, threads, delegate, require_delegate)
-    measurement, outputs = measure(place, subject, options)
+    with quiet_libraries_output():
+        measurement, outputs = measure(place, subject, options)
     problems = _problems(measurement, file.name, limits)
     if out is not None:
         _write(out, measurement, outputs, problems)

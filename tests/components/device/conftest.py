@@ -54,7 +54,9 @@ class SshDevice:
 
     def processes(self) -> list[str]:
         """What its user runs now, apart from sshd itself."""
-        listed = subprocess.run(["ps", "-ww", "-u", self.user, "-o", "args="], capture_output=True, text=True, check=False)
+        listed = subprocess.run(
+            ["ps", "-ww", "-u", self.user, "-o", "args="], capture_output=True, text=True, check=False
+        )
         return [line for line in listed.stdout.splitlines() if "sshd" not in line]
 
 
@@ -111,7 +113,17 @@ def ssh_device() -> Iterator[SshDevice]:
     directory.chmod(0o755)
     process = None
     try:
-        _run("useradd", "--no-create-home", "--home-dir", directory / "home", "--password", "*", "--shell", "/bin/sh", user)
+        _run(
+            "useradd",
+            "--no-create-home",
+            "--home-dir",
+            directory / "home",
+            "--password",
+            "*",
+            "--shell",
+            "/bin/sh",
+            user,
+        )
         entry = pwd.getpwnam(user)
         for name in ("home", "tmp"):
             (directory / name).mkdir()

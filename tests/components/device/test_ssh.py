@@ -16,8 +16,9 @@ import pytest
 from edgeproof_edge.measuring import supervisor
 
 from components.device.errors import DeviceError
-from components.device.measurement import Options, look, measure
+from components.device.measurement import look, measure
 from components.device.place import DevicePlace, Way
+from components.device.settings import Options
 from tests.components.device.conftest import SshDevice
 from tests.components.device.samples import leftovers, subject_of
 from tests.edge.bundles import MODELS
@@ -40,24 +41,35 @@ def eventually(check: object, seconds: float = 60) -> bool:
 def test_what_a_device_did_is_brought_back_and_nothing_stays_there(ssh_device: SshDevice) -> None:
     measurement, outputs = measure(ssh_device.place(), subject_of(), QUICK)
     facts = measurement.facts
-    assert facts.times is not None and 0 < facts.times.p50_ms <= facts.times.p90_ms
-    assert facts.float_times is not None and facts.times.num_runs == 10
-    assert facts.delegated_fraction == 1.0 and facts.partitions == 1 and facts.memory_mb is not None and facts.memory_mb > 10
-    assert measurement.num_rows == 24 and [len(array) for array in outputs.values()] == [24]
+    assert facts.times is not None
+    assert 0 < facts.times.p50_ms <= facts.times.p90_ms
+    assert facts.float_times is not None
+    assert facts.times.num_runs == 10
+    assert facts.delegated_fraction == 1.0
+    assert facts.partitions == 1
+    assert facts.memory_mb is not None
+    assert facts.memory_mb > 10
+    assert measurement.num_rows == 24
+    assert [len(array) for array in outputs.values()] == [24]
     assert all(each.holds and each.largest_difference == 0 for each in measurement.agreement)
-    assert leftovers(ssh_device.tmp) == [] and ssh_device.processes() == []
+    assert leftovers(ssh_device.tmp) == []
+    assert ssh_device.processes() == []
 
 
 def test_a_look_tells_what_the_device_is(ssh_device: SshDevice) -> None:
     machine = look(ssh_device.place())
-    assert machine.runtime.startswith("ai-edge-litert") and machine.processor == "x86_64"
+    assert machine.runtime.startswith("ai-edge-litert")
+    assert machine.processor == "x86_64"
     assert leftovers(ssh_device.tmp) == []
 
 
-@pytest.mark.parametrize("file", ["two_inputs_int8.tflite", "lstm_int8.tflite", "batch_of_three.tflite", "int16x8.tflite"])
+@pytest.mark.parametrize(
+    "file", ["two_inputs_int8.tflite", "lstm_int8.tflite", "batch_of_three.tflite", "int16x8.tflite"]
+)
 def test_models_of_other_kinds_answer_there_as_here(ssh_device: SshDevice, file: str) -> None:
     measurement, _ = measure(ssh_device.place(), subject_of(file, 24, None), QUICK)
-    assert measurement.facts.refusal == "" and all(each.holds for each in measurement.agreement), measurement
+    assert measurement.facts.refusal == ""
+    assert all(each.holds for each in measurement.agreement), measurement
 
 
 @pytest.mark.parametrize(
@@ -69,8 +81,14 @@ def test_models_of_other_kinds_answer_there_as_here(ssh_device: SshDevice, file:
         pytest.param({"ssh_config": "stranger_config"}, "Host key verification failed.*by hand", id="unknown-host-key"),
         pytest.param({"ssh_config": "no_config"}, "config", id="no-such-config"),
         pytest.param({"python": "/nope/python3"}, "no Python that can run models.*/nope/python3", id="no-such-python"),
-        pytest.param({"python": "/usr/bin/python3"}, "no Python that can run models.*No module named", id="python-without-runtime"),
-        pytest.param({"tmp": "/nope"}, "cannot hold the measurement: there is no directory /nope", id="no-such-directory"),
+        pytest.param(
+            {"python": "/usr/bin/python3"},
+            "no Python that can run models.*No module named",
+            id="python-without-runtime",
+        ),
+        pytest.param(
+            {"tmp": "/nope"}, "cannot hold the measurement: there is no directory /nope", id="no-such-directory"
+        ),
         pytest.param({"tmp": "/proc"}, "cannot hold the measurement.*/proc", id="directory-that-cannot-be-written"),
     ],
 )
@@ -81,18 +99,23 @@ def test_what_is_wrong_is_one_sentence(ssh_device: SshDevice, change: dict[str, 
         change = {"ssh_config": ssh_device.directory / change["ssh_config"]}  # type: ignore[dict-item]
     with pytest.raises(DeviceError, match=words) as caught:
         measure(replace(ssh_device.place(), **change), subject_of(), QUICK)
-    assert "\n" not in str(caught.value) and caught.value.exit_code == 3
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 3
     assert leftovers(ssh_device.tmp) == []
 
 
 def test_a_full_disk_is_told_from_other_errors(ssh_device: SshDevice) -> None:
     small = ssh_device.directory / "small"
     small.mkdir(exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k,mode=1777", "none", small], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k,mode=1777", "none", small], capture_output=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("no small disk here: this container may not mount one")
     try:
-        with pytest.raises(DeviceError, match=r"cannot hold the measurement: No space left on device in .*small, where .* MB are free"):
+        with pytest.raises(
+            DeviceError, match=r"cannot hold the measurement: No space left on device in .*small, where .* MB are free"
+        ):
             measure(ssh_device.place(tmp=str(small)), subject_of(), QUICK)
         assert leftovers(small) == []
     finally:
@@ -113,7 +136,8 @@ def test_a_measurement_that_takes_too_long_is_ended_there(ssh_device: SshDevice)
     python = python_that(ssh_device, "hanging", "exec sleep 3600")
     with pytest.raises(DeviceError, match="is too slow: it did not end in time"):
         measure(ssh_device.place(python=python), subject_of(), replace(QUICK, seconds=5))
-    assert leftovers(ssh_device.tmp) == [] and ssh_device.processes() == []
+    assert leftovers(ssh_device.tmp) == []
+    assert ssh_device.processes() == []
 
 
 def test_a_login_shell_that_talks_is_no_answer(ssh_device: SshDevice) -> None:
@@ -144,16 +168,40 @@ def test_a_file_that_the_runtime_there_refuses_is_an_answer(ssh_device: SshDevic
     python.write_text(f'#!/bin/sh\nPYTHONPATH={broken} exec {ssh_device.python} "$@"\n')
     python.chmod(0o755)
     measurement, outputs = measure(ssh_device.place(python=str(python)), subject_of(), QUICK)
-    assert "find op for builtin opcode" in measurement.facts.refusal and not outputs and measurement.facts.times is None
+    assert "find op for builtin opcode" in measurement.facts.refusal
+    assert not outputs
+    assert measurement.facts.times is None
 
 
 def start_measuring(device: SshDevice, data: Path) -> subprocess.Popen[bytes]:
     """The command, in a session of its own as a terminal gives it, busy for an hour."""
-    command = [sys.executable, "-m", "pipeline.cli", "measure", str(MODELS / "int8.tflite"), "--data", str(data), "--ssh", "device"]
-    command += ["--ssh-config", str(device.config), "--python", str(device.python), "--runs", "1000000000", "--timeout", "3600"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "measure",
+        str(MODELS / "int8.tflite"),
+        "--data",
+        str(data),
+        "--ssh",
+        "device",
+    ]
+    command += [
+        "--ssh-config",
+        str(device.config),
+        "--python",
+        str(device.python),
+        "--runs",
+        "1000000000",
+        "--timeout",
+        "3600",
+    ]
     # What starts the tests may ignore the interrupt of a terminal, and so would everything below it.
     return subprocess.Popen(
-        ["env", "--default-signal=INT,HUP", *command], start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ["env", "--default-signal=INT,HUP", *command],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -169,9 +217,12 @@ def test_however_it_ends_nothing_stays_there(ssh_device: SshDevice, tmp_path: Pa
     finally:
         process.kill()
     if ending == "ctrl-c":
-        assert process.returncode == 130 and b"interrupted" in stderr
+        assert process.returncode == 130
+        assert b"interrupted" in stderr
     if ending == "connection-cut":
-        assert process.returncode == 3 and b"cannot be reached" in stderr and stderr.count(b"\n") == 1, stderr
+        assert process.returncode == 3
+        assert b"cannot be reached" in stderr
+        assert stderr.count(b"\n") == 1, stderr
     assert eventually(lambda: leftovers(ssh_device.tmp) == [])
     assert eventually(lambda: ssh_device.processes() == [])
 
