@@ -24,6 +24,7 @@ from pydantic import (
     PlainSerializer,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic_core import CoreSchema
@@ -144,6 +145,12 @@ class DeviceRules(Thresholds):
         description="Milliseconds of the edge model there / those of its float twin; 1 means not slower. Less than 0.1 ms is no "
         "difference; off (null) where speed does not matter.",
     )
+
+    @field_validator("max_p50_ms", "max_p90_ms", "max_latency_ratio", mode="before")
+    @classmethod
+    def _may_be_off(cls, value: object) -> object:
+        """YAML reads the word off as false."""
+        return None if value is False or value == "off" else value
 
     @model_validator(mode="after")
     def _is_one_device(self) -> DeviceRules:
