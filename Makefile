@@ -8,7 +8,7 @@ ALL_TIERS := not exhaustive
 WORKERS ?= 2
 SIDE_BY_SIDE = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help venv demo test test-exhaustive test-fast lint test-newest constraints clean
+.PHONY: help venv demo test test-exhaustive test-fast lint test-newest test-arm constraints clean
 
 help:  ## this list
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<12} {m[2]}') for m in re.finditer(r'^([a-z-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
@@ -35,6 +35,9 @@ lint: venv  ## ruff (rules and format) and mypy
 
 test-newest:  ## test and demo on the newest stack, in a Debian 13 root (needs root; says so and goes on without)
 	@constraints/test-newest
+
+test-arm: venv  ## the device's wheel on emulated 64-bit and 32-bit ARM, every golden vector (needs root; says so and goes on without)
+	@constraints/test-arm
 
 constraints:  ## resolve both stacks again into constraints/*.txt (UPGRADE=--upgrade for newer versions)
 	@$(PYTHON) constraints/recompile.py $(UPGRADE)
