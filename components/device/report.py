@@ -58,4 +58,6 @@ def _memory_line(facts: Facts) -> str:
         memory += f", {facts.model_memory_mb:.1f} of them for the model"
     batch = f", {facts.declared_batch} examples per call" if facts.declared_batch > 1 else ""
     heat = f", {facts.temperature_c:.1f} °C" if facts.temperature_c is not None else ""
-    return f"{memory}; loaded in {facts.load_ms:.1f} ms, first call {facts.first_call_ms:.3f} ms{batch}{heat}"
+    loaded = "" if facts.load_ms is None else f"; loaded in {facts.load_ms:.1f} ms"
+    first = "" if facts.first_call_ms is None else f", first call {facts.first_call_ms:.3f} ms"
+    return f"{memory}{loaded}{first}{batch}{heat}"
