@@ -6,7 +6,7 @@ from edgeproof_edge.measuring import Facts, Machine, Times
 
 from components.device.outcome import DeviceMeasurement
 
-_HEADING = f"{'':<14}{'p50':>10}{'p90':>10}{'p99':>10}{'mean':>10}   calls"
+_HEADING = f"{'':<14}{'p50':>11}{'p90':>11}{'p99':>11}{'mean':>11}   calls"
 
 
 def describe_machine(machine: Machine) -> str:
@@ -41,7 +41,7 @@ def describe(measurement: DeviceMeasurement, model: str, twin: str = "float.tfli
 
 
 def _times_line(name: str, times: Times) -> str:
-    figures = "".join(f"{value:>7.3f} ms" for value in (times.p50_ms, times.p90_ms, times.p99_ms, times.mean_ms))
+    figures = "".join(f"{value:>8.3f} ms" for value in (times.p50_ms, times.p90_ms, times.p99_ms, times.mean_ms))
     return f"{name[:13]:<14}{figures}   {times.num_runs}"
 
 
@@ -49,7 +49,8 @@ def _delegation_line(facts: Facts) -> str:
     if facts.delegated_fraction is None:
         return f"{facts.delegate}: the runtime does not tell what it computes"
     rest = f"; built-in kernels run {', '.join(facts.builtin_operators)}" if facts.builtin_operators else ""
-    return f"{facts.delegate} computes {100 * facts.delegated_fraction:.1f} % of the operators in {facts.partitions} partitions{rest}"
+    pieces = f"{facts.partitions} partition{'s' * (facts.partitions != 1)}"
+    return f"{facts.delegate} computes {100 * facts.delegated_fraction:.1f} % of the operators in {pieces}{rest}"
 
 
 def _memory_line(facts: Facts) -> str:

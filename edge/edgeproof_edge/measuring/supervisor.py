@@ -162,10 +162,8 @@ def _watch(stream: IO[bytes]) -> None:
 
 def _choose_python(pythons: list[str | None], directory: str) -> tuple[str, dict[str, Any]]:
     reasons: list[str] = []
-    for python in dict.fromkeys(path or sys.executable for path in pythons):
-        path = shutil.which(python)
-        if path is None:
-            continue
+    paths = [shutil.which(python or sys.executable) for python in pythons]
+    for path in dict.fromkeys(filter(None, paths)):
         try:
             done = subprocess.run(
                 [path, "-c", _PROBE],
