@@ -16,6 +16,8 @@ from components.device.settings import Options
 from tests.components.device import fake_adb
 from tests.components.device.samples import leftovers, subject_of
 
+pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.e2e
 QUICK = Options(num_runs=5, seconds=60)
 PLACE = DevicePlace(Way.ADB, python=sys.executable)
 

@@ -66,6 +66,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "rows.npz"
 
 
+@pytest.mark.e2e
 def test_the_payload_needs_nothing_of_this_package_that_is_not_in_it(tmp_path: Path) -> None:
     subject = subject_of()
     file = tmp_path / "payload.pyz"
@@ -145,6 +146,7 @@ def test_a_row_on_which_kernels_differ_here_says_nothing_of_a_device() -> None:
     assert not agreement(WATCH, expected, other + 1, other).holds
 
 
+@pytest.mark.e2e
 def test_a_file_of_other_weights_does_not_agree() -> None:
     subject = subject_of()
     measurement, outputs = measure(HERE, subject, Options(num_runs=5, seconds=60))
@@ -154,6 +156,7 @@ def test_a_file_of_other_weights_does_not_agree() -> None:
     assert not agreement(Watch(spec, 0.5), values, values, values[::-1]).holds
 
 
+@pytest.mark.e2e
 def test_the_command_prints_a_table_and_writes_its_files(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +178,7 @@ def test_the_command_prints_a_table_and_writes_its_files(
         assert outputs.files == ["scores"]
 
 
+@pytest.mark.e2e
 def test_an_sla_that_is_missed_is_a_refusal(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sla = ("--sla", "p50=0.00001", "--json")
     done = edgeproof_measure(capsys, MODELS / "int8.tflite", "--local", "--data", data, "--runs", 5, *sla)

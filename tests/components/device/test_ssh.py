@@ -63,6 +63,7 @@ def test_a_look_tells_what_the_device_is(ssh_device: SshDevice) -> None:
     assert leftovers(ssh_device.tmp) == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "file", ["two_inputs_int8.tflite", "lstm_int8.tflite", "batch_of_three.tflite", "int16x8.tflite"]
 )
@@ -205,7 +206,15 @@ def start_measuring(device: SshDevice, data: Path) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.parametrize("ending", ["ctrl-c", "terminal-closed", "killed", "connection-cut"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "ctrl-c",
+        "connection-cut",
+        pytest.param("killed", marks=pytest.mark.exhaustive),
+        pytest.param("terminal-closed", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_however_it_ends_nothing_stays_there(ssh_device: SshDevice, tmp_path: Path, ending: str) -> None:
     np.savez(tmp_path / "rows.npz", x=next(iter(subject_of().rows.values())))
     process = start_measuring(ssh_device, tmp_path / "rows.npz")
