@@ -27,7 +27,7 @@ def main() -> int:
         worst = max(worst, share)
         print(
             f"{'ok    ' if result.passed else 'FAILED'} {name:<24} {result.num_examples:>3} rows, largest difference "
-            f"{result.largest_difference:.6g} of {result.tolerance:.6g} {result.reason}",
+            f"{result.largest_difference:.6g} of {result.tolerance:.6g}, {_share(result.delegated_fraction)} by XNNPACK {result.reason}",
             flush=True,
         )
         if not result.passed:
@@ -44,6 +44,10 @@ def main() -> int:
     }
     print(json.dumps(summary))
     return 1 if failed or not num_rows else 0
+
+
+def _share(fraction: float | None) -> str:
+    return "?" if fraction is None else f"{fraction:.0%}"
 
 
 if __name__ == "__main__":
