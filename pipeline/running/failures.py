@@ -40,9 +40,14 @@ def explained(error: Exception, node_id: str, log_file: Path) -> EdgeproofError:
         return RunError(
             f"{node_id}: the disk is full: {reason}. Finished steps are kept: free some space and give the same command again."
         )
+    if any(isinstance(cause, MemoryError) for cause in _causes(error)):
+        return RunError(
+            f"{node_id} ran out of memory. Finished steps are kept: free some, or raise the limit (ulimit -v, or the container's), "
+            "and give the same command again."
+        )
     if ours := _of_ours(error):
         return ours
-    advice = " Give the workers more memory, or fewer of them." if _is_loss_of_worker(error) else ""
+    advice = " Give the workers more memory, or fewer of them." if _LOST_WORKER.search(str(error)) else ""
     return RunError(f"{node_id} failed: {reason}.{advice} The whole story is in {log_file}")
 
 
@@ -110,10 +115,6 @@ def _kinds(root: type[EdgeproofError]) -> Iterator[type[EdgeproofError]]:
 def _code_of(error: BaseException) -> str:
     code = getattr(error, "code", None)
     return str(getattr(code(), "name", "an error")) if callable(code) else type(error).__name__
-
-
-def _is_loss_of_worker(error: BaseException) -> bool:
-    return any(isinstance(cause, MemoryError) or _LOST_WORKER.search(str(cause)) for cause in _causes(error))
 
 
 def _one_line(text: str) -> str:

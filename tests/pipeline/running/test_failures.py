@@ -54,15 +54,15 @@ def test_an_error_of_a_server_is_its_code_and_its_details() -> None:
     assert "\n" not in reason
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        pytest.param(MemoryError(), id="here"),
-        pytest.param(RuntimeError("Worker: SDK worker 1-1 lost connection"), id="beam"),
-    ],
-)
-def test_a_lost_worker_is_given_memory(error: Exception) -> None:
-    assert "Give the workers more memory, or fewer of them. " in str(explained(error, "Evaluator", LOG))
+def test_a_lost_worker_is_given_memory() -> None:
+    lost = RuntimeError("Worker: SDK worker 1-1 lost connection")
+    assert "Give the workers more memory, or fewer of them. " in str(explained(lost, "Evaluator", LOG))
+
+
+def test_out_of_memory_is_said_in_words() -> None:
+    error = explained(MemoryError(), "Trainer", LOG)
+    assert str(error).startswith("Trainer ran out of memory. Finished steps are kept: ")
+    assert error.exit_code == 3
 
 
 def test_a_full_disk_is_known_by_its_number_and_by_its_text() -> None:
