@@ -3,12 +3,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-ALL_TIERS := not exhaustive
+ALL_TIERS := not exhaustive and not images and not android
 # TensorFlow takes about 1.5 GB per process, so more is not always faster.
 WORKERS ?= 2
 SIDE_BY_SIDE = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help venv demo test test-exhaustive test-fast lint test-newest constraints clean
+.PHONY: help venv demo test test-exhaustive test-fast lint test-newest test-images test-android constraints clean
 
 help:  ## this list
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<12} {m[2]}') for m in re.finditer(r'^([a-z-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
@@ -35,6 +35,12 @@ lint: venv  ## ruff (rules and format) and mypy
 
 test-newest:  ## test and demo on the newest stack, in a Debian 13 root (needs root; says so and goes on without)
 	@constraints/test-newest
+
+test-images: venv  ## build the images of the gateway, the telemetry service and the pipeline, and run them (needs root; says so and goes on without)
+	$(BIN)/python -m pytest -m images -rs tests/images
+
+test-android: venv  ## build edge/android and hold its numbers against NumPy's (needs Maven and Java; says so and goes on without)
+	$(BIN)/python -m pytest -m android -rs tests/android
 
 constraints:  ## resolve both stacks again into constraints/*.txt (UPGRADE=--upgrade for newer versions)
 	@$(PYTHON) constraints/recompile.py $(UPGRADE)
