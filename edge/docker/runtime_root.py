@@ -19,8 +19,9 @@ from pathlib import Path
 USER_ID = 10001
 #: Of the standard library: what a device never imports.
 STDLIB_LEFT_OUT = (
-    "config-*", "dbm", "dist-packages", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "test", "tkinter", "turtledemo",
-    "lib-dynload/_test*", "lib-dynload/_ctypes_test*", "lib-dynload/_dbm*", "lib-dynload/_gdbm*", "lib-dynload/_tkinter*", "lib-dynload/xx*",
+    "config-*", "dbm", "dist-packages", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "test", "tkinter",
+    "turtledemo", "lib-dynload/_test*", "lib-dynload/_ctypes_test*", "lib-dynload/_dbm*", "lib-dynload/_gdbm*",
+    "lib-dynload/_tkinter*", "lib-dynload/xx*",
 )  # fmt: skip
 #: Of the installed packages, by what they are for.
 PACKAGES_LEFT_OUT = (

@@ -1,4 +1,4 @@
-"""The compose file, read by Docker Compose's own library, and its services' commands run in order: PostgreSQL is a real server of this machine.
+"""The compose file, read by Docker Compose's own library, and its services' commands run in order beside a real PostgreSQL.
 
 What is not tried: Docker's networks, restarts and dependencies; containers here share the network of the host.
 """

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
-    _end_at(lambda number, frame: sys.exit(0))  # the first process of a container ignores SIGTERM by itself
+    _at_end(sys.exit)  # the first process of a container ignores SIGTERM by itself
     from edgeproof_edge.agent.enrollment import Enrollment, home_of
     from edgeproof_edge.agent.loop import Agent
     from edgeproof_edge.serving.server import make_server
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_until_stopped(agent: Agent, server: Any) -> None:
-    _end_at(lambda number, frame: agent.stop())
+    _at_end(agent.stop)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()
     host, port = server.server_address[:2]
@@ -63,9 +63,12 @@ def _run_until_stopped(agent: Agent, server: Any) -> None:
         thread.join()
 
 
-def _end_at(handler: Callable[[int, FrameType | None], object]) -> None:
+def _at_end(action: Callable[[], object]) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        action()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handler)
+        signal.signal(number, end)
 
 
 def _no_update(home: object) -> Any:
