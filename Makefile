@@ -8,10 +8,10 @@ ALL_TIERS := not exhaustive and not images and not android
 WORKERS ?= 2
 SIDE_BY_SIDE = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help venv demo test test-exhaustive test-fast lint test-newest test-images test-android constraints clean
+.PHONY: help venv demo test test-exhaustive test-fast lint test-newest test-images test-pipeline-image test-android constraints clean
 
 help:  ## this list
-	@$(PYTHON) -c "import re; [print(f'make {m[1]:<12} {m[2]}') for m in re.finditer(r'^([a-z-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
+	@$(PYTHON) -c "import re; [print(f'make {m[1]:<19} {m[2]}') for m in re.finditer(r'^([a-z-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
 
 venv:  ## choose the stack and install it into .venv
 	@$(PYTHON) constraints/bootstrap.py
@@ -36,8 +36,11 @@ lint: venv  ## ruff (rules and format) and mypy
 test-newest:  ## test and demo on the newest stack, in a Debian 13 root (needs root; says so and goes on without)
 	@constraints/test-newest
 
-test-images: venv  ## build the images of the gateway, the telemetry service and the pipeline, and run them (needs root; says so and goes on without)
-	$(BIN)/python -m pytest -m images -rs tests/images
+test-images: venv  ## build and run the images of the gateway and the telemetry service (needs root; says so and goes on without)
+	$(BIN)/python -m pytest -m images -rs tests/images --ignore tests/images/test_pipeline.py
+
+test-pipeline-image: venv  ## the same with the pipeline's image and its demo; 4 GB, a quarter of an hour
+	$(BIN)/python -m pytest -m images -rs tests/images/test_pipeline.py
 
 test-android: venv  ## build edge/android and hold its numbers against NumPy's (needs Maven and Java; says so and goes on without)
 	$(BIN)/python -m pytest -m android -rs tests/android

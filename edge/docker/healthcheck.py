@@ -1,7 +1,7 @@
 """Whether the gateway is well: its loop has shown itself within a minute, and the model that it answers with is on the volume.
 
 Run as `python3 -I -S healthcheck.py`, every few seconds for years: it imports nothing but `os`, `sys` and `time`, and loads no model (a
-hundredth of a second, where a second interpreter would take a second and 90 MB). `/healthz` says the same to who asks over HTTP.
+hundredth of a second, where a second runtime would take half a second and 90 MB). `/healthz` says the same to who asks over HTTP.
 """
 
 import os
