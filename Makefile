@@ -3,12 +3,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-ALL_TIERS := not exhaustive and not images and not android
+ALL_TIERS := not exhaustive and not flink and not images and not android
 # TensorFlow takes about 1.5 GB per process, so more is not always faster.
 WORKERS ?= 2
 SIDE_BY_SIDE = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help venv demo test test-exhaustive test-fast lint test-newest test-images test-pipeline-image test-android constraints clean
+.PHONY: help venv demo test test-exhaustive test-fast lint test-newest test-flink test-images test-pipeline-image test-android constraints clean
 
 help:  ## this list
 	@$(PYTHON) -c "import re; [print(f'make {m[1]:<19} {m[2]}') for m in re.finditer(r'^([a-z-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
@@ -44,6 +44,9 @@ test-pipeline-image: venv  ## the same with the pipeline's image and its demo; 4
 
 test-android: venv  ## build edge/android and hold its numbers against NumPy's (needs Maven and Java; says so and goes on without)
 	$(BIN)/python -m pytest -m android -rs tests/android
+
+test-flink: venv  ## the steps that stream the data on a stand-alone Flink (Java 17, Maven; says so and goes on without)
+	@constraints/test-flink
 
 constraints:  ## resolve both stacks again into constraints/*.txt (UPGRADE=--upgrade for newer versions)
 	@$(PYTHON) constraints/recompile.py $(UPGRADE)

@@ -35,7 +35,7 @@ from components.trainer.spec import TRAINING_SPEC_KEY, EarlyStopping, QatSpec, T
 from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig, FloatOperators
 from pipeline.config.model import QatMode, TrainConfig
-from pipeline.data_source import example_gen, example_gen_room, statistics_gen
+from pipeline.data.source import example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, gate_eval_config, gate_slices, minimums
 from pipeline.running.world import WorldState, state_parameter
 

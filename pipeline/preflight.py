@@ -21,10 +21,10 @@ from components.trainer.rehearsal import rehearse
 from components.trainer.run_fn import resolve_run_fn
 from components.trainer.spec import TrainingSpec
 from components.trainer.training import check_class_weights
-from pipeline import data_checks
 from pipeline.config import PipelineConfig
 from pipeline.config.model import QatMode
-from pipeline.data_checks import DataLook
+from pipeline.data import checks as data_checks
+from pipeline.data.checks import DataLook
 from pipeline.description import (
     DataDescription,
     describe_data,

@@ -18,7 +18,7 @@ from components.artifacts import local_copy
 from components.evaluator.scoring.both_models import sha256_of_directory
 from components.saved_models.saved_model import saved_model_dir
 from pipeline.config.data import DataConfig
-from pipeline.data_source import data_fingerprint
+from pipeline.data.source import data_fingerprint
 from releases.offer import channel_state
 from releases.stores.location import published_state
 

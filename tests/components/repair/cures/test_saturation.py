@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from components.repair.cures.saturation import cut_saturated_ranges
 from components.repair.graph import FloatGraph
-from components.repair.saturation import cut_saturated_ranges
 
-MODELS = Path(__file__).parents[2] / "edge" / "models"
+MODELS = Path(__file__).parents[3] / "edge" / "models"
 WIDE = (-240.0, 90.0)
 RELU6 = schema.ActivationFunctionType.RELU6
 

@@ -5,8 +5,8 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from edgeproof_edge.interpreter import TFLiteModel
 
-from components.repair import bias_correction
-from components.repair.bias_correction import correct_biases
+from components.repair.cures import bias_correction
+from components.repair.cures.bias_correction import correct_biases
 from components.repair.graph import FloatGraph
 from components.repair.range_statistics import measure
 from tests.components.repair.small_graphs import RELU, SmallGraph, rows_for

@@ -12,7 +12,7 @@ from components.data.examples import ExampleSpec, ImageSpec, TensorFeature
 from components.image_example_gen.folders import class_folder_pattern
 from components.image_example_gen.splits import Shares
 from pipeline.config.data import DataConfig, LabelType
-from pipeline.data_files import matched_files, split_patterns
+from pipeline.data.files import matched_files, split_patterns
 
 
 def class_names_of(data: DataConfig) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def data_fingerprint(data: DataConfig, workspace: Path) -> str:
         workspace: Where the hashes of files are remembered, so that the next look reads only what has changed.
 
     Raises:
-        DataError: As :func:`pipeline.data_files.matched_files`, or a file cannot be read.
+        DataError: As :func:`pipeline.data.files.matched_files`, or a file cannot be read.
     """
     prefix = os.path.join(data.path, "")
     paths = [str(path).removeprefix(prefix) for files in matched_files(data).values() for path in files]
@@ -99,7 +99,7 @@ def example_gen(data: DataConfig, code_version: str, fingerprint: Any = "", pars
         parse_module: The model module, where it has a parser of its own.
 
     Raises:
-        DataError: As :func:`pipeline.data_files.split_patterns`.
+        DataError: As :func:`pipeline.data.files.split_patterns`.
     """
     from tfx.proto import example_gen_pb2
 

@@ -21,8 +21,8 @@ from components.record_example_gen.encoding import Encoder, Kind, kind_of
 from components.record_example_gen.plan import ShardScan, plan_records, problems_message, summarize
 from components.record_example_gen.scanning import RecordOptions, scan_tasks
 from pipeline.config.data import DataConfig
-from pipeline.data_files import matched_files, nearest, split_patterns
-from pipeline.data_source import (
+from pipeline.data.files import matched_files, nearest, split_patterns
+from pipeline.data.source import (
     class_names_of,
     example_spec,
     folder_class_names,

@@ -10,10 +10,10 @@ from ai_edge_litert import schema_py_generated as schema
 from edgeproof_edge.interpreter import TFLiteModel
 
 from components.errors import ConversionError
-from components.repair.float_islands import hide, island_operators, remove_walls, reveal, wall_off
+from components.repair.cures.float_islands import hide, island_operators, remove_walls, reveal, wall_off
 from components.repair.graph import FloatGraph
 
-MODELS = Path(__file__).parents[2] / "edge" / "models"
+MODELS = Path(__file__).parents[3] / "edge" / "models"
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from edgeproof_edge.flatbuffer import inspect
 from edgeproof_edge.microcontroller import missing_operators
 
-from components.repair.half_weights import halve_weights
+from components.repair.cures.half_weights import halve_weights
 from components.repair.running import predict
 from tests.components.repair.small_graphs import SmallGraph
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.repair.float_front import float_front
+from components.repair.cures.float_front import float_front
 from tests.components.repair.small_graphs import SmallGraph
 
 

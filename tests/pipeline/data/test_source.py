@@ -15,8 +15,8 @@ from PIL import Image
 from components.data.example_proto import encode_example
 from components.errors import DataError
 from pipeline.config.data import DataConfig
-from pipeline.data_checks import preflight
-from pipeline.data_files import SpanVersion, matched_files, newest_span, split_patterns
+from pipeline.data.checks import preflight
+from pipeline.data.files import SpanVersion, matched_files, newest_span, split_patterns
 
 _IMAGE = {"height": 4, "width": 4, "channels": 1}
 
@@ -191,7 +191,7 @@ def test_preflight_names_files_that_are_no_images(tmp_path: Path) -> None:
 
 
 def test_preflight_spreads_its_look_over_a_large_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.data_checks._IMAGES_LOOKED_INTO", 4)
+    monkeypatch.setattr("pipeline.data.checks._IMAGES_LOOKED_INTO", 4)
     for seed in range(10):
         _image(tmp_path / f"c{seed}" / "1.png", seed)
     preflight(_config(tmp_path))
@@ -352,7 +352,7 @@ def test_preflight_reads_a_small_table_whole(tmp_path: Path) -> None:
 
 
 def test_preflight_looks_at_the_beginning_of_a_large_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.data_checks._BYTES_READ_WHOLE", 1000)
+    monkeypatch.setattr("pipeline.data.checks._BYTES_READ_WHOLE", 1000)
     lines = ["label,x", *(f"{number},{number}" for number in range(1500)), "1,much"]
     _touch(tmp_path / "a.csv", "\n".join(lines).encode())
 
@@ -369,7 +369,7 @@ def _ingest(data: DataConfig, tmp_path: Path) -> Any:
     from tfx.components.example_gen.driver import FileBasedDriver
     from tfx.types import standard_artifacts
 
-    from pipeline.data_source import example_gen
+    from pipeline.data.source import example_gen
 
     component = example_gen(data, code_version="1")
     properties = FileBasedDriver(None).resolve_exec_properties(dict(component.exec_properties), None, None)
@@ -542,7 +542,7 @@ def test_statistics_gen_looks_only_at_the_features_it_is_told(tmp_path: Path) ->
     from tfx import types
     from tfx.types import standard_artifacts
 
-    from pipeline.data_source import statistics_gen
+    from pipeline.data.source import statistics_gen
 
     component = statistics_gen(
         types.Channel(type=standard_artifacts.Examples), types.Channel(type=standard_artifacts.Schema), ("x", "label")
@@ -558,7 +558,7 @@ def test_kubeflow_resolves_spans_for_every_format(tmp_path: Path) -> None:
     from tfx.components import FileBasedExampleGen
     from tfx.components.example_gen.driver import FileBasedDriver
 
-    from pipeline.data_source import example_gen
+    from pipeline.data.source import example_gen
 
     for data in (_config(tmp_path), _config(tmp_path, format="csv")):
         component = example_gen(data, code_version="1")

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from components.repair.cures.masks import cut_masks
 from components.repair.equalization import largest_difference
 from components.repair.graph import FloatGraph
-from components.repair.masks import cut_masks
 from components.repair.range_statistics import measure
 from tests.components.repair.small_graphs import SmallGraph
 
