@@ -3,15 +3,15 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-ALL_TIERS := not exhaustive and not flink
+ALL_TIERS := not exhaustive and not flink and not images and not android
 # TensorFlow takes about 1.5 GB per process, so more is not always faster.
 WORKERS ?= 2
 SIDE_BY_SIDE = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help venv demo test test-exhaustive test-fast lint test-newest test-flink test-arm constraints clean
+.PHONY: help venv demo test test-exhaustive test-fast lint test-newest test-flink test-images test-pipeline-image test-android test-arm constraints clean
 
 help:  ## this list
-	@$(PYTHON) -c "import re; [print(f'make {m[1]:<12} {m[2]}') for m in re.finditer(r'^([a-z-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
+	@$(PYTHON) -c "import re; [print(f'make {m[1]:<19} {m[2]}') for m in re.finditer(r'^([a-z-]+):.*?## (.*)$$', open('Makefile').read(), re.M)]"
 
 venv:  ## choose the stack and install it into .venv
 	@$(PYTHON) constraints/bootstrap.py
@@ -35,6 +35,15 @@ lint: venv  ## ruff (rules and format) and mypy
 
 test-newest:  ## test and demo on the newest stack, in a Debian 13 root (needs root; says so and goes on without)
 	@constraints/test-newest
+
+test-images: venv  ## build and run the images of the gateway and the telemetry service (needs root; says so and goes on without)
+	$(BIN)/python -m pytest -m images -rs tests/images --ignore tests/images/test_pipeline.py
+
+test-pipeline-image: venv  ## the same with the pipeline's image and its demo; 4 GB, a quarter of an hour
+	$(BIN)/python -m pytest -m images -rs tests/images/test_pipeline.py
+
+test-android: venv  ## build edge/android and hold its numbers against NumPy's (needs Maven and Java; says so and goes on without)
+	$(BIN)/python -m pytest -m android -rs tests/android
 
 test-flink: venv  ## the steps that stream the data on a stand-alone Flink (Java 17, Maven; says so and goes on without)
 	@constraints/test-flink
