@@ -178,14 +178,18 @@ def _ask(worker: subprocess.Popen[bytes], task: Any) -> Any:
     except BrokenPipeError:
         line = b""
     if not line.endswith(b"\n"):
-        raise SurroundingsError(
-            f"a worker process {_end_of(worker.wait())} while it read the data. Free some memory, or allow fewer cores "
-            "(taskset, or the container's CPU limit), and run again."
-        )
+        raise _lost(_end_of(worker.wait()))
     answer = json.loads(line)
     if "error" in answer:
         raise _revived(*answer["error"])
     return answer["result"]
+
+
+def _lost(end: str) -> SurroundingsError:
+    return SurroundingsError(
+        f"a worker process {end} while it read the data. Free some memory, or allow fewer cores "
+        "(taskset, or the container's CPU limit), and run again."
+    )
 
 
 def _end_of(code: int) -> str:
@@ -204,6 +208,8 @@ def _revived(kind: str, message: str) -> Exception:
         return known(message)
     if kind == SurroundingsError.__name__:
         return SurroundingsError(message)
+    if kind == MemoryError.__name__:
+        return _lost("ran out of memory")
     return RuntimeError(f"{kind}: {message}")
 
 

@@ -24,6 +24,7 @@ VERBS = {
     "runs": "List past runs, or show what changed between two.",
     "convert": "Quantize a SavedModel without a pipeline.",
     "evaluate": "Judge a .tflite file against its float model without a pipeline.",
+    "measure": "Run a .tflite file on a device, and bring back what it did there.",
     "inspect": "Show what is inside a .tflite file.",
     "kubeflow": "Compile, run and schedule a pipeline on Kubeflow.",
     "release": "Publish, promote, roll back and prove signed releases.",

@@ -10,7 +10,7 @@ from components.example_validator.minimums import Minimum
 from components.modules.user_module import function_of, load_module
 from pipeline.config import PipelineConfig
 from pipeline.config.gate import GateConfig, SliceConfig
-from pipeline.data_source import class_names_of, example_spec
+from pipeline.data.source import class_names_of, example_spec
 from pipeline.errors import ConfigError
 
 

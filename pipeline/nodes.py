@@ -35,7 +35,7 @@ from components.trainer.spec import TRAINING_SPEC_KEY, EarlyStopping, QatSpec, T
 from pipeline.config import PipelineConfig
 from pipeline.config.convert import ConvertConfig, FloatOperators
 from pipeline.config.model import QatMode, TrainConfig
-from pipeline.data_source import example_gen, example_gen_room, statistics_gen
+from pipeline.data.source import example_gen, example_gen_room, statistics_gen
 from pipeline.description import DataDescription, gate_eval_config, gate_slices, minimums
 from pipeline.running.world import WorldState, state_parameter
 
@@ -161,6 +161,7 @@ def evaluator(
         kernel_sample_size=config.gate.kernel_sample,
         output=config.gate.output or None,
         golden_split=config.release.golden_split,
+        device_state=state_parameter(WorldState.DEVICE) if config.gate.device is not None else None,
         champion=champion.outputs["model"] if champion else None,
         eval_config=eval_config,
         code_version=code_version(_executor(Evaluator), (*data.parse_sources, *modules)),

@@ -21,10 +21,10 @@ from components.trainer.rehearsal import rehearse
 from components.trainer.run_fn import resolve_run_fn
 from components.trainer.spec import TrainingSpec
 from components.trainer.training import check_class_weights
-from pipeline import data_checks
 from pipeline.config import PipelineConfig
 from pipeline.config.model import QatMode
-from pipeline.data_checks import DataLook
+from pipeline.data import checks as data_checks
+from pipeline.data.checks import DataLook
 from pipeline.description import (
     DataDescription,
     describe_data,
@@ -71,6 +71,7 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
         *extra,
         check_publishing(config.release_location, config.keys_dir, config.release.channel, config.makes_repository),
         *_check_champion(config),
+        *_check_device(config),
         *check_beam(config.beam),
         f"workspace: {config.workspace_dir}",
     )
@@ -87,6 +88,17 @@ def _check_champion(config: PipelineConfig) -> tuple[str, ...]:
     if config.gate.champion_channel is None:
         return ()
     return (check_offered(config.release_location, config.keys_dir, config.gate.champion_channel, config.name),)
+
+
+def _check_device(config: PipelineConfig) -> tuple[str, ...]:
+    """Looks whether the device that the gate measures on is at hand: before a day of training, not after."""
+    device = config.gate.rules.device
+    if device is None:
+        return ()
+    from components.device.measurement import look
+    from components.device.report import describe_machine
+
+    return (f"gate.device: {device.place.title}: {describe_machine(look(device.place))}",)
 
 
 def _check_writable(directory: Path) -> None:

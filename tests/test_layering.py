@@ -137,4 +137,5 @@ def uses_tf_data(file: Path) -> bool:
 def test_every_tf_data_pipeline_goes_through_the_one_door() -> None:
     rooms = [*ALLOWED, "examples", "benchmarks"]
     users = {file.relative_to(ROOT).as_posix() for room in rooms for file in python_files(room) if uses_tf_data(file)}
-    assert users == {"components/data/tf_data.py"}
+    stranger = "benchmarks/stock_trainer.py"  # what others write, to measure against
+    assert users - {stranger} == {"components/data/tf_data.py"}

@@ -139,7 +139,7 @@ def open_pictures(folder: Path, inputs: Sequence[TensorSpec]) -> LabeledRows:
     Raises:
         DataError: The model takes no single picture, or the folder holds none.
     """
-    spec = _picture_input(inputs, folder)
+    spec = picture_input(inputs, folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     named = [(path, path.relative_to(folder).as_posix()) for path in files]
     kept = [(path, name.split("/")[0]) for path, name in named if "/" in name and not is_hidden(name)]
@@ -150,7 +150,12 @@ def open_pictures(folder: Path, inputs: Sequence[TensorSpec]) -> LabeledRows:
     return LabeledRows(PictureRows(tuple(path for path, _ in kept), spec), labels, class_names=classes)
 
 
-def _picture_input(inputs: Sequence[TensorSpec], source: Path) -> TensorSpec:
+def picture_input(inputs: Sequence[TensorSpec], source: Path) -> TensorSpec:
+    """The input that a picture goes into.
+
+    Raises:
+        DataError: The model takes no single picture.
+    """
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or -1 in inputs[0].shape[1:]:
         declared = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
         raise DataError(
@@ -231,7 +236,7 @@ def _record_spec(
     if missing:
         raise DataError(f"the records of {file} lack {missing}; they have {sorted(stored)}. Name the features so.")
     if len(names) == 1 and stored[next(iter(names))] == "bytes_list":
-        feature, spec = next(iter(names)), _picture_input(inputs, Path(file))
+        feature, spec = next(iter(names)), picture_input(inputs, Path(file))
         height, width, channels = spec.shape[1:]
         image = ImageSpec(height, width, channels)
         return names, ExampleSpec(label_dtype=label_dtype, image=image, image_feature=feature)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD
 from edgeproof_edge.errors import InputError
 from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import BaseChannel, channel_utils, component_spec, standard_artifacts
 
 from components.data.examples import ExampleSpec
@@ -31,6 +32,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         "output": component_spec.ExecutionParameter(type=str, optional=True),
         "golden_split": component_spec.ExecutionParameter(type=str, optional=True),
         "eval_config": component_spec.ExecutionParameter(type=str, optional=True),
+        "device_state": component_spec.ExecutionParameter(type=str, optional=True),
         "code_version": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: ClassVar[dict[str, Any]] = {
@@ -77,6 +79,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         eval_config: str | None = None,
         output: str | None = None,
         golden_split: str | None = None,
+        device_state: str | RuntimeParameter | None = None,
     ) -> None:
         """Builds the node.
 
@@ -97,6 +100,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 may be empty, or a ReleaseImporter.
             eval_config: Text of a TFMA EvalConfig whose metrics and plots TFMA computes beside the counts; None for none.
             output: Name of the output that is judged; None where the models have one.
+            device_state: What the device of the rules is, so that the TFX cache sees another one; None where there is none.
             golden_split: Split whose examples may travel to devices as golden rows; None takes them from the holdout.
 
         Raises:
@@ -127,6 +131,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 kernel_sample_size=kernel_sample_size,
                 output=output,
                 golden_split=golden_split,
+                device_state=device_state,
                 champion=champion,
                 eval_config=eval_config,
                 code_version=code_version,

@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from edgeproof_edge.answers import judged_output
+from edgeproof_edge.answers import judged_output, named_inputs
+from edgeproof_edge.errors import EdgeproofError
+from edgeproof_edge.progress import progress
+from edgeproof_edge.rows import RowOrder
+from numpy.typing import NDArray
 
 from components.compat import stack_name
 from components.data.examples import Batch
@@ -18,13 +23,13 @@ from components.evaluator.counting.tally import Tally
 from components.evaluator.float_probes import probe_float_model
 from components.evaluator.gate.evidence import CandidateFacts, Evidence
 from components.evaluator.gate.judgement import judge
-from components.evaluator.gate.rule import Blame
+from components.evaluator.gate.rule import Blame, RuleName
 from components.evaluator.report.builder import Surroundings, build_report
 from components.evaluator.report.diagnosis import Diagnosis, read_diagnosis
 from components.evaluator.report.gate_report import GateReport, RuntimeRecord
 from components.evaluator.scoring.both_models import NUM_THREADS, Candidate, CandidateError, sha256_of_directory
 from components.evaluator.scoring.latency import measure_latencies
-from components.saved_models.saved_model import artifact_of
+from components.saved_models.saved_model import artifact_of, as_column, read_facts, read_signature
 from components.tflite_converter.report import REPORT_FILE as CONVERSION_REPORT_FILE
 from components.trainer.history import HISTORY_FILE, History
 
@@ -67,8 +72,8 @@ def judge_case(
             tally = score(candidate)
         except CandidateError as error:
             facts = replace(facts, problem=str(error))
-    if tally is not None:
-        facts = _timed(case, facts)
+    if tally is not None and candidate is not None:
+        facts = _on_device(case, _timed(case, facts), candidate, sample)
     evidence = Evidence(case, facts, tally)
     verdict, surroundings = judge(evidence), _surroundings(case, tally)
     if tally is not None and Blame.FLOAT_MODEL in verdict.blamed:
@@ -105,6 +110,46 @@ def _timed(case: Case, facts: CandidateFacts) -> CandidateFacts:
     files = {case.candidate_name: case.tflite, FLOAT_FILE: case.tflite.parent / FLOAT_FILE}
     latencies = {latency.name: latency for latency in measure_latencies(files)}
     return replace(facts, latency=latencies.get(case.candidate_name), float_latency=latencies.get(FLOAT_FILE))
+
+
+def _on_device(
+    case: Case, facts: CandidateFacts, candidate: Candidate, sample: Callable[[], Batch | None]
+) -> CandidateFacts:
+    """Runs the candidate on the device of the rules; a device that cannot be measured is a fact, which its rule refuses."""
+    if case.rules.device is None:
+        return facts
+    from components.device.measurement import Subject, measure
+    from components.device.outcome import DeviceMeasurement, DeviceProblem
+
+    rules, rows, twin = case.rules.device, sample(), case.tflite.parent / FLOAT_FILE
+    assert rows is not None, RuleName.SCORED
+    progress.info("evaluator: measuring on %s", rules.place.title)
+    watch = case.plan.watch(candidate.load().outputs[0])
+    subject = Subject(
+        model=candidate.data,
+        twin=twin.read_bytes() if twin.is_file() else None,
+        rows=_bound(rows, candidate),
+        threshold=watch.threshold,
+        order=_order(case.saved_model),
+    )
+    device: DeviceMeasurement | DeviceProblem
+    try:
+        device, _ = measure(rules.place, subject, rules.options)
+    except EdgeproofError as error:
+        device = DeviceProblem(rules.place.title, str(error))
+    return replace(facts, device=device)
+
+
+def _bound(rows: Batch, candidate: Candidate) -> dict[str, NDArray[Any]]:
+    inputs = candidate.load().inputs
+    named = named_inputs(rows.inputs, [spec.name for spec in inputs])
+    return {spec.name: as_column(named[spec.name], spec) for spec in inputs}
+
+
+def _order(saved_model: Path) -> RowOrder:
+    """What rows are to one another, as the float model's graph says."""
+    is_stream = read_facts(saved_model, read_signature(saved_model).key).assigns_variables
+    return RowOrder.STREAM if is_stream else RowOrder.INDEPENDENT
 
 
 def _surroundings(case: Case, tally: Tally | None) -> Surroundings:

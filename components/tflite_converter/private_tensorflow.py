@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from components.repair.float_islands import hide, remove_walls, reveal, wall_off
+from components.repair.cures.float_islands import hide, remove_walls, reveal, wall_off
 from components.repair.graph import FloatGraph
 from components.tflite_converter.job import UnsupportedOperator
 

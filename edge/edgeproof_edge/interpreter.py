@@ -395,7 +395,8 @@ def _open_interpreter(content: bytes, kernels: Kernels, num_threads: int, delega
 def _interface_of_runtime(content: bytes) -> GraphInterface:
     """What the runtime itself says of a file, where nothing here can read it: a device whose release was verified.
 
-    Rows go in one declared batch at a time: what else the graph may do is not known.
+    Rows go in one declared batch at a time: what else the graph may do is not known. Nor is whether it keeps variable tensors, as an LSTM
+    does: they are reset before every batch, which does nothing where there are none.
     """
     interpreter = _open_interpreter(content, Kernels.BUILTIN, num_threads=1)
     signatures = interpreter.get_signature_list()
@@ -411,6 +412,7 @@ def _interface_of_runtime(content: bytes) -> GraphInterface:
         signature_key=None,
         activation_bytes=MAX_ACTIVATION_BYTES,
         has_variables=True,
+        state=State.TENSORS,
     )
 
 

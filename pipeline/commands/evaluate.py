@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from components.evaluator.counting.metric import LabelKind, Metric
-from components.evaluator.gate.thresholds import GateRules, shown
+from components.evaluator.gate.thresholds import DeviceRules, GateRules, shown
 from pipeline.commands.options import finish, json_option, print_json
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 #: A released model that was compared with, under OUT.
 CHAMPION_FILE = "champion.tflite"
 #: Thresholds that an option of its own sets, or that mean nothing here.
-_NOT_OPTIONS = {"champion_min_ratio"}
+_NOT_OPTIONS = {"champion_min_ratio", "device"}
+#: In front of the options of a device, and of a threshold that is switched off.
+_DEVICE, _OFF = "device_", "off"
 
 
 def _rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,7 +34,23 @@ def _rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 type=click.Choice([metric.value for metric in Metric]) if name == "metric" else str,
                 help=_help(str(field.description), field.default),
             )(command)
+    return _device_options(command)
+
+
+def _device_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """An option for everything that is said of a device, likewise."""
+    for name, field in reversed(DeviceRules.model_fields.items()):
+        option = f"--{_DEVICE}{name}".replace("_", "-")
+        flag: dict[str, Any] = {"is_flag": True, "default": None} if field.annotation is bool else {"type": str}
+        command = click.option(option, help=_help(str(field.description), field.default), **flag)(command)
     return command
+
+
+def _device(options: dict[str, Any]) -> dict[str, Any] | None:
+    """What was said of a device, taken out of the other options; None where nothing was."""
+    given = {name: options.pop(f"{_DEVICE}{name}") for name in DeviceRules.model_fields}
+    kept = {name: None if value == _OFF else value for name, value in given.items() if value is not None}
+    return kept or None
 
 
 def _help(description: str, default: Any) -> str:
@@ -110,7 +128,8 @@ def command(
         from components.evaluator.report.gate_report import write_report
         from components.saved_models.saved_model import artifact_of, read_signature, saved_model_dir
 
-        rules = GateRules.of({**rule_options, "champion_min_ratio": "1" if champion else None})
+        device = _device(rule_options)
+        rules = GateRules.of({**rule_options, "champion_min_ratio": "1" if champion else None, "device": device})
         compared = _champion(champion, out) if champion else NoChampion()
         is_value = rules.metric.labels is LabelKind.VALUE
         dataset = load_dataset(data, read_signature(saved_model), real_labels=is_value)

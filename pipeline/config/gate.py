@@ -8,7 +8,7 @@ from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD
 from pydantic import Field, model_validator
 
 from components.evaluator.counting.metric import LabelKind
-from components.evaluator.gate.thresholds import GateRules, Only
+from components.evaluator.gate.thresholds import DeviceRules, GateRules, Only
 from components.evaluator.scoring.kernels import DEFAULT_SAMPLE_SIZE
 from pipeline.config.section import ConfigPath, Section
 
@@ -37,9 +37,18 @@ class SliceConfig(Section):
         return self
 
 
+class DeviceConfig(Section, DeviceRules):
+    """A device that the model is measured on before it is published, and what it must keep there."""
+
+    ssh_config: ConfigPath | None = Field(None, description="Another ssh config than the user's own.")
+
+
 class GateConfig(Section, GateRules):
     """What a model must prove before it is published. Rules without a default are off."""
 
+    device: DeviceConfig | None = Field(
+        None, description="A device that the model is measured on: its speed, and whether it answers as was judged."
+    )
     decision_threshold: Annotated[float, Only(LabelKind.CLASS)] = Field(
         DEFAULT_DECISION_THRESHOLD, ge=0, le=1, description="Of a one-unit sigmoid output: at or above it, class 1."
     )
@@ -80,4 +89,6 @@ class GateConfig(Section, GateRules):
     @property
     def rules(self) -> GateRules:
         """The thresholds, as the Evaluator reads them."""
-        return GateRules.model_validate({name: getattr(self, name) for name in GateRules.model_fields})
+        fields = {name: getattr(self, name) for name in GateRules.model_fields}
+        device = self.device and DeviceRules.model_validate(dict(self.device))
+        return GateRules.model_validate({**fields, "device": device})

@@ -121,6 +121,7 @@ def check_for_pods(config: PipelineConfig, directory: Path) -> None:
         "release.path": config.release.path,
         "release.keys": None if config.release.keys is None else str(config.release.keys),
         "model.saved_model": None if config.model.saved_model is None else str(config.model.saved_model),
+        "gate.device.ssh_config": _ssh_config(config),
         "model.module": config.model.module,
         "model.run_fn": config.model.run_fn,
     }
@@ -135,6 +136,11 @@ def check_for_pods(config: PipelineConfig, directory: Path) -> None:
                 f"{key} {path} is a path of this machine. Put it on a volume of kubeflow.volumes, or beside the config and say in "
                 "kubeflow.project where the image holds that directory."
             )
+
+
+def _ssh_config(config: PipelineConfig) -> str | None:
+    device = config.gate.device
+    return None if device is None or device.ssh_config is None else str(device.ssh_config)
 
 
 def _is_in_pods(config: PipelineConfig, path: str, directory: Path) -> bool:

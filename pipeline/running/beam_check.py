@@ -72,9 +72,8 @@ def _check_runner(key: str, runner: str) -> None:
 
 
 def _endpoints(options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The servers that are asked from here; a pool of workers is not: its address is that of the machines that compute."""
     given = [(name, str(options[name])) for name in _ENDPOINTS if options.get(name)]
-    if options.get("environment_type") == "EXTERNAL" and options.get("environment_config"):
-        given.append(("environment_config", str(options["environment_config"])))
     return [(name, value) for name, value in given if _host_and_port(value)]
 
 

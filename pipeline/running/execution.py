@@ -5,8 +5,6 @@ A run is done only when ML Metadata says so of every node: TFX's launcher return
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +28,7 @@ from pipeline.history.run_record import BY_HAND, NodeUsage, ReleaseRecord, RunRe
 from pipeline.mlmd import Artifact, NodeRun, Run, RunPurpose, RunSource, RunStore
 from pipeline.place import Place, local_place
 from pipeline.running import launching
+from pipeline.running.failures import explained
 from pipeline.running.sources import source_of
 from pipeline.running.usage import measured
 from pipeline.running.world import DataPlace
@@ -103,10 +102,10 @@ def execute_compiled(
 def _launch_all(ir: Any, place: Place, data: DataPlace, log_file: Path) -> dict[str, NodeUsage]:
     """Runs every node, and says what each cost."""
     nodes, usage = launching.node_ids(ir), {}
-    with _surroundings(log_file):
+    with _surroundings():
         for number, node_id in enumerate(nodes, start=1):
             progress.info("[%d/%d] %s", number, len(nodes), node_id)
-            with measured() as meter:
+            with measured() as meter, _failures_explained(node_id, log_file):
                 node = launching.launch(ir, node_id, place.metadata, data)
             if meter.usage is not None:
                 usage[node_id] = meter.usage
@@ -118,8 +117,8 @@ def _launch_all(ir: Any, place: Place, data: DataPlace, log_file: Path) -> dict[
 
 
 @contextmanager
-def _surroundings(log_file: Path) -> Iterator[None]:
-    """What TFX's nodes need around them in this process; an error that nobody explained becomes one sentence."""
+def _surroundings() -> Iterator[None]:
+    """What TFX's nodes need around them in this process."""
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.INFO)
@@ -127,31 +126,18 @@ def _surroundings(log_file: Path) -> Iterator[None]:
     arguments, sys.argv = sys.argv, sys.argv[:1]  # TFX's executors parse sys.argv as Beam's flags
     try:
         yield
-    except EdgeproofError:
-        raise
-    except Exception as error:
-        if is_out_of_space(error):
-            raise RunError(
-                f"the disk is full: {_first_line(error)}. Finished steps are kept: free some space and give the same command again."
-            ) from error
-        raise RunError(f"{type(error).__name__}: {_first_line(error)}. The whole story is in {log_file}") from error
     finally:
         sys.argv = arguments
 
 
-def is_out_of_space(error: BaseException) -> bool:
-    """Whether a full disk is behind an error, whoever told of it: Python by its number, TensorFlow and Beam by their text."""
-    causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
-        causes.append(cause)
-    return any(
-        (isinstance(cause, OSError) and cause.errno == errno.ENOSPC) or os.strerror(errno.ENOSPC) in str(cause)
-        for cause in causes
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")[:300]
+@contextmanager
+def _failures_explained(node_id: str, log_file: Path) -> Iterator[None]:
+    try:
+        yield
+    except EdgeproofError:
+        raise
+    except Exception as error:
+        raise explained(error, node_id, log_file) from error
 
 
 def record_of(run: Run, log_file: Path, number: int | None = None) -> RunRecord:

@@ -19,7 +19,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
 from components.pusher.provenance import REASON_VARIABLE, SPAN_VARIABLE, TRIGGER_VARIABLE
-from pipeline.data_files import has_spans
+from pipeline.data.files import has_spans
 from pipeline.errors import ConfigError
 from pipeline.mlmd import MetadataLocation, NodeRun, Run, RunPurpose, RunStore
 from pipeline.running.world import DataPlace, WorldState, read_states

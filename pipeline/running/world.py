@@ -6,8 +6,10 @@ is built, and filled in just before its node is launched, from the node's other 
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,13 @@ from typing import Any
 from tfx.orchestration.data_types import RuntimeParameter
 
 from components.artifacts import local_copy
+from components.device.errors import DeviceError
+from components.device.measurement import look
+from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.scoring.both_models import sha256_of_directory
 from components.saved_models.saved_model import saved_model_dir
 from pipeline.config.data import DataConfig
-from pipeline.data_source import data_fingerprint
+from pipeline.data.source import data_fingerprint
 from releases.offer import channel_state
 from releases.stores.location import published_state
 
@@ -30,6 +35,7 @@ class WorldState(str, Enum):
     PUBLISHED = "published-state"
     CHANNEL = "channel-state"
     SAVED_MODEL = "saved-model-content"
+    DEVICE = "device-state"
 
 
 def state_parameter(state: WorldState) -> RuntimeParameter:
@@ -77,8 +83,19 @@ def _saved_model(parameters: Mapping[str, str]) -> str:
         return sha256_of_directory(saved_model_dir(str(directory)))
 
 
+def _device(parameters: Mapping[str, str]) -> str:
+    """What the device is and runs; of one that cannot be measured nothing is known, so nothing is taken from the cache."""
+    rules = GateRules.from_json(parameters["rules"]).device
+    assert rules is not None, "the parameter is open only where a device is named"
+    try:
+        return json.dumps({"device": rules.place.title, **asdict(look(rules.place))}, sort_keys=True)
+    except DeviceError:
+        return f"not measured {uuid.uuid4()}"
+
+
 _READERS: Mapping[WorldState, Callable[[Mapping[str, str]], str]] = {
     WorldState.PUBLISHED: _published,
     WorldState.CHANNEL: _channel,
     WorldState.SAVED_MODEL: _saved_model,
+    WorldState.DEVICE: _device,
 }

@@ -61,6 +61,11 @@ def test_a_worker_that_dies_is_said_to_be_killed() -> None:
         run_tasks(named("die"), list(range(8)), num_workers=2)
 
 
+def test_a_worker_that_runs_out_of_memory_says_so() -> None:
+    with pytest.raises(SurroundingsError, match="a worker process ran out of memory while it read"):
+        run_tasks(named("outgrow"), list(range(8)), num_workers=2)
+
+
 def test_affinity_is_respected() -> None:
     allowed = os.sched_getaffinity(0)
     try:

@@ -5,9 +5,7 @@ The runs happen in this process, because importing TFX for each of them would ta
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,13 +225,3 @@ def test_a_step_can_be_run_again_although_nothing_changed(first_run: dict[str, A
     unknown = project.edgeproof("run", str(project.config), "--fresh", "Trainr")
     assert unknown.returncode == 2
     assert "names no step; the steps are ImageExampleGen" in unknown.stderr
-
-
-def test_a_full_disk_is_named_and_says_that_finished_steps_are_kept() -> None:
-    from pipeline.running.execution import is_out_of_space
-
-    wrapped = RuntimeError("a Beam step failed")
-    wrapped.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/artifacts/data.gz")
-    assert is_out_of_space(wrapped)
-    assert is_out_of_space(RuntimeError("ResourceExhaustedError: /data/x; No space left on device"))
-    assert not is_out_of_space(OSError(errno.EACCES, "no"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from edgeproof_edge import interpreter
 from edgeproof_edge.errors import SurroundingsError
@@ -41,6 +42,19 @@ def test_a_model_runs_without_the_schema_and_an_inspection_says_what_it_needs(mo
     assert (TFLiteModel.load(content).predict(rows)["scores"] == expected.predict(rows)["scores"]).all()
     with pytest.raises(SurroundingsError, match="needs the package ai-edge-litert"):
         inspect(content)
+
+
+@pytest.mark.parametrize("name", ["lstm", "lstm_int8"])
+def test_without_the_schema_an_lstm_forgets_the_row_before_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """32-bit ARM has no schema, and there the state of an LSTM ran on from row to row."""
+    content = (MODELS / f"{name}.tflite").read_bytes()
+    expected = TFLiteModel.load(content)
+    rows = rows_for(expected, 5)
+    monkeypatch.setattr(interpreter, "HAS_SCHEMA", False)
+    monkeypatch.setattr(reading, "HAS_SCHEMA", False)
+    model = TFLiteModel.load(content)
+    for output, values in expected.predict(rows).items():
+        assert np.array_equal(model.predict(rows)[output], values)
 
 
 def test_a_missing_delegate_is_named() -> None:

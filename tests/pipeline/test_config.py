@@ -215,13 +215,17 @@ def test_the_gates_rules_reach_the_evaluator_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", list(GateRules.model_fields))
 def test_every_threshold_of_the_config_reaches_the_rules(tmp_path: Path, name: str) -> None:
     values = {"metric": "rmse", "top_k": 3, "confidence": 0.875, "max_error_factor": 1.5, "slice_max_error_factor": 1.5}
+    values["device"] = {"ssh": "pi@raspberrypi", "max_p50_ms": 20.0, "max_latency_ratio": None}
     value = values.get(name, 7 if name.endswith("examples") else 0.875)
     is_of_values = name == "metric" or not GateRules.takes(name, LabelKind.CLASS)
     gate = {**({"metric": "mae"} if is_of_values else {}), name: value}
     (tmp_path / "model.py").write_text("")
     config = load_config(write(tmp_path, gate=gate, **({"data": TABLE} if is_of_values else {})))
     given = getattr(config.gate.rules, name)
-    assert given == (value if isinstance(value, (int, str)) else Fraction(value))
+    if isinstance(value, dict):
+        assert {key: getattr(given, key) for key in value} == value
+    else:
+        assert given == (value if isinstance(value, (int, str)) else Fraction(value))
     assert given != GateRules.model_fields[name].default
     assert GateRules.from_json(config.gate.rules.to_json()) == config.gate.rules
 

@@ -80,7 +80,7 @@ def table_config(tmp_path: Path, module: str, num_rows: int = 200, **gate: int) 
 def test_too_few_examples_are_told_before_the_run(
     tmp_path: Path, num_rows: int, min_examples: int, is_good: bool
 ) -> None:
-    from pipeline.data_checks import preflight
+    from pipeline.data.checks import preflight
     from pipeline.preflight import _check_numbers
 
     config = table_config(tmp_path, MODULE, num_rows, min_examples=min_examples)
@@ -92,7 +92,7 @@ def test_too_few_examples_are_told_before_the_run(
 
 
 def test_too_few_images_are_told_before_the_run(tmp_path: Path) -> None:
-    from pipeline.data_checks import preflight
+    from pipeline.data.checks import preflight
     from pipeline.preflight import _check_numbers
 
     for number in range(100):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from components.device.outcome import DeviceMeasurement, DeviceProblem
 from components.evaluator.case import Case
 from components.evaluator.counting.class_statistics import ClassStatistics
 from components.evaluator.counting.counts import Counts
@@ -28,6 +29,7 @@ class CandidateFacts:
         float_latency: The same of the float .tflite file.
         output: The output that is judged; empty where it could not be told.
         delegated_fraction: Share of the operators that XNNPACK computes; None where the runtime does not tell.
+        device: What it did on a device, or why that could not be measured; None where no rule asks for it.
     """
 
     sha256: str | None = None
@@ -38,6 +40,7 @@ class CandidateFacts:
     float_latency: Latency | None = None
     output: str = ""
     delegated_fraction: float | None = None
+    device: DeviceMeasurement | DeviceProblem | None = None
 
 
 @dataclass(frozen=True)

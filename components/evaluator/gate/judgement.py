@@ -2,9 +2,9 @@
 
 :data:`RULES` is the list of all rules, in order: the candidate's file (``file_rules.py``); the counts, the float model and
 the figure that is compared (``figure_rules.py``); what the config turns on about slices and classes (``slice_rules.py``),
-and about the current release and other kernels (``release_rules.py``). Every rule returns a :class:`RuleResult` with its
-threshold, what was observed, a sentence and a source. An absent number is a "no", never an exception. The verdict holds when
-every rule does.
+about the current release and other kernels (``release_rules.py``), and about a device (``device_rules.py``). Every rule
+returns a :class:`RuleResult` with its threshold, what was observed, a sentence and a source. An absent number is a "no",
+never an exception. The verdict holds when every rule does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from components.evaluator.gate.device_rules import DEVICE_RULES
 from components.evaluator.gate.evidence import Evidence
 from components.evaluator.gate.figure_rules import FIGURE_RULES
 from components.evaluator.gate.file_rules import FILE_RULES
@@ -20,7 +21,7 @@ from components.evaluator.gate.rule import Blame, Rule, RuleName, RuleResult
 from components.evaluator.gate.slice_rules import SLICE_RULES
 
 #: Every rule of the gate.
-RULES: tuple[Rule, ...] = (*FILE_RULES, *FIGURE_RULES, *SLICE_RULES, *RELEASE_RULES)
+RULES: tuple[Rule, ...] = (*FILE_RULES, *FIGURE_RULES, *SLICE_RULES, *RELEASE_RULES, *DEVICE_RULES)
 #: The rules that the verdict's sentence states in full.
 RATIO_RULES = (RuleName.ACCURACY_KEPT, RuleName.FIGURE_KEPT, RuleName.ERROR_KEPT)
 #: Names under which a rule of the list may report, beside its own.

@@ -31,6 +31,7 @@ SOURCE_EXACT = "both models on the same examples, compared as fractions"
 SOURCE_PAIRS = "exact sign test on paired counts (McNemar), 1 % over all classes together (Tarone 1990)"
 SOURCE_PARTS = "an average over an output hides its smaller part: fused heads that detect nothing pass on their boxes"
 SOURCE_CONFIG = "a rule that the config turns on"
+SOURCE_DEVICE = "measured on the device that the config names"
 
 #: "Clearly above chance": standard deviations above knowing nothing (one-sided p = 0.0013).
 CHANCE_SIGMAS = 3
@@ -63,6 +64,10 @@ class RuleName(str, Enum):
     CLASSES_KEPT = "classes_kept"
     NO_WORSE_THAN_RELEASE = "no_worse_than_release"
     KERNELS_AGREE = "kernels_agree"
+    DEVICE_MEASURED = "device_measured"
+    DEVICE_ANSWERS = "device_answers"
+    DEVICE_LATENCY = "device_latency"
+    DEVICE_LATENCY_RATIO = "device_latency_ratio"
 
 
 class Blame(str, Enum):
@@ -78,6 +83,8 @@ class Blame(str, Enum):
     """The model released now is better."""
     NUM_EXAMPLES = "number of examples"
     SIZE = "size"
+    DEVICE = "device"
+    """The device is too slow, answers otherwise, or could not be measured."""
     NOBODY = "nobody"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any
 
 from edgeproof_edge.errors import InputError
@@ -23,10 +24,13 @@ from pydantic import (
     PlainSerializer,
     ValidationError,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic_core import CoreSchema
 
+from components.device.place import DevicePlace, Way
+from components.device.settings import DEFAULT_NUM_ROWS, DEFAULT_NUM_RUNS, DEFAULT_SECONDS, Options
 from components.evaluator.counting.metric import LabelKind, Metric
 
 #: Share of the float model's accuracy a candidate must keep: the promise of this product. MLPerf asks 99 % of FP32 on
@@ -40,6 +44,8 @@ DEFAULT_MAXIMUM_ERROR_FACTOR = Fraction(103, 100)
 DEFAULT_SLICE_MINIMUM_EXAMPLES = 100
 #: Labels ranked in a top-k answer; the benchmark that made top-k usual (ImageNet) takes 5.
 DEFAULT_TOP_K = 5
+#: Stands for the only device of adb.
+ANY_DEVICE = "any"
 
 
 def _exact(value: object) -> Fraction:
@@ -85,10 +91,102 @@ class Only:
 _OF_CLASSES, _OF_VALUES = Only(LabelKind.CLASS), Only(LabelKind.VALUE)
 
 
-class GateRules(BaseModel):
-    """Thresholds of the gate; ratios, shares and factors are exact fractions."""
+class Thresholds(BaseModel):
+    """What several kinds of thresholds share: they are frozen, strict about their names, and tell their bounds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Bounds of exact numbers in JSON Schema's own words, which pydantic does not give to custom types."""
+        schema = handler(core)
+        for name, prop in handler.resolve_ref_schema(schema).get("properties", {}).items():
+            marks = cls.model_fields[name].metadata if name in cls.model_fields else ()
+            bounds = {
+                word: float(getattr(mark, key)) for mark in marks for key, word in _BOUNDS.items() if hasattr(mark, key)
+            }
+            for part in (prop, *prop.get("anyOf", ())):
+                _bound_numbers(part, bounds)
+        return schema
+
+
+class DeviceRules(Thresholds):
+    """A device that the model is measured on before it is published, and what it must keep there."""
+
+    ssh: str | None = Field(
+        None, description="The device: user@host, an alias of the ssh config, or ssh://user@host:port."
+    )
+    adb: str | None = Field(None, description="The device: its serial number in adb devices, or any for the only one.")
+    local: bool = Field(False, description="The device: the machine that judges.")
+    ssh_config: Path | None = Field(None, description="Another ssh config than the user's own.")
+    python: str | None = Field(
+        None,
+        description="The Python there that has NumPy and ai-edge-litert (or tflite-runtime). Default: /opt/edgeproof/bin/python3, else "
+        "python3.",
+    )
+    tmp: str | None = Field(None, description="Directory there under which everything happens. Default: the system's.")
+    threads: int = Field(1, gt=0, description="Threads of one call there.")
+    delegate: str | None = Field(None, description="Shared library of a delegate there, as in libedgetpu.so.1.")
+    require_delegate: bool = Field(
+        False, description="Refuse where the delegate (or XNNPACK, without one) computes nothing there."
+    )
+    examples: int = Field(
+        DEFAULT_NUM_ROWS, gt=0, description="Examples of the holdout that run there; fewer where they are large."
+    )
+    runs: int = Field(DEFAULT_NUM_RUNS, gt=0, description="Calls that are timed there.")
+    timeout_seconds: float = Field(
+        DEFAULT_SECONDS, gt=0, le=86_400, description="Until a measurement ends, whatever it has."
+    )
+    max_p50_ms: Exact | None = Field(None, gt=0, description="Median milliseconds of one call there, at most.")
+    max_p90_ms: Exact | None = Field(None, gt=0, description="Milliseconds of nine calls of ten there, at most.")
+    max_latency_ratio: Exact | None = Field(
+        Fraction(1),
+        gt=0,
+        description="Milliseconds of the edge model there / those of its float twin; 1 means not slower. Less than 0.1 ms is no "
+        "difference; off (null) where speed does not matter.",
+    )
+
+    @field_validator("max_p50_ms", "max_p90_ms", "max_latency_ratio", mode="before")
+    @classmethod
+    def _may_be_off(cls, value: object) -> object:
+        """YAML reads the word off as false."""
+        return None if value is False or value == "off" else value
+
+    @model_validator(mode="after")
+    def _is_one_device(self) -> DeviceRules:
+        given = [name for name, value in (("ssh", self.ssh), ("adb", self.adb), ("local", self.local or None)) if value]
+        if len(given) != 1:
+            raise ValueError(
+                f"a device is one of ssh, adb and local; {' and '.join(given) or 'none'} is given. Give one, as in ssh: pi@raspberrypi"
+            )
+        _ = self.place
+        return self
+
+    @property
+    def place(self) -> DevicePlace:
+        """The device, and how it is reached."""
+        way = Way.SSH if self.ssh else Way.ADB if self.adb else Way.LOCAL
+        address = (self.ssh or self.adb or "") if self.adb != ANY_DEVICE else ""
+        try:
+            return DevicePlace(way, address, self.ssh_config, self.python, self.tmp)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+
+    @property
+    def options(self) -> Options:
+        """How it is measured there."""
+        return Options(
+            num_rows=self.examples,
+            num_runs=self.runs,
+            seconds=self.timeout_seconds,
+            num_threads=self.threads,
+            delegate=self.delegate,
+            require_delegate=self.require_delegate,
+        )
+
+
+class GateRules(Thresholds):
+    """Thresholds of the gate; ratios, shares and factors are exact fractions."""
 
     metric: Metric = Field(
         Metric.TOP1,
@@ -160,19 +258,9 @@ class GateRules(BaseModel):
     min_kernel_agreement: Annotated[Exact | None, _OF_CLASSES] = Field(
         None, gt=0, le=1, description="Share of same answers of built-in kernels and XNNPACK, on the sample."
     )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Bounds of exact numbers in JSON Schema's own words, which pydantic does not give to custom types."""
-        schema = handler(core)
-        for name, prop in handler.resolve_ref_schema(schema).get("properties", {}).items():
-            marks = cls.model_fields[name].metadata if name in cls.model_fields else ()
-            bounds = {
-                word: float(getattr(mark, key)) for mark in marks for key, word in _BOUNDS.items() if hasattr(mark, key)
-            }
-            for part in (prop, *prop.get("anyOf", ())):
-                _bound_numbers(part, bounds)
-        return schema
+    device: DeviceRules | None = Field(
+        None, description="A device that the model is measured on: its speed, and whether it answers as was judged."
+    )
 
     @model_validator(mode="after")
     def _fit_the_metric(self) -> GateRules:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from components.device.outcome import DeviceProblem
+from components.device.report import describe
 from components.evaluator.page.charts import Chart, bar_chart
 from components.evaluator.report.gate_report import GateReport
 from components.repair.facts import SelectionScore
@@ -63,6 +65,16 @@ def latency_chart(gate: GateReport) -> Chart | None:
         return None
     medians = {"median, ms": [latency.median_ms for latency in gate.latency]}
     return bar_chart("latency", "Milliseconds per example", [latency.name for latency in gate.latency], medians, " ms")
+
+
+def device(gate: GateReport) -> list[str]:
+    """What the candidate did on the device of the rules, a line each; empty where no device is named."""
+    measured = gate.device
+    if measured is None:
+        return []
+    if isinstance(measured, DeviceProblem):
+        return [measured.reason]
+    return describe(measured, gate.candidate.name).splitlines()
 
 
 def lineage(gate: GateReport, conversion: ConversionReport | None) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ from components.evaluator.page.classes import (
     missing_classes,
     mistakes_chart,
 )
-from components.evaluator.page.conversion import candidates, latencies, latency_chart, lineage, sizes_chart
+from components.evaluator.page.conversion import candidates, device, latencies, latency_chart, lineage, sizes_chart
 from components.evaluator.page.flips import read_flipped
 from components.evaluator.page.reports import Reports, read_reports
 from components.evaluator.page.run_facts import RunFacts
@@ -99,6 +99,7 @@ def _values(reports: Reports) -> dict[str, Any]:
         "candidates": candidates(conversion),
         "sizes_chart": sizes_chart(gate, conversion),
         "latency": latencies(gate),
+        "device": device(gate),
         "latency_chart": latency_chart(gate),
         "inspection": conversion.inspection if conversion is not None else None,
         "kernels": gate.kernel_agreement,

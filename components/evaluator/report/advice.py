@@ -139,6 +139,25 @@ def _against_the_size(circumstances: Circumstances) -> Advice:
     return Advice("what auto repaired made the file larger", diagnosis.tried, _again(circumstances, "recipe", "int8"))
 
 
+def _against_the_device(circumstances: Circumstances) -> Advice:
+    """What to do about a device: measure again where it was not at hand, a smaller model where it is too slow."""
+    broken, device = circumstances.broken, circumstances.evidence.candidate.device
+    title = device.device if device is not None else "the device"
+    again = f"{RUN} --fresh evaluator" if circumstances.in_pipeline else "edgeproof evaluate again"
+    if RuleName.DEVICE_MEASURED in broken:
+        return Advice(f"the model was not measured on {title}", None, f"see to the device; then {again}")
+    if RuleName.DEVICE_ANSWERS in broken:
+        cause = f"the runtime of {title} computes otherwise than the one that judged"
+        return Advice(cause, None, f"install there what judged; then {again}")
+    if RuleName.DEVICE_LATENCY in broken:
+        return Advice(
+            f"the model is too large for {title}", None, f"a smaller model, or gate.device.threads; then {RUN}"
+        )
+    return Advice(
+        f"int8 saves no time on {title}", None, f"gate.device.delegate, or another runtime there; then {again}"
+    )
+
+
 def _better_training(circumstances: Circumstances) -> str:
     return (
         "train longer (raise train.epochs), on more data, or look at the training log: "
@@ -324,4 +343,5 @@ ADVICE: Mapping[Blame, Callable[[Circumstances], Advice]] = {
     Blame.RELEASE: _against_the_champion,
     Blame.NUM_EXAMPLES: _more_examples,
     Blame.SIZE: _against_the_size,
+    Blame.DEVICE: _against_the_device,
 }

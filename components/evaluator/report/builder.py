@@ -93,6 +93,7 @@ def build_report(verdict: Verdict, evidence: Evidence, surroundings: Surrounding
         kernel_agreement=_kernels(tally.kernels) if tally and tally.kernels else None,
         champion=_champion(evidence, surroundings) if case.rules.champion_min_ratio is not None else None,
         latency=_latencies(evidence.candidate),
+        device=evidence.candidate.device,
         lineage=case.lineage,
         extra_metrics=_extra_metrics(tally) if tally else (),
     )

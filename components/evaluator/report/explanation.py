@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from components.device.outcome import DeviceMeasurement
 from components.evaluator.counting.slices import SliceBy
 from components.evaluator.gate.judgement import RATIO_RULES
 from components.evaluator.gate.rule import percent_down
@@ -30,6 +31,7 @@ def explain(report: GateReport, invocation: Invocation | None = None) -> str:
         _worst_slice_line(report),
         _kernels_line(report),
         _champion_line(report),
+        _device_line(report),
         *_other_output_lines(report),
         *_broken_lines(report),
     ]
@@ -127,6 +129,23 @@ def _champion_line(report: GateReport) -> str:
         f"{title}: {champion.num_correct} right, {champion.num_only_champion_correct} of them only there; "
         f"{champion.num_only_candidate_correct} only with the new model"
     )
+
+
+def _device_line(report: GateReport) -> str:
+    """What a device did; that it could not be measured is a broken rule."""
+    device = report.device
+    if not isinstance(device, DeviceMeasurement) or device.facts.times is None:
+        return ""
+    facts = device.facts
+    assert facts.times is not None
+    twin = f", float {facts.float_times.p50_ms:.3f} ms" if facts.float_times is not None else ""
+    share = (
+        ""
+        if facts.delegated_fraction is None
+        else f", {facts.delegate} computes {100 * facts.delegated_fraction:.0f} %"
+    )
+    memory = "" if facts.memory_mb is None else f", {facts.memory_mb:.0f} MB"
+    return f"on {device.device}: p50 {facts.times.p50_ms:.3f} ms, p90 {facts.times.p90_ms:.3f} ms{twin}{share}{memory}"
 
 
 def _other_output_lines(report: GateReport) -> list[str]:

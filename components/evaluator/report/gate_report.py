@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.device.outcome import DeviceMeasurement, DeviceProblem
 from components.errors import DataError
 from components.evaluator.counting.class_statistics import MAX_CONFUSION_CLASSES
 from components.evaluator.counting.counts import ClassResult, Counts
@@ -260,6 +261,10 @@ class GateReport(MeasuredRows):
     champion: ChampionRecord | None = Field(None, description="None where the current release is not compared.")
     latency: tuple[Latency, ...] = Field(
         (), description="Measured on the host that ran the gate; empty where it is off."
+    )
+    device: DeviceMeasurement | DeviceProblem | None = Field(
+        None,
+        description="What the candidate did on the device of gate.device, or why that is not known; None where it is off.",
     )
     lineage: tuple[LineageRecord, ...] = Field((), description="What went in; empty outside a pipeline.")
     extra_metrics: tuple[ExtraFigure, ...] = Field(

@@ -3,8 +3,8 @@
 In order: integers throughout, then with float islands, then other recipes, each only where nothing before it meets the
 goal. Within one of these groups the cheapest that meets the goal with room to spare goes, and a cheaper one still if it is
 no worse than chance allows; where none has room to spare, the closest to float that meets the goal, or, where islands are
-paid for, the one with the fewest that meets it safely. Where none meets the goal, the closest to float: a cheaper one only
-if it is nearly as close.
+paid for, the one with the fewest that meets it safely or is as good as that. Where none meets the goal, the closest to
+float: a cheaper one only if it is nearly as close.
 """
 
 from __future__ import annotations
@@ -53,12 +53,18 @@ def _choose_in(group: Sequence[int], candidates: Sequence[Candidate], scores: Se
         return Choice(index, True, f"cheaper than {name!r}, which has room to spare, and no worse by chance")
     safe = [index for index in group if scores[index].is_safe and candidates[index].freed]
     if safe:
-        return Choice(safe[0], True, "of those that meet the goal safely, the one with the fewest float islands")
+        index = next(index for index in group if _is_as_close(scores[index], scores[safe[0]]))
+        return Choice(index, True, "the fewest float islands that meet the goal safely, or nearly so")
     met = [index for index in group if scores[index].met]
     best = min(met, key=lambda index: scores[index].order)
-    as_close = [score.met and score.distance <= AS_CLOSE * scores[best].distance for score in scores]
+    as_close = [_is_as_close(score, scores[best]) for score in scores]
     index = next(index for index in group if as_close[index] and not is_better(scores[best], scores[index]))
     return Choice(index, True, "of those that meet the goal, the closest to float")
+
+
+def _is_as_close(score: Score, best: Score) -> bool:
+    """Whether a score meets the goal and is as good as this one, which does."""
+    return score.met and score.distance <= AS_CLOSE * best.distance
 
 
 def _cheapest_tie(order: Sequence[int], best: int, may_be: Sequence[bool], scores: Sequence[Score]) -> int:

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from components.repair import sensitivity
-from components.repair.float_front import float_front
+from components.repair.cures.float_front import float_front
+from components.repair.cures.saturation import cut_saturated_ranges
 from components.repair.goal import find_goal, rows_to_score
 from components.repair.graph import FloatGraph
 from components.repair.range_statistics import RangeMethod
 from components.repair.recipes import IoType
 from components.repair.running import predict
-from components.repair.saturation import cut_saturated_ranges
 from components.repair.search.candidates import Candidate
 from components.repair.search.prepared import Prepared, count
 from components.repair.search.proposals import CUT, EQUALIZATION, IoTypes, Source

@@ -11,11 +11,11 @@ from edgeproof_edge.interpreter import TFLiteModel
 from edgeproof_edge.rows import Feeding
 
 from components.repair import agreement, diagnosis, sensitivity
+from components.repair.cures.masks import cut_masks
 from components.repair.diagnosis import Finding
 from components.repair.equalization import MAX_FLOAT_DIFFERENCE, largest_difference
 from components.repair.goal import Goal, find_goal, ordinary_rows, rows_to_score
 from components.repair.graph import FloatGraph
-from components.repair.masks import cut_masks
 from components.repair.range_statistics import Statistics, measure
 from components.repair.running import predict
 from components.repair.search.candidates import Array, Rows, SearchRequest

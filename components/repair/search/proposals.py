@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from components.repair.cures.half_weights import halve_weights
+from components.repair.cures.saturation import cut_saturated_ranges
 from components.repair.equalization import Change
 from components.repair.graph import FloatGraph
-from components.repair.half_weights import halve_weights
 from components.repair.range_statistics import RangeMethod, Statistics
 from components.repair.recipes import IoType, Recipe
-from components.repair.saturation import cut_saturated_ranges
 
 Range = tuple[float, float]
 

@@ -6,7 +6,7 @@ import logging
 
 from edgeproof_edge.errors import EdgeproofError
 
-from components.repair.bias_correction import correct_biases
+from components.repair.cures.bias_correction import correct_biases
 from components.repair.equalization import MAX_FLOAT_DIFFERENCE, equalize, largest_difference
 from components.repair.range_statistics import RangeMethod, measure
 from components.repair.search.candidates import Candidate

@@ -96,6 +96,7 @@ class Agent:
         self._name: str | None = None
         self._told: dict[str, str] = {}
         self._stopped = threading.Event()
+        (home / HEARTBEAT_FILE).unlink(missing_ok=True)  # a sign of life of the process before is none of this one
 
     @property
     def num_waiting(self) -> int:
@@ -155,7 +156,7 @@ class Agent:
         self._follow()
         self._judge_trial()
         self.recorder.tick()
-        (self.home / HEARTBEAT_FILE).touch()
+        self._show_life()
 
     def report(self) -> float:
         """Sends what waits; returns for how long the server asks to be left alone."""
@@ -183,7 +184,15 @@ class Agent:
         return report
 
     def _update_in_child(self, home: Path) -> UpdateReport:
-        return update_in_child(home, self._stopped.is_set)
+        return update_in_child(home, self._is_stopped)
+
+    def _is_stopped(self) -> bool:
+        """Asked all the while that an update lasts, which may be a quarter of an hour: so long the loop is alive, too."""
+        self._show_life()
+        return self._stopped.is_set()
+
+    def _show_life(self) -> None:
+        (self.home / HEARTBEAT_FILE).touch()
 
     def _ask(self) -> float:
         """Asks for a release; returns how long to wait until the next time."""

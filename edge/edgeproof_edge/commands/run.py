@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,10 +71,25 @@ def _batches(model: EdgeModel, sources: list[str]) -> Iterator[tuple[Any, Any]]:
             yield from _of_bytes(model, sys.stdin.buffer.read(), "stdin")
             continue
         path = Path(source)
-        files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
-        for file in files:
-            if not path.is_dir() or file.suffix.lower() in {*_PICTURES, ".npy", ".csv"}:
-                yield from _of_file(model, file)
+        for file in _files_of(path):
+            yield from _of_file(model, file)
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The file, or what a folder holds that can be run; a folder that may not be read is no empty one."""
+    from edgeproof_edge.errors import InputError
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}. Run as a user who may read it.")
+
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        refuse(error)
+    if not is_folder:
+        return [path]
+    walked = (Path(folder, name) for folder, _, names in os.walk(path, onerror=refuse) for name in names)
+    return sorted(file for file in walked if file.suffix.lower() in {*_PICTURES, ".npy", ".csv"} and file.is_file())
 
 
 def _of_file(model: EdgeModel, file: Path) -> Iterator[tuple[Any, Any]]:

@@ -7,7 +7,9 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from edgeproof_edge.commands.arguments import add_home
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
+    _at_end(sys.exit)  # the first process of a container ignores SIGTERM by itself
     from edgeproof_edge.agent.enrollment import Enrollment, home_of
     from edgeproof_edge.agent.loop import Agent
     from edgeproof_edge.serving.server import make_server
@@ -48,11 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run_until_stopped(agent: Agent, server: Any) -> None:
-    def stop(number: int, frame: object) -> None:
-        agent.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    _at_end(agent.stop)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     thread.start()
     host, port = server.server_address[:2]
@@ -62,6 +61,14 @@ def _run_until_stopped(agent: Agent, server: Any) -> None:
     finally:
         server.shutdown()
         thread.join()
+
+
+def _at_end(action: Callable[[], object]) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
+        action()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
 
 
 def _no_update(home: object) -> Any:

@@ -22,12 +22,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD, answered_classes
 from edgeproof_edge.bundle import MANIFEST_FILE, MODEL_FILE
+from edgeproof_edge.codes import Transform, dequantizer, quantizer
 from edgeproof_edge.errors import InputError, ModelFileError
 from edgeproof_edge.interpreter import TFLiteModel, delegation
 from edgeproof_edge.litert import open_delegate, runtime_version
 from edgeproof_edge.manifest import Manifest
 from edgeproof_edge.observing import are_probabilities, confidence
-from edgeproof_edge.runtime.codes import Transform, dequantizer, quantizer
 from edgeproof_edge.runtime.latency import LatencyHistogram
 from edgeproof_edge.runtime.options import DelegationReport, RuntimeOptions, delegation_report
 from edgeproof_edge.runtime.pictures import Picture, picture_rules

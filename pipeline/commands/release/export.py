@@ -16,7 +16,7 @@ from pipeline.commands.release.shared import (
     target_argument,
 )
 
-FORMATS = ("c-array", "arduino")
+FORMATS = ("c-array", "arduino", "android")
 
 
 @click.command(epilog="Example: edgeproof release export config.yaml stable --format c-array --out firmware/model")
@@ -38,16 +38,20 @@ def export(
     model: str | None,
     as_json: bool,
 ) -> None:
-    """Write one RELEASE for microcontrollers: the model as a C array, with scales, shapes and labels."""
+    """Write one RELEASE for another toolchain.
+
+    For microcontrollers (c-array, arduino): the model as a C array, with scales, shapes and labels. For Android: assets, and a Java class
+    with the same.
+    """
+    from edgeproof_edge import android, microcontroller
     from edgeproof_edge.bundle import open_bundle
     from edgeproof_edge.errors import InputError, SurroundingsError
-    from edgeproof_edge.microcontroller import Layout
-    from edgeproof_edge.microcontroller import export as exported
 
     place = find_target(target, keys)
     repository = reader(place, root_file)
     bundle = open_bundle(repository.read_bundle(repository.find(release, model or place.model)))
-    files = exported(bundle, Layout(format_))
+    is_android = format_ == "android"
+    files = android.export(bundle) if is_android else microcontroller.export(bundle, microcontroller.Layout(format_))
     if out.exists():
         raise InputError(f"{out} is there already. Give --out a directory that is not.")
     try:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from components.compat import library_versions
 from components.data.examples import ExampleSpec, TensorFeature
+from components.device.outcome import DeviceMeasurement
 from components.errors import DataError, ModelError
 from components.evaluator.arrays import evaluate_arrays
 from components.evaluator.counting.slices import SliceBy, SliceSpec, slices_to_json
@@ -708,6 +709,25 @@ def test_size_and_latency_are_compared_with_the_float_file(bench: Bench, models:
 def test_without_the_float_file_sizes_and_latencies_are_refused(bench: Bench, models: Models) -> None:
     bench.properties["rules"] = GateRules.of({"max_size_ratio": "100", "max_latency_ratio": "1000"}).to_json()
     assert broken(bench.run(models.int8).report) == {"size_ratio", "latency_ratio"}
+
+
+def test_a_device_is_measured_on_rows_of_the_holdout(bench: Bench, models: Models) -> None:
+    bench.float_file = models.float32
+    device = {"local": True, "runs": 5, "examples": 16, "max_p50_ms": 1000, "max_latency_ratio": 1000}
+    bench.properties["rules"] = GateRules.model_validate({"device": device}).to_json()
+    report = bench.run(models.int8).report
+    assert report.verdict.accepted
+    assert isinstance(report.device, DeviceMeasurement)
+    assert report.device.num_rows == 16
+    assert all(each.holds for each in report.device.agreement)
+    assert GateReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_device_that_cannot_be_reached_refuses_with_the_reason(bench: Bench, models: Models) -> None:
+    bench.properties["rules"] = GateRules.model_validate({"device": {"ssh": "ssh://127.0.0.1:1"}}).to_json()
+    report = bench.run(models.int8).report
+    assert broken(report) == {"device_measured"}
+    assert "Connection refused" in report.verdict.sentence
 
 
 def test_labels_in_another_order_are_refused(bench: Bench, models: Models) -> None:

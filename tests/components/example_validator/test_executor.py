@@ -75,7 +75,7 @@ def _validate(
     from tfx.types import standard_artifacts as kinds
 
     from components.example_validator.executor import Executor
-    from pipeline.data_source import statistics_gen
+    from pipeline.data.source import statistics_gen
 
     names = artifact_utils.encode_split_names(list(splits))
     examples = _artifact(kinds.Examples, tmp_path / "examples", names)

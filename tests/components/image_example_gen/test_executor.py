@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,7 @@ def ingest(tmp_path: Path) -> Ingest:
         out: str = "out",
         image_limits: Mapping[str, int] | None = None,
         ignore: Sequence[str] = (),
+        beam_args: Sequence[str] = ("--runner=FnApiRunner", "--sdk_container_image=local"),
     ) -> Any:
         splits = [example_gen_pb2.Input.Split(name=n, pattern=p) for n, p in (patterns or {"all": "*/*"}).items()]
         artifact = standard_artifacts.Examples()
@@ -64,11 +67,7 @@ def ingest(tmp_path: Path) -> Ingest:
             "ignore": json.dumps(list(ignore)),
             "code_version": "1",
         }
-        context = Executor.Context(
-            beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=local"],
-            tmp_dir=str(tmp_path),
-            unique_id="1",
-        )
+        context = Executor.Context(beam_pipeline_args=list(beam_args), tmp_dir=str(tmp_path), unique_id="1")
         Executor(context).Do({}, {"examples": [artifact]}, properties)
         return artifact
 
@@ -298,3 +297,36 @@ def test_a_file_that_changes_between_the_passes_stops_the_run(
 
     with pytest.raises(DataError, match=r"cat/000\.png .* changed while it was read"):
         ingest(folder)
+
+
+@pytest.fixture
+def job_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sequence[str]]:
+    """Beam's own job service and a pool that starts worker processes: a runner of other machines, as far as one has it."""
+    from apache_beam.runners.portability.local_job_service import LocalJobServicer
+    from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
+
+    monkeypatch.setenv("PATH", os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(entry for entry in sys.path if entry))
+    servicer = LocalJobServicer(str(tmp_path / "staging"))
+    port = servicer.start_grpc_server()
+    pool, pool_server = BeamFnExternalWorkerPoolServicer.start(use_process=True)
+    yield (
+        "--runner=PortableRunner",
+        f"--job_endpoint=localhost:{port}",
+        "--environment_type=EXTERNAL",
+        f"--environment_config={pool}",
+    )
+    pool_server.stop(grace=None).wait()
+    servicer.stop(timeout=10)
+
+
+def test_workers_of_another_machine_write_the_same_records(
+    folder: Path, ingest: Ingest, job_service: Sequence[str]
+) -> None:
+    here, there = ingest(folder, out="here"), ingest(folder, out="there", beam_args=job_service)
+    records = [
+        {path.name: path.read_bytes() for path in sorted(Path(artifact.uri).glob("Split-*/*.gz"))}
+        for artifact in (here, there)
+    ]
+    assert records[0]
+    assert records[0] == records[1]

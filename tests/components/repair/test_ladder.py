@@ -264,6 +264,15 @@ def test_a_tie_goes_to_the_cheaper() -> None:
     assert choose([far, freeing(candidate, "a", "b"), freeing(candidate, "a")]).index == 2
 
 
+@pytest.mark.parametrize(("share", "chosen"), [pytest.param(0.7, 0, id="as good"), pytest.param(0.9, 1, id="worse")])
+def test_more_float_islands_are_not_paid_for_a_loss_that_is_as_good(share: float, chosen: int) -> None:
+    (candidate,) = search(request(), simulate_int8).candidates
+    limit = candidate.score.outputs[0].limit
+    few = changed(freeing(losing(candidate, share * limit, [share]), "a"), met=True, is_ample=False, is_safe=False)
+    more = changed(freeing(losing(candidate, 0.58 * limit, [0.58]), "a", "b"), met=True, is_ample=False, is_safe=True)
+    assert choose([few, more]).index == chosen
+
+
 def test_where_none_meets_the_goal_a_cheaper_one_goes_only_if_it_is_nearly_as_close() -> None:
     (candidate,) = search(request(), simulate_int8).candidates
     limit = candidate.score.outputs[0].limit

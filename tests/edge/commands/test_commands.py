@@ -256,3 +256,8 @@ def test_the_token_is_readable_by_its_owner_only(device: Device, tmp_path: Path)
     assert device.enroll("--telemetry", "https://telemetry.example.com", "--token-file", str(tmp_path / "token")) == 0
     assert (device.home / "token").read_text() == "pi-0042.1.secret\n"
     assert (device.home / "token").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_path_that_the_system_refuses_is_one_sentence(running: Device, capsys: pytest.CaptureFixture[str]) -> None:
+    assert running("run", "x" * 5000) == 2
+    assert "cannot be read: File name too long" in capsys.readouterr().err

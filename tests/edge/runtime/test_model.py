@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edgeproof_edge.bundle import file_sha256
+from edgeproof_edge.codes import dequantizer, quantizer
 from edgeproof_edge.errors import InputError, ModelFileError, SurroundingsError
 from edgeproof_edge.golden_test import GoldenTestError, check_golden_vectors
 from edgeproof_edge.interpreter import Kernels, TFLiteModel
 from edgeproof_edge.runtime import DelegationError, EdgeModel, LiveModel, RuntimeOptions
-from edgeproof_edge.runtime.codes import dequantizer, quantizer
 from edgeproof_edge.tensors import TensorSpec, dequantize, quantize
 
 from tests.edge.bundles import MODELS, golden_draft, rows_for, unpacked

@@ -7,8 +7,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -195,6 +195,25 @@ def test_health_ends_with_the_model_and_with_the_loop(running: Device) -> None:
     assert running.agent.live is not None
     (running.agent.live.model.directory / "model.tflite").unlink()
     assert running.get("/healthz")[0] == 503
+
+
+def test_a_sign_of_life_of_the_process_before_does_not_count(running: Device) -> None:
+    assert (running.home / "heartbeat").exists()
+    with closing(Agent(running.home, running.agent.enrollment)):
+        assert not (running.home / "heartbeat").exists()
+
+
+def test_the_loop_is_alive_while_an_update_lasts(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow_update(home: Path, is_stopped: Callable[[], bool]) -> UpdateReport:
+        (home / "heartbeat").unlink(missing_ok=True)
+        assert not is_stopped()
+        assert (home / "heartbeat").exists()
+        return UpdateReport(None, False)
+
+    monkeypatch.setattr("edgeproof_edge.agent.loop.update_in_child", slow_update)
+    with closing(Agent(device.home, device.agent.enrollment)) as agent:
+        agent.ask_now()
+        agent.stop()
 
 
 def test_an_update_is_taken_up_while_the_device_serves(running: Device) -> None:

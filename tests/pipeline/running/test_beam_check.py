@@ -54,13 +54,20 @@ def test_a_runner_that_does_not_exist_is_told(key: str) -> None:
 
 
 @pytest.mark.tfx
-@pytest.mark.parametrize("name", ["job_endpoint", "environment_config"])
+@pytest.mark.parametrize("name", ["job_endpoint", "artifact_endpoint"])
 def test_a_server_that_does_not_answer_is_told(server: str, closed_port: str, name: str) -> None:
-    endpoints = {"job_endpoint": server, "environment_config": server, name: closed_port}
+    endpoints = {"job_endpoint": server, "artifact_endpoint": server, name: closed_port}
     arguments = ["--runner=PortableRunner", "--environment_type=EXTERNAL"]
     arguments += [f"--{option}={endpoint}" for option, endpoint in endpoints.items()]
     with pytest.raises(RunError, match=f"nobody answers at --{name}={closed_port}: Connection refused"):
         check_beam(BeamConfig(args=tuple(arguments)))
+
+
+@pytest.mark.tfx
+def test_a_pool_of_workers_is_not_asked_from_here(server: str) -> None:
+    arguments = ("--runner=PortableRunner", f"--job_endpoint={server}", "--environment_type=EXTERNAL")
+    config = BeamConfig(args=(*arguments, "--environment_config=of-the-task-manager:50000"))
+    assert check_beam(config) == ("beam.args: runner PortableRunner",)
 
 
 @pytest.mark.tfx

@@ -21,6 +21,7 @@ from components.evaluator.measurements.table import measurement_of
 from components.evaluator.report.advice import ADVICE
 from components.evaluator.scoring.kernels import KernelAgreement
 from components.evaluator.scoring.latency import Latency
+from tests.components.evaluator.gate.test_device_rules import measured
 from tests.components.evaluator.gate.test_optional_rules import table, tally_of_errors, whole
 from tests.components.evaluator.samples import FACTS, STABLE, evidence_of, tally_of
 
@@ -43,6 +44,7 @@ STRICT_AND_LAX: Mapping[str, tuple[Any, Any]] = {
     "max_size_ratio": ("1", "0.1"),
     "max_latency_ratio": ("1", "0.1"),
     "min_kernel_agreement": ("0.5", "1"),
+    "device": ({"local": True, "max_p50_ms": "1"}, {"local": True, "max_p50_ms": "0.5"}),
 }
 #: What has to be set beside a threshold for it to judge anything.
 BESIDE = {
@@ -72,7 +74,7 @@ def broken_by(name: str, value: Any) -> set[str]:
     metric = {} if GateRules.takes(name, LabelKind.CLASS) else {"metric": "mae", "max_error_factor": "2"}
     rules = GateRules.of({**metric, **BESIDE.get(name, {}), name: value})
     times = {"latency": Latency("int8", 1.0, 1.0, 50), "float_latency": Latency("float.tflite", 2.0, 2.0, 50)}
-    facts = replace(FACTS, float_size_bytes=2 * (FACTS.size_bytes or 0), **times)
+    facts = replace(FACTS, float_size_bytes=2 * (FACTS.size_bytes or 0), device=measured(), **times)
     slices = () if name == "top_k" else (SliceSpec(SliceBy.FEATURE, "domain"),)
     evidence = evidence_of(tally_for(name, rules), rules, facts, slices=slices, champion=STABLE)
     return {result.name.value for result in judge(evidence).broken_rules}

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from edgeproof_edge.flatbuffer import FloatIsland
 
+from components.device.outcome import DeviceProblem
 from components.errors import DataError
 from components.evaluator.counting.class_statistics import MAX_CONFUSION_CLASSES
 from components.evaluator.page.charts import axis_ticks, number_ticks, whole_ticks
@@ -34,6 +35,7 @@ from components.tflite_converter.report import ConversionReport, FileFacts
 from components.trainer.history import Epoch, History
 from components.trainer.qat_report import EqualizationFacts, Imbalance, QatReport, Score
 from components.trainer.qat_report import write_report as write_qat_report
+from tests.components.evaluator.gate.test_device_rules import measured
 from tests.components.evaluator.report.test_diagnosis import CALIBRATION
 from tests.components.tflite_converter.test_report import REPORT
 
@@ -309,6 +311,20 @@ def page(tmp_path: Path) -> Path:
 )
 def test_the_page_shows(page: Path, text: str) -> None:
     assert text in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("device", "texts"),
+    [
+        pytest.param(measured(), ("On the device", "pi (ssh): Raspberry Pi 4", "1.000 ms"), id="measured"),
+        pytest.param(DeviceProblem("pi", "it is off."), ("On the device", "it is off."), id="unreachable"),
+        pytest.param(None, (), id="none"),
+    ],
+)
+def test_the_page_shows_what_a_device_did(device: Any, texts: tuple[str, ...]) -> None:
+    text = render_page(Reports(gate_report(device=device)))
+    assert all(each in text for each in texts)
+    assert ("On the device" in text) == bool(texts)
 
 
 SKIPPED_EQUALIZATION = EqualizationFacts(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from edgeproof_edge.interpreter import TFLiteModel
 
-from components.repair.bias_correction import correct_biases
+from components.repair.cures.bias_correction import correct_biases
 from components.repair.equalization import equalize, largest_difference
 from components.repair.graph import FloatGraph
 from components.repair.range_statistics import measure
