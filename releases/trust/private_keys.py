@@ -148,8 +148,9 @@ def _closed_bits(owner: int) -> int:
     The group may read where that is how a service is given a key of somebody else's (as PostgreSQL has it), and in a pod: there Kubernetes
     itself gives a volume's files to the pod's group (fsGroup), and nobody else is in it.
     """
-    is_given = os.geteuid() not in (0, owner) or bool(os.environ.get(_POD_VARIABLE))
-    return 0o007 if is_given else 0o077
+    if os.environ.get(_POD_VARIABLE):
+        return 0o007
+    return 0o027 if os.geteuid() not in (0, owner) else 0o077
 
 
 def read_private(path: Path, name: str) -> bytes:

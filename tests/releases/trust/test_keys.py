@@ -81,7 +81,8 @@ def test_a_damaged_ring_is_named(content: str, tmp_path: Path) -> None:
     [
         pytest.param(0o600, "owner", "", True, id="owner-alone"),
         pytest.param(0o640, "owner", "", False, id="owner-and-a-group-that-others-are-in"),
-        pytest.param(0o660, "service", "", True, id="given-to-a-service-by-its-group"),
+        pytest.param(0o640, "service", "", True, id="given-to-a-service-by-its-group"),
+        pytest.param(0o660, "service", "", False, id="a-group-that-may-change-it"),
         pytest.param(0o644, "service", "", False, id="everybody"),
         pytest.param(0o660, "owner", "10.0.0.1", True, id="pod-whose-volume-belongs-to-its-group"),
         pytest.param(0o644, "owner", "10.0.0.1", False, id="pod-everybody"),
