@@ -26,6 +26,7 @@ class RepositoryHandler(BaseHTTPRequestHandler):
     """Answers GET and HEAD for the files of ``directory_served``."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body would wait 40 ms for the ACK of its headers
     directory_served: Path
 
     def do_GET(self) -> None:

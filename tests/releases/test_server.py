@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from releases.server import RepositoryHandler
 from tests.releases.samples import serving
 
 BODY = bytes(range(100))
@@ -87,3 +89,19 @@ def test_head_sends_no_body(address: str) -> None:
 )
 def test_nothing_else_is_served(address: str, path: str) -> None:
     assert ask(address, path)[0] == 404
+
+
+def test_a_body_does_not_wait_for_the_acknowledgement_of_its_headers(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[int] = []
+    end_headers = RepositoryHandler.end_headers
+
+    def noted(handler: RepositoryHandler) -> None:
+        options.append(handler.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        end_headers(handler)
+
+    monkeypatch.setattr(RepositoryHandler, "end_headers", noted)
+    assert ask(address, "/metadata/timestamp.json")[0] == 200
+    assert all(options)
+    assert options

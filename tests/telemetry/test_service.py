@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import socket
 import threading
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from telemetry.service.server import bind
 from telemetry.service.settings import Settings
 from telemetry.tokens import Kind
 from tests.telemetry.conftest import Service
@@ -212,3 +214,11 @@ def test_health_and_figures(service: Service) -> None:
     assert "edgeproof_events_accepted_total 1" in text
     assert 'edgeproof_requests_total{path="/v1/events",status="200"} 1' in text
     assert 'edgeproof_request_seconds_bucket{le="+Inf"}' in text
+
+
+def test_answers_are_not_held_back_until_the_last_is_acknowledged() -> None:
+    listening = bind("127.0.0.1", 0)
+    with listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

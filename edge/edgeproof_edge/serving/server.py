@@ -49,6 +49,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body would wait 40 ms for the ACK of its headers
     server_version = "edgeproof-edge"
     sys_version = ""
     timeout = CALLER_SECONDS

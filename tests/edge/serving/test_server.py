@@ -21,7 +21,7 @@ from edgeproof_edge.agent.loop import MIN_JUDGED_CALLS, Agent
 from edgeproof_edge.agent.updating import UpdateReport, update_in_child
 from edgeproof_edge.interpreter import TFLiteModel
 from edgeproof_edge.outbox import IncidentKind, Outbox
-from edgeproof_edge.serving.server import MAX_BODY_BYTES, make_server
+from edgeproof_edge.serving.server import MAX_BODY_BYTES, Handler, make_server
 from edgeproof_edge.updating.boot_guard import guard_of
 from edgeproof_edge.updating.updater import Subscription, Updater
 
@@ -173,6 +173,22 @@ def test_a_body_has_a_bound_and_a_length(running: Device) -> None:
             connection.sendall(f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {announced}\r\n\r\n".encode())
             assert status in connection.recv(1000).splitlines()[0]
     assert running.get("/nowhere")[0] == 404
+
+
+def test_a_body_does_not_wait_for_the_acknowledgement_of_its_headers(
+    running: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[int] = []
+    end_headers = Handler.end_headers
+
+    def noted(handler: Handler) -> None:
+        options.append(handler.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        end_headers(handler)
+
+    monkeypatch.setattr(Handler, "end_headers", noted)
+    assert running.get("/healthz")[0] == 200
+    assert all(options)
+    assert options
 
 
 def test_health_model_metrics_and_page_tell_of_the_release(running: Device) -> None:
