@@ -78,8 +78,15 @@ def init(address: str) -> None:
 @click.option(
     "--retention-days", default=30, show_default=True, help="Days after which events go; hourly sums stay two years."
 )
+@click.option(
+    "--requests-per-minute",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    help="Of one device; half a minute's worth may come at once.",
+)
 @click.option("--open-pages", is_flag=True, help="Show pages without a token; on this machine only.")
-def serve(address: str, host: str, port: int, retention_days: int, open_pages: bool) -> None:
+def serve(address: str, host: str, port: int, retention_days: int, requests_per_minute: int, open_pages: bool) -> None:
     """Run the service until it is stopped.
 
     Devices need a token (edgeproof telemetry token issue device ID); people who look at the page need one of their own
@@ -103,7 +110,12 @@ def serve(address: str, host: str, port: int, retention_days: int, open_pages: b
         listening = bind(host, port)
     except OSError as error:
         raise RunError(f"{host}:{port} cannot be listened on: {error.strerror}. Choose another --port.") from error
-    settings = Settings(retention=timedelta(days=retention_days), is_open=open_pages)
+    settings = Settings(
+        retention=timedelta(days=retention_days),
+        requests_per_minute=float(requests_per_minute),
+        burst=max(1, requests_per_minute // 2),
+        is_open=open_pages,
+    )
     click.echo(
         f"telemetry of {database.name} on http://{host}:{listening.getsockname()[1]}/ (stop with Ctrl-C)", err=True
     )

@@ -253,6 +253,7 @@ def _write_first_span(directory: Path) -> None:
 def _service(directory: Path) -> Iterator[str]:
     """``edgeproof telemetry serve`` in a process of its own."""
     command = [sys.executable, "-m", "pipeline.cli", "telemetry", "serve", "--port", "0", "--open-pages"]
+    command += ["--requests-per-minute", "6000"]  # the story's hours are seconds
     process = subprocess.Popen(command, cwd=directory, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
