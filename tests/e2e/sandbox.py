@@ -72,8 +72,9 @@ class Sandbox:
         return [*start, *map(str, given), *command]
 
     def environment(self) -> dict[str, str]:
-        """What the image sets."""
-        return {"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "USER_ID": str(USER), "GROUP_ID": str(GROUP)}
+        """What the image and Kubernetes set."""
+        by_image = {"HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1", "USER_ID": str(USER), "GROUP_ID": str(GROUP)}
+        return {**by_image, "KUBERNETES_SERVICE_HOST": "10.96.0.1"}
 
 
 def why_not() -> str:
