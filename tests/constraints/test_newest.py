@@ -10,6 +10,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
+    ("script", "what"),
+    [
+        pytest.param("test-newest", "the newest stack was not tested here", id="newest"),
+        pytest.param("test-arm", "nothing was tried on ARM", id="arm"),
+    ],
+)
+@pytest.mark.parametrize(
     ("program", "answer", "reason"),
     [
         pytest.param("id", "echo 1000", "it needs root", id="no-root"),
@@ -18,21 +25,21 @@ REPOSITORY = Path(__file__).resolve().parents[2]
     ],
 )
 def test_machine_that_cannot_make_a_debian_root_says_so_and_goes_on(
-    tmp_path: Path, program: str, answer: str, reason: str
+    tmp_path: Path, script: str, what: str, program: str, answer: str, reason: str
 ) -> None:
     for name, body in {"id": "echo 0", "unshare": "exit 0", program: answer}.items():
         path = tmp_path / name
         path.write_text(f"#!/bin/sh\n{body}\n", encoding="utf-8")
         path.chmod(0o755)
     done = subprocess.run(
-        [str(REPOSITORY / "constraints" / "test-newest")],
+        [str(REPOSITORY / "constraints" / script)],
         env={"HOME": str(tmp_path), "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("test-newest: SKIPPED, the newest stack was not tested here: ")
+    assert done.stdout.startswith(f"{script}: SKIPPED, {what}: ")
     assert reason in done.stdout
     assert len(done.stdout.splitlines()) == 1
 
