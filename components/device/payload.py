@@ -14,6 +14,8 @@ from edgeproof_edge.measuring import FLOAT_FILE, MODEL_FILE, REQUEST_FILE, ROWS_
 from edgeproof_edge.tensors import TensorSpec
 from numpy.typing import NDArray
 
+from components.data.row_sources import spread_positions
+
 #: The modules that the worker imports, by path; a test runs it with these alone.
 _MODULES = (
     "__init__.py",
@@ -27,6 +29,7 @@ _MODULES = (
     "tensors.py",
     "flatbuffer/*.py",
     "measuring/__init__.py",
+    "measuring/hardware.py",
     "measuring/worker.py",
 )
 _MAIN = "from edgeproof_edge.measuring.worker import main\n\nmain()\n"
@@ -73,7 +76,7 @@ def affordable(rows: Rows, wanted: int, batch: int, *, in_order: bool) -> dict[s
     number = max(number // batch, 1) * batch
     if in_order or number >= num_rows:
         return {name: array[:number] for name, array in rows.items()}
-    chosen = np.linspace(0, num_rows - 1, number).astype(np.int64)
+    chosen = spread_positions(num_rows, number)
     return {name: array[chosen] for name, array in rows.items()}
 
 

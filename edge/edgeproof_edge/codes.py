@@ -24,6 +24,11 @@ _NUM_BYTES = 256
 _MAX_HANDFUL = 16
 
 
+def takes_one_shape(spec: TensorSpec) -> bool:
+    """Whether only the batch is open, and values go in that are turned into the tensor's own here."""
+    return all(size > 0 for size in spec.shape[1:]) and (spec.is_quantized or spec.dtype == "float32")
+
+
 def quantizer(spec: TensorSpec) -> Transform:
     """A function from real-world values to what the tensor takes."""
     if not spec.is_quantized:

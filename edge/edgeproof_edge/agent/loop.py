@@ -15,10 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeproof_edge.agent.enrollment import HEARTBEAT_FILE, OUTBOX_FILE, Enrollment, RuntimeSettings, read_token
-from edgeproof_edge.agent.machine import device_model, surroundings
+from edgeproof_edge.agent.machine import surroundings
 from edgeproof_edge.agent.updating import UpdateReport, update_in_child
 from edgeproof_edge.errors import EdgeproofError
 from edgeproof_edge.interpreter import Kernels
+from edgeproof_edge.measuring.hardware import device_model
 from edgeproof_edge.outbox import IncidentKind, Outbox, Receiver, TelemetryEvent, WindowRecorder, send
 from edgeproof_edge.runtime import LiveModel, RuntimeOptions
 from edgeproof_edge.updating.boot_guard import TRIAL_SECONDS, BootGuard, RolledBack

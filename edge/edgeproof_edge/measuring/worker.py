@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeproof_edge.codes import dequantizer, quantizer
+from edgeproof_edge.codes import dequantizer, quantizer, takes_one_shape
 from edgeproof_edge.errors import EdgeproofError
 from edgeproof_edge.interpreter import Delegation, Kernels, TFLiteModel, delegation
 from edgeproof_edge.litert import open_delegate, runtime_version
@@ -38,8 +38,8 @@ from edgeproof_edge.measuring import (
     Request,
     Times,
 )
+from edgeproof_edge.measuring.hardware import device_model, read_text, temperature
 from edgeproof_edge.rows import RowOrder
-from edgeproof_edge.tensors import TensorSpec
 
 #: Calls that are not counted: the first ones allocate and warm caches.
 NUM_WARM_UP = 5
@@ -117,7 +117,7 @@ def measure(model: bytes, twin: bytes | None, rows: Rows, request: Request) -> t
         partitions=None if share is None else share.partitions,
         delegated_fraction=None if share is None else round(share.delegated_fraction, 6),
         builtin_operators=() if share is None else share.builtin_operators,
-        temperature_c=_temperature(),
+        temperature_c=temperature(),
     )
     return facts, outputs
 
@@ -129,7 +129,7 @@ class _Caller:
         self.model = model
         self._quantizers = [(spec.name, quantizer(spec)) for spec in model.inputs]
         self._dequantizers = [(spec.name, dequantizer(spec)) for spec in model.outputs]
-        self._is_simple = all(_takes_one_shape(spec) for spec in model.inputs)
+        self._is_simple = all(takes_one_shape(spec) for spec in model.inputs)
 
     def batch(self, rows: Rows, index: int) -> dict[str, Array]:
         """The rows of one call."""
@@ -214,32 +214,13 @@ def machine_facts() -> Machine:
     """What this is."""
     has_affinity = hasattr(os, "sched_getaffinity")
     return Machine(
-        model=_device_model(),
+        model=device_model(),
         system=f"{platform.system()} {platform.release()}",
         processor=platform.machine(),
         num_processors=len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1,
         python=platform.python_version(),
         runtime=runtime_version(),
     )
-
-
-def _device_model() -> str | None:
-    for place in ("/proc/device-tree/model", "/sys/devices/virtual/dmi/id/product_name"):
-        text = _text(Path(place)).strip("\0 \n\t")
-        if text:
-            return text[:127]
-    return None
-
-
-def _temperature() -> float | None:
-    heats = []
-    for place in sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp")):
-        try:
-            heats.append(float(_text(place)) / 1000)
-        except ValueError:
-            continue
-    plausible = [heat for heat in heats if -90 <= heat <= 200]
-    return max(plausible) if plausible else None
 
 
 def _current_memory() -> float | None:
@@ -256,7 +237,7 @@ def _peak_memory() -> float | None:
 
 
 def _status(field: str) -> float | None:
-    for line in _text(Path("/proc/self/status")).splitlines():
+    for line in (read_text(Path("/proc/self/status")) or "").splitlines():
         if line.startswith(field):
             return round(int(line.split()[1]) * 1024 / 1e6, 3)
     return None
@@ -270,19 +251,7 @@ def _forget_peak() -> None:
         return
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def _json(content: bytes) -> dict[str, Any]:
     import json
 
     return dict(json.loads(content))
-
-
-def _takes_one_shape(spec: TensorSpec) -> bool:
-    """As `EdgeModel` asks: only the batch is open, and values go in that `codes` can turn into the tensor's own."""
-    return all(size > 0 for size in spec.shape[1:]) and (spec.is_quantized or spec.dtype == "float32")

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgeproof_edge.answers import DEFAULT_DECISION_THRESHOLD, answered_classes
 from edgeproof_edge.bundle import MANIFEST_FILE, MODEL_FILE
-from edgeproof_edge.codes import Transform, dequantizer, quantizer
+from edgeproof_edge.codes import Transform, dequantizer, quantizer, takes_one_shape
 from edgeproof_edge.errors import InputError, ModelFileError
 from edgeproof_edge.interpreter import TFLiteModel, delegation
 from edgeproof_edge.litert import open_delegate, runtime_version
@@ -279,7 +279,7 @@ class EdgeModel:
         self._quantizers: list[tuple[str, Transform]] = [(spec.name, quantizer(spec)) for spec in first.inputs]
         self._dequantizers: list[tuple[str, Transform]] = [(spec.name, dequantizer(spec)) for spec in first.outputs]
         self._shapes = {spec.name: (first.declared_batch, *spec.shape[1:]) for spec in first.inputs}
-        self._is_simple = all(_takes_one_shape(spec) for spec in first.inputs)
+        self._is_simple = all(takes_one_shape(spec) for spec in first.inputs)
         self._free: queue.SimpleQueue[TFLiteModel] = queue.SimpleQueue()
         for interpreter in opened:
             self._free.put(interpreter)
@@ -352,8 +352,3 @@ def _gives_probabilities(directory: Path, manifest: Manifest) -> bool | None:
             return are_probabilities(archive[f"output:{manifest.golden.output}"])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return None  # the golden test says what is wrong with it
-
-
-def _takes_one_shape(spec: TensorSpec) -> bool:
-    """Whether only the batch is open, and values go in that `codes` can turn into the tensor's own."""
-    return all(size > 0 for size in spec.shape[1:]) and (spec.is_quantized or spec.dtype == "float32")
