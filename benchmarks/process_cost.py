@@ -22,11 +22,13 @@ class Cost:
         peak_bytes: Largest sum of the resident memory of the command and its descendants, seen every 50 ms. Pages that
             they share count in each.
         largest_process_bytes: Peak resident memory of the largest of them, as the kernel kept it.
+        cpu_seconds: Processor time of all that the command waited for.
     """
 
     seconds: float
     peak_bytes: int
     largest_process_bytes: int
+    cpu_seconds: float
 
 
 def measure(command: Sequence[str], accepted: Sequence[int] = (0,)) -> Cost:
@@ -57,7 +59,8 @@ def measure(command: Sequence[str], accepted: Sequence[int] = (0,)) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in accepted:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said.decode(errors='replace')}")
-    return Cost(seconds, max(peak, usage.ru_maxrss * 1024), usage.ru_maxrss * 1024)
+    largest = usage.ru_maxrss * 1024
+    return Cost(seconds, max(peak, largest), largest, usage.ru_utime + usage.ru_stime)
 
 
 def _family(pid: int) -> list[int]:

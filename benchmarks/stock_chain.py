@@ -13,37 +13,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from benchmarks.process_cost import Cost, measure
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "examples" / "mnist" / "config.yaml"
 TRAIN, CALIBRATION, EVAL = "train", "calibration", "eval"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a chain took: wall and processor seconds of all its processes."""
-
-    seconds: float
-    cpu_seconds: float
-
-
-def measured(command: Sequence[str]) -> Cost:
-    """Runs a chain to its end."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-4000:]}")
-    return Cost(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def ours(data: Path, directory: Path) -> list[str]:
@@ -153,7 +132,7 @@ def compare(data: Path, pairs: int, is_tuned: bool) -> None:
         for who in ("ours", "stock") if number % 2 else ("stock", "ours"):
             with tempfile.TemporaryDirectory(prefix="edgeproof-chain-") as directory:
                 place = Path(directory) / "run"
-                costs[who] = measured(ours(data, place) if who == "ours" else stock(data, place, is_tuned))
+                costs[who] = measure(ours(data, place) if who == "ours" else stock(data, place, is_tuned))
         our, their = costs["ours"], costs["stock"]
         ratios.append((our.seconds / their.seconds, our.cpu_seconds / their.cpu_seconds))
         print(
