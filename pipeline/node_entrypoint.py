@@ -25,6 +25,7 @@ from edgeproof_edge.errors import EdgeproofError, InputError, SurroundingsError
 
 from pipeline.errors import ConfigError, RunError
 from pipeline.mlmd import MetadataLocation, NodeRun, RunPurpose, RunStore
+from pipeline.running.failures import causes_of
 
 if TYPE_CHECKING:
     from pipeline.history.run_record import NodeUsage
@@ -171,11 +172,7 @@ def is_passing(error: BaseException) -> bool:
     """Whether an error may be gone in a minute: a server that does not answer, not a mistake of data, model or config."""
     if isinstance(error, InputError):
         return False
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in causes:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
+    causes = causes_of(error)
     # A RunError is of the surroundings, too, and says with its words whether it may pass.
     if any(isinstance(cause, (ConnectionError, TimeoutError)) or type(cause) is SurroundingsError for cause in causes):
         return True

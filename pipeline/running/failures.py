@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeproof_edge.errors import EdgeproofError, InputError
+from edgeproof_edge.errors import EdgeproofError
 
 from pipeline.errors import RunError
 
@@ -40,7 +40,7 @@ def explained(error: Exception, node_id: str, log_file: Path) -> EdgeproofError:
         return RunError(
             f"{node_id}: the disk is full: {reason}. Finished steps are kept: free some space and give the same command again."
         )
-    if any(isinstance(cause, MemoryError) for cause in _causes(error)):
+    if any(isinstance(cause, MemoryError) for cause in causes_of(error)):
         return RunError(
             f"{node_id} ran out of memory. Finished steps are kept: free some, or raise the limit (ulimit -v, or the container's), "
             "and give the same command again."
@@ -67,11 +67,12 @@ def is_out_of_space(error: BaseException) -> bool:
     """Whether a full disk is behind an error, whoever told of it: Python by its number, TensorFlow and Beam by their text."""
     return any(
         (isinstance(cause, OSError) and cause.errno == errno.ENOSPC) or os.strerror(errno.ENOSPC) in str(cause)
-        for cause in _causes(error)
+        for cause in causes_of(error)
     )
 
 
-def _causes(error: BaseException) -> list[BaseException]:
+def causes_of(error: BaseException) -> list[BaseException]:
+    """An error and what is behind it, outermost first."""
     causes = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
         causes.append(cause)
@@ -94,16 +95,8 @@ def _of_ours(error: BaseException) -> EdgeproofError | None:
         module, _, name = match["kind"].rpartition(".")
         kind = by_name.get(name)
         if kind is not None and kind.__module__ == module:
-            return _again(kind, match["message"])
+            return kind(match["message"])
     return None
-
-
-def _again(kind: type[EdgeproofError], message: str) -> EdgeproofError:
-    """An error of that class; where it takes more than a message, of the root with the same exit code."""
-    try:
-        return kind(message)
-    except TypeError:
-        return InputError(message) if kind.exit_code == InputError.exit_code else RunError(message)
 
 
 def _kinds(root: type[EdgeproofError]) -> Iterator[type[EdgeproofError]]:
