@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
 from edgeproof_edge.manifest import VerdictSummary
 
 from releases.bundles.bundle import Description, Draft, draft
@@ -79,6 +81,19 @@ class Replies:
     def lie(self, path: str, body: bytes, announced: int | None = None, sent: int | None = None) -> None:
         length = len(body) if announced is None else announced
         self.bodies[path] = (body, length, len(body) if sent is None else sent)
+
+
+def noted_no_delay(monkeypatch: pytest.MonkeyPatch, handler_class: type[BaseHTTPRequestHandler]) -> list[int]:
+    """Fills, with each answer of a server, with the option of its connection that sends what is small at once."""
+    options: list[int] = []
+    end_headers = handler_class.end_headers
+
+    def noted(handler: BaseHTTPRequestHandler) -> None:
+        options.append(handler.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        end_headers(handler)
+
+    monkeypatch.setattr(handler_class, "end_headers", noted)
+    return options
 
 
 @contextmanager

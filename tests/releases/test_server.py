@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from releases.server import RepositoryHandler
-from tests.releases.samples import serving
+from tests.releases.samples import noted_no_delay, serving
 
 BODY = bytes(range(100))
 
@@ -94,14 +93,7 @@ def test_nothing_else_is_served(address: str, path: str) -> None:
 def test_a_body_does_not_wait_for_the_acknowledgement_of_its_headers(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options: list[int] = []
-    end_headers = RepositoryHandler.end_headers
-
-    def noted(handler: RepositoryHandler) -> None:
-        options.append(handler.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        end_headers(handler)
-
-    monkeypatch.setattr(RepositoryHandler, "end_headers", noted)
+    options = noted_no_delay(monkeypatch, RepositoryHandler)
     assert ask(address, "/metadata/timestamp.json")[0] == 200
     assert all(options)
     assert options

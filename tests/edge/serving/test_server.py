@@ -27,7 +27,7 @@ from edgeproof_edge.updating.updater import Subscription, Updater
 
 from releases.repository import Repository
 from tests.edge.bundles import MODELS, golden_draft, rows_for
-from tests.releases.samples import make_repository, serving
+from tests.releases.samples import make_repository, noted_no_delay, serving
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 POOL = urllib3.PoolManager(retries=False)
@@ -178,14 +178,7 @@ def test_a_body_has_a_bound_and_a_length(running: Device) -> None:
 def test_a_body_does_not_wait_for_the_acknowledgement_of_its_headers(
     running: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options: list[int] = []
-    end_headers = Handler.end_headers
-
-    def noted(handler: Handler) -> None:
-        options.append(handler.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        end_headers(handler)
-
-    monkeypatch.setattr(Handler, "end_headers", noted)
+    options = noted_no_delay(monkeypatch, Handler)
     assert running.get("/healthz")[0] == 200
     assert all(options)
     assert options
