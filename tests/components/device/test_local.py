@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -24,7 +23,7 @@ from components.device.payload import LEAST_ROWS, affordable, packed, payload
 from components.device.place import DevicePlace, Way
 from components.device.settings import Options
 from components.evaluator.scoring.observed_rows import Watch
-from tests.components.device.samples import subject_of
+from tests.components.device.samples import UNREACHABLE_BY_SSH, subject_of
 from tests.edge.bundles import MODELS
 
 HERE = DevicePlace(Way.LOCAL)
@@ -209,7 +208,7 @@ def test_an_sla_that_is_missed_is_a_refusal(data: Path, capsys: pytest.CaptureFi
         pytest.param(
             ["int8.tflite", "--ssh", "ssh://127.0.0.1:1", "--data", "DATA"],
             3,
-            "Connection refused" if shutil.which("ssh") else "ssh is not installed here",
+            UNREACHABLE_BY_SSH,
             id="unreachable",
         ),
         pytest.param(

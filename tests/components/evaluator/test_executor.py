@@ -27,6 +27,7 @@ from components.evaluator.gate.thresholds import GateRules
 from components.evaluator.report.explanation import explain
 from components.evaluator.report.gate_report import GateReport, read_report
 from releases.bundles.observation import read_observation
+from tests.components.device.samples import UNREACHABLE_BY_SSH
 
 pytestmark = pytest.mark.tfx
 
@@ -727,7 +728,7 @@ def test_a_device_that_cannot_be_reached_refuses_with_the_reason(bench: Bench, m
     bench.properties["rules"] = GateRules.model_validate({"device": {"ssh": "ssh://127.0.0.1:1"}}).to_json()
     report = bench.run(models.int8).report
     assert broken(report) == {"device_measured"}
-    assert "Connection refused" in report.verdict.sentence
+    assert UNREACHABLE_BY_SSH in report.verdict.sentence
 
 
 def test_labels_in_another_order_are_refused(bench: Bench, models: Models) -> None:
