@@ -320,7 +320,6 @@ def job_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seq
     servicer.stop(timeout=10)
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 11), reason="the newest stack's Beam does not end this job in this process")
 def test_workers_of_another_machine_write_the_same_records(
     folder: Path, ingest: Ingest, job_service: Sequence[str]
 ) -> None:
