@@ -16,7 +16,7 @@ import uvicorn
 
 from telemetry.database import Database, open_database
 from telemetry.service.app import make_app
-from telemetry.service.server import bind
+from telemetry.service.server import bind, config_of
 from telemetry.service.settings import Settings
 from telemetry.tokens import Kind, TokenBook
 from tests.telemetry.servers import PostgresqlServer, find_binaries
@@ -73,9 +73,8 @@ class Service:
         self.database = database
         self.book = TokenBook(database)
         self.pool = urllib3.PoolManager(retries=False, timeout=30)
-        config = uvicorn.Config(make_app(database, settings), log_level="error", access_log=False)
         self._listening = bind("127.0.0.1", 0)
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(config_of(make_app(database, settings)))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listening]}, daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from telemetry.service.server import bind
+from telemetry.service.server import MAX_HEAD_BYTES, bind
 from telemetry.service.settings import Settings
 from telemetry.tokens import Kind
 from tests.telemetry.conftest import Service
@@ -93,6 +94,25 @@ def test_a_body_without_a_token_is_not_even_waited_for(sqlite_service: Service) 
     connection.endheaders()  # and no byte of the body
     assert connection.getresponse().status == 401
     connection.close()
+
+
+def _answer_to_head(service: Service, num_bytes: int) -> bytes:
+    """What a stranger reads who sends a header of this size, without an end to it."""
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as connection:
+        connection.sendall(b"POST /v1/events HTTP/1.1\r\nContent-Length: 0\r\nX-Long: ")
+        with contextlib.suppress(ConnectionError):  # a server that has closed does not read the rest
+            for _ in range(num_bytes // 1024):
+                connection.sendall(b"x" * 1024)
+            if num_bytes < MAX_HEAD_BYTES:
+                connection.sendall(b"\r\n\r\n")
+            return connection.recv(1024)
+        return b""
+
+
+def test_a_head_without_an_end_is_not_collected(sqlite_service: Service) -> None:
+    assert _answer_to_head(sqlite_service, MAX_HEAD_BYTES // 2).startswith(b"HTTP/1.1 401")
+    assert _answer_to_head(sqlite_service, 100 * MAX_HEAD_BYTES)[:12] in (b"HTTP/1.1 400", b"")
 
 
 def test_a_rotated_token_works_beside_the_new_one_for_a_while(service: Service) -> None:
