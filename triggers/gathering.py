@@ -23,7 +23,7 @@ from telemetry.feedback import FeedbackBook
 from telemetry.findings import regressions
 from telemetry.fleet import Fleet
 from triggers.evidence import Evidence, HistogramKey, ReleaseFacts, Request
-from triggers.ledger import Ledger
+from triggers.ledger import Ledger, TriggeredRun
 from triggers.settings import TriggerSettings
 from triggers.spans import newest_span
 
@@ -31,6 +31,9 @@ from triggers.spans import newest_span
 LATENCY_HOURS = 6.0
 _PREDICTIONS: HistogramKey = ("predictions", "", "")
 _PROVENANCE_FILE = "provenance.intoto.json"
+_CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+#: A release is made by another machine than the one that watches.
+CLOCKS_APART = timedelta(hours=1)
 
 
 def gather(
@@ -100,6 +103,29 @@ def newest_release(settings: TriggerSettings) -> str | None:
     return max((release.version for release in listing.releases if release.model == settings.model), default=None)
 
 
+def release_of(settings: TriggerSettings, run: TriggeredRun) -> str | None:
+    """Version of the release that a run made, by the trigger's key in its provenance; None where it made none.
+
+    Raises:
+        ReleaseError: The repository cannot be read.
+    """
+    store = open_store(settings.releases)
+    repository = Repository(store, trusted_root(store, settings.keys or Path("/nonexistent")))
+    since = (run.started_at - CLOCKS_APART).strftime(_CREATED_FORMAT)
+    for entry in repository.listing().releases:
+        if entry.model == run.model_name and entry.created >= since:
+            provenance = open_bundle(repository.read_bundle(entry)).files.get(_PROVENANCE_FILE)
+            if provenance is not None and _trigger_key(provenance) == run.key:
+                return entry.version
+    return None
+
+
+def _trigger_key(provenance: bytes) -> str | None:
+    parameters = json.loads(provenance)["predicate"]["buildDefinition"]["internalParameters"]
+    key = parameters.get("triggerKey")
+    return None if key is None else str(key)
+
+
 def _facts(bundle: Bundle) -> ReleaseFacts:
     manifest: Manifest = bundle.manifest
     reference: dict[HistogramKey, tuple[int, ...]] = {}
@@ -120,7 +146,7 @@ def _facts(bundle: Bundle) -> ReleaseFacts:
     right = verdict.num_correct_candidate
     return ReleaseFacts(
         version=manifest.version,
-        created=datetime.strptime(manifest.created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc),
+        created=datetime.strptime(manifest.created, _CREATED_FORMAT).replace(tzinfo=timezone.utc),
         reference=reference,
         edges=edges,
         holdout_accuracy=None if right is None else right / verdict.num_examples,

@@ -19,13 +19,14 @@ from triggers.rule import Finding
 
 
 class RunState(str, Enum):
-    """How far a run is."""
+    """How far a run is; the ledger never holds ``ENDED``."""
 
     OPEN = "open"
     PUBLISHED = "published"
     REFUSED = "refused"
     FAILED = "failed"
     LOST = "lost"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True)

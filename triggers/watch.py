@@ -15,7 +15,7 @@ from telemetry.database.database import Database
 from triggers.decision import History, Outcome, Verdict, decide
 from triggers.errors import LaunchError
 from triggers.evidence import Evidence, Request
-from triggers.gathering import gather, newest_release
+from triggers.gathering import gather, newest_release, release_of
 from triggers.launchers import LAUNCHERS, Launcher
 from triggers.ledger import Decision, Ledger, RunState, TriggeredRun
 from triggers.rule import Finding, Rule
@@ -83,10 +83,16 @@ class Watcher:
                 problems.append(str(error))
                 state = RunState.FAILED if not run.handle and now - run.started_at > GIVE_UP else RunState.OPEN
             if state is not RunState.OPEN:
-                version = newest_release(self._settings) if state is RunState.PUBLISHED else None
+                state, version = self._released(run, state)
                 self.ledger.close_run(run.key, state, version, now)
                 closed.append(next(other for other in self.ledger.runs() if other.key == run.key))
         return tuple(closed), tuple(problems)
+
+    def _released(self, run: TriggeredRun, state: RunState) -> tuple[RunState, str | None]:
+        if state is RunState.ENDED:
+            version = release_of(self._settings, run)
+            return RunState.REFUSED if version is None else RunState.PUBLISHED, version
+        return state, newest_release(self._settings) if state is RunState.PUBLISHED else None
 
     def _state(self, run: TriggeredRun, now: datetime) -> RunState:
         if run.handle:

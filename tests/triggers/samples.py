@@ -41,12 +41,19 @@ def reference() -> Reference:
     )
 
 
-def release_draft(text: str = "") -> Any:
+def release_draft(text: str = "", trigger_key: str = "") -> Any:
     """A release of the model ``digits`` that differs from others by ``text``."""
+    definition = {"internalParameters": {"triggerKey": trigger_key} if trigger_key else {}, "resolvedDependencies": []}
+    provenance = json.dumps({"predicate": {"buildDefinition": definition}}).encode()
     verdict = VerdictSummary(10_000, 9_400, 9_300, "97/100")
     observation = Observation(None, reference(), 1.0)
     description = Description(("cat", "dog"), "int8", "tfx116", verdict, {}, observation)
-    files = {"model.tflite": MODEL, "gate_report.json": b"{}", "labels.txt": f"cat\ndog\n{text}\n".encode()}
+    files = {
+        "model.tflite": MODEL,
+        "gate_report.json": b"{}",
+        "labels.txt": f"cat\ndog\n{text}\n".encode(),
+        "provenance.intoto.json": provenance,
+    }
     return draft("digits", files, description)
 
 

@@ -128,7 +128,7 @@ def test_a_run_whose_creation_was_never_answered_is_found(api: Api) -> None:
     [
         ("PENDING", RunState.OPEN),
         ("RUNNING", RunState.OPEN),
-        ("SUCCEEDED", RunState.PUBLISHED),
+        ("SUCCEEDED", RunState.ENDED),
         ("FAILED", RunState.FAILED),
     ],
 )

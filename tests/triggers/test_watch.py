@@ -172,6 +172,29 @@ def test_a_run_ends_as_its_process_does(world: World) -> None:
     assert log.exists()
 
 
+class Elsewhere:
+    """A launcher that only knows that its runs have ended, as Kubeflow's."""
+
+    def launch(self, run: TriggeredRun) -> str:
+        return f"run of {run.key}"
+
+    def state(self, run: TriggeredRun) -> RunState:
+        return RunState.ENDED
+
+
+def test_a_run_that_ended_is_published_where_a_release_carries_its_key(world: World) -> None:
+    watch = Watcher(load_settings(world.trigger_file()), world.database, Elsewhere())
+    states = []
+    for reason in ("a better model", "a worse model"):
+        (run,) = watch.check(NOW, Request("jo", reason)).launched
+        if reason == "a better model":
+            made = world.repository.publish(release_draft("better", run.key), "dev", "test")
+            world.repository.publish(release_draft("of somebody else"), "dev", "test")
+        (closed,) = watch.check(NOW).closed
+        states.append((closed.state, closed.release_version))
+    assert states == [(RunState.PUBLISHED, made.version), (RunState.REFUSED, None)]
+
+
 def test_a_run_whose_processes_vanish_is_lost_and_frees_the_model(world: World) -> None:
     watch = watcher(world, world.trigger_file(), Waiting)
     (run,) = watch.check(NOW, Request("jo", "a try")).launched

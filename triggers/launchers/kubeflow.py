@@ -2,7 +2,8 @@
 
 Rules, in order: 1. A run is named after the trigger's key; before one is created, that name is looked for, so a launch that was answered
 too late is found and not repeated. 2. The reason goes into the run's description, and with key and span into
-the runtime parameters of every pipeline that `edgeproof kubeflow` compiles, which takes them as text.
+the runtime parameters of every pipeline that `edgeproof kubeflow` compiles, which takes them as text. 3. A run that ended well says
+nothing of its model: the releases do.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from triggers.ledger import RunState, TriggeredRun
 from triggers.settings import KubeflowLauncherSettings
 
 _STATES = {
-    "SUCCEEDED": RunState.PUBLISHED,
+    "SUCCEEDED": RunState.ENDED,  # a refused model ends green, too
     "FAILED": RunState.FAILED,
     "CANCELED": RunState.FAILED,
     "SKIPPED": RunState.FAILED,

@@ -21,7 +21,7 @@ class Launcher(Protocol):
         """
 
     def state(self, run: TriggeredRun) -> RunState:
-        """How far a run is; ``PUBLISHED`` where it ended well and a release is to be looked for.
+        """How far a run is; ``PUBLISHED`` where its model was let through, ``ENDED`` where only its release can say that.
 
         Raises:
             LaunchError: It cannot be said now.
