@@ -6,13 +6,20 @@ name are what it leaves of a directory that was not. Both are synced here.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 
-def write_new(path: Path, data: bytes) -> None:
-    """Writes a file that is not there yet."""
-    with path.open("xb") as stream:
+def write_new(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Writes and syncs a file that must not exist; a killed writer leaves a part of it.
+
+    Args:
+        path: Where.
+        data: Its content.
+        mode: Its mode, cut by the umask.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
@@ -28,9 +35,15 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Makes the names in a directory last."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    """Makes the names in a directory outlive a power cut, where its file system can."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except PermissionError:
+        return  # the directory above the destination may let us pass but not look
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # CIFS and some FUSE mounts do not sync directories
+            raise
     finally:
         os.close(descriptor)

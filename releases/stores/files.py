@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgeproof_edge.durable_files import sync_directory, write_new
+
 _STAGED = ".staged-"
 #: How files were staged before; what killed commands left then is removed, too.
 _STAGED_BEFORE = re.compile(r"\.(keys\.json|root\.json|\.gitignore)\.\d+")
@@ -31,18 +33,10 @@ def staged(directory: Path, data: bytes, mode: int = 0o666) -> Iterator[Path]:
     """
     file = directory / f"{_STAGED}{os.getpid()}-{time.monotonic_ns()}"
     try:
-        create_file(file, data, mode)
+        write_new(file, data, mode)
         yield file
     finally:
         file.unlink(missing_ok=True)
-
-
-def create_file(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Writes and syncs a file that must not exist; a killed writer leaves a part of it."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -57,21 +51,6 @@ def remove_staged(directory: Path) -> None:
     for file in directory.glob(".*"):
         if file.name.startswith(_STAGED) or _STAGED_BEFORE.fullmatch(file.name):
             file.unlink(missing_ok=True)
-
-
-def sync_directory(directory: Path) -> None:
-    """Makes the names in a directory outlive a power cut, where its file system can."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-    except PermissionError:
-        return  # the directory above the destination may let us pass but not look
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # CIFS and some FUSE mounts do not sync directories
-            raise
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

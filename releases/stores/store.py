@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from edgeproof_edge.durable_files import sync_directory
 from edgeproof_edge.errors import SurroundingsError
 from edgeproof_edge.progress import progress
 
 from releases.errors import ReleaseError
-from releases.stores.files import staged, sync_directory
+from releases.stores.files import staged
 from releases.stores.protocol import AlreadyStored, CommitProtocol, Locked, NotStored
 
 _LOCK = ".lock"

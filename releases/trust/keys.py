@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeproof_edge.durable_files import write_new
 from edgeproof_edge.errors import SurroundingsError
 from securesystemslib.signer import CryptoSigner, Key, Signer
 
-from releases.stores.files import create_file, locked, remove_staged, replace_file
+from releases.stores.files import locked, remove_staged, replace_file
 from releases.trust.private_keys import (
     FILE_SCHEME,
     PASSPHRASE_VARIABLE,
@@ -294,7 +295,7 @@ class KeyRing:
         file = f"{name}-{signer.public_key.keyid[:_KEYID_CHARACTERS]}.pem"
         unnamed = self._directory / f".{file}"
         with _explaining(unnamed, "written"):
-            create_file(unnamed, pem_of(signer, passphrase_from_environment(name)), 0o600)
+            write_new(unnamed, pem_of(signer, passphrase_from_environment(name)), 0o600)
         self._save(noted(KeyEntry(f"{FILE_SCHEME}:{file}", signer.public_key)))
         with _explaining(self._directory / file, "written"):
             os.rename(unnamed, self._directory / file)
