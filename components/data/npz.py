@@ -60,6 +60,11 @@ class ArrayHeader:
         """Its first dimension; 0 where it has none."""
         return self.shape[0] if self.shape else 0
 
+    @property
+    def num_bytes(self) -> int:
+        """Of its values in memory."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
 
 def read_headers(path: Path, what: str, raises: type[InputError]) -> dict[str, ArrayHeader]:
     """Shapes and types of all arrays of a file, by name, without their values.

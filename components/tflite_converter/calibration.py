@@ -31,7 +31,7 @@ from edgeproof_edge.tensors import TensorSpec
 from numpy.typing import NDArray
 
 from components.data.buckets import bucket_names, bucket_positions, quantile_edges
-from components.data.npz import read_arrays
+from components.data.npz import read_array, read_headers, read_slices
 from components.data.row_sources import LabeledRows, is_record_pattern, open_pictures, open_records
 from components.errors import CalibrationError
 from components.saved_models.saved_model import bind_inputs
@@ -59,6 +59,7 @@ MAX_RARE_ROWS = 100
 RARE_SHARE = 0.25
 
 LABELS_ARRAY = "y"
+_NPZ_FILE = "calibration file"
 ALL_ROWS = "all"
 
 
@@ -146,7 +147,7 @@ def load_pool(
         EdgeproofError: It is missing, holds nothing, or does not fit ``inputs``.
     """
     if not path.is_dir() and not is_record_pattern(path):
-        return load_npz_pool(path, inputs, stratify_by)
+        return load_npz_pool(path, inputs, stratify_by, min_rows)
     if stratify_by:
         raise CalibrationError(
             f"{path} has no array {stratify_by[0]!r} to stratify by; only an .npz file has such arrays."
@@ -166,46 +167,73 @@ def _labeled_slices(
         start = stop
 
 
-def load_npz_pool(path: Path, inputs: Sequence[TensorSpec], stratify_by: Sequence[str] = ()) -> CalibrationPool:
+def load_npz_pool(
+    path: Path,
+    inputs: Sequence[TensorSpec],
+    stratify_by: Sequence[str] = (),
+    min_rows: int = DEFAULT_MIN_SAMPLES,
+) -> CalibrationPool:
     """Reads a pool from an ``.npz`` file: array ``x`` (or one array per input name) and, optionally, labels ``y``.
 
     Args:
-        path: The file.
+        path: The file. One of more than :data:`MAX_POOL_BYTES` is read in slices, and a part of its rows is kept.
         inputs: The model's inputs.
         stratify_by: Further arrays ``[n]`` that stratify the draw.
+        min_rows: Rows to keep even if they are larger than the byte limit.
 
     Raises:
         CalibrationError: The file is missing or no npz, holds pickled objects, or its arrays do not fit ``inputs``.
     """
-    arrays = read_arrays(path, "calibration file", CalibrationError)
+    headers = read_headers(path, _NPZ_FILE, CalibrationError)
     names = [spec.name for spec in inputs]
-    labels = arrays.pop(LABELS_ARRAY, None) if LABELS_ARRAY not in names else None
-    if len(names) == 1 and names[0] not in arrays:
-        wanted = ["x"]
-    else:
-        wanted = names
-    missing = [name for name in wanted if name not in arrays]
+    labels = LABELS_ARRAY if LABELS_ARRAY in headers and LABELS_ARRAY not in names else None
+    others = [name for name in headers if name != labels]
+    wanted = ["x"] if len(names) == 1 and names[0] not in others else names
+    missing = [name for name in wanted if name not in others]
     if missing:
-        given = ", ".join(sorted([*arrays, *([LABELS_ARRAY] if labels is not None else [])])) or "none"
+        given = ", ".join(sorted(headers)) or "none"
         either = f"array 'x' or {names[0]!r}" if len(names) == 1 else f"one array per model input ({', '.join(names)})"
         raise CalibrationError(
             f"calibration file {path} needs {either}; found arrays: {given}. Save them with numpy.savez."
         )
-    absent = [name for name in stratify_by if name not in arrays]
+    absent = [name for name in stratify_by if name not in others]
     if absent:
         raise CalibrationError(
-            f"calibration file {path} has no array {absent[0]!r} to stratify by; found arrays: {', '.join(sorted(arrays))}."
+            f"calibration file {path} has no array {absent[0]!r} to stratify by; found arrays: {', '.join(sorted(others))}."
         )
-    ignored = sorted(set(arrays) - set(wanted) - set(stratify_by))
+    ignored = sorted(set(others) - set(wanted) - set(stratify_by))
     notes = (f"arrays of {path.name} that are no model input were ignored: {', '.join(ignored)}",) if ignored else ()
-    pool = CalibrationPool(
-        {n: arrays[w] for n, w in zip(names, wanted, strict=True)},
-        labels,
-        f"calibration file {path}",
-        notes=notes,
-        groups={name: arrays[name] for name in stratify_by},
-    )
-    return fit_pool(pool, inputs)
+    columns = _Columns(dict(zip(names, wanted, strict=True)), labels, tuple(stratify_by))
+    if sum(headers[name].num_bytes for name in wanted) <= MAX_POOL_BYTES:
+        pool = columns.pool_of({name: read_array(path, name, _NPZ_FILE, CalibrationError) for name in columns.names})
+    else:
+        _check_lengths(f"calibration file {path}", {name: headers[name].num_rows for name in columns.names})
+        slices = read_slices(path, columns.names, _ROWS_READ_AT_ONCE, _NPZ_FILE, CalibrationError)
+        parts = (columns.pool_of(part) for part in slices)
+        pool = bounded_pool(((part.inputs, part.labels, part.groups) for part in parts), "", min_rows)
+    return fit_pool(replace(pool, source=f"calibration file {path}", notes=notes), inputs)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which arrays of a file are what: ``inputs[input name]`` is the array's name."""
+
+    inputs: Mapping[str, str]
+    labels: str | None
+    groups: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Each array once."""
+        return tuple(dict.fromkeys((*self.inputs.values(), *([self.labels] if self.labels else []), *self.groups)))
+
+    def pool_of(self, arrays: Mapping[str, NDArray[Any]]) -> CalibrationPool:
+        """The arrays as a pool."""
+        return CalibrationPool(
+            {name: arrays[array] for name, array in self.inputs.items()},
+            arrays[self.labels] if self.labels else None,
+            groups={name: arrays[name] for name in self.groups},
+        )
 
 
 def fit_pool(pool: CalibrationPool, inputs: Sequence[TensorSpec]) -> CalibrationPool:
@@ -233,23 +261,24 @@ def fit_pool(pool: CalibrationPool, inputs: Sequence[TensorSpec]) -> Calibration
         for name, array in arrays.items()
         if given[name].dtype != array.dtype
     )
-    _check_lengths(pool, arrays)
+    _check_lengths(pool.source, _lengths(pool, arrays))
     _check_finite(pool.source, arrays)
     labels = _class_labels(pool.labels)
     truth = pool.truth if labels is not None or pool.labels is None else _true_values(pool.labels)
     return replace(pool, inputs=arrays, labels=labels, truth=truth, notes=(*pool.notes, *casts))
 
 
-def _check_lengths(pool: CalibrationPool, arrays: Mapping[str, NDArray[Any]]) -> None:
+def _lengths(pool: CalibrationPool, arrays: Mapping[str, NDArray[Any]]) -> dict[str, int]:
     lengths = {name: len(array) for name, array in arrays.items()}
     if pool.labels is not None:
         lengths["labels"] = len(pool.labels) if pool.labels.ndim else 0
-    lengths |= {name: len(values) if values.ndim else 0 for name, values in pool.groups.items()}
+    return lengths | {name: len(values) if values.ndim else 0 for name, values in pool.groups.items()}
+
+
+def _check_lengths(source: str, lengths: Mapping[str, int]) -> None:
     if len(set(lengths.values())) > 1:
         sizes = ", ".join(f"{name}: {count}" for name, count in lengths.items())
-        raise CalibrationError(
-            f"{pool.source} holds arrays of different lengths ({sizes}); each needs one row per example."
-        )
+        raise CalibrationError(f"{source} holds arrays of different lengths ({sizes}); each needs one row per example.")
 
 
 def _check_finite(source: str, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -256,9 +257,7 @@ def test_an_npz_without_the_wanted_arrays_is_refused(
     assert str(path) in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"PK\x03\x04 cut off", b"hello", b"\x93NUMPY"], ids=["empty", "zip", "text", "npy"]
-)
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"hello"], ids=["empty", "zip", "text"])
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "pool.npz"
     path.write_bytes(content)
@@ -275,6 +274,25 @@ def test_a_missing_npz_a_bare_array_and_pickles_are_refused(tmp_path: Path) -> N
     np.savez(tmp_path / "pickle.npz", x=np.array([{"a": 1}], dtype=object))
     with pytest.raises(CalibrationError, match="plain arrays"):
         load_npz_pool(tmp_path / "pickle.npz", IMAGE)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_file_that_is_larger_than_a_pool_is_thinned_as_a_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(calibration, "MAX_POOL_BYTES", 1600)
+    whole = make_pool(1000, np.arange(1000))
+    path = tmp_path / "pool.npz"
+    save(path, x=whole.inputs["image"], y=whole.labels, tens=np.arange(1000) // 10, spare=np.zeros(3))
+    pool = load_npz_pool(path, IMAGE, ("tens",), min_rows=50)
+    assert (pool.num_rows, pool.num_offered, pool.source) == (100, 1000, f"calibration file {path}")
+    assert pool.notes == ("arrays of pool.npz that are no model input were ignored: spare",)
+    assert pool.labels is not None
+    np.testing.assert_array_equal(whole.inputs["image"][pool.labels], pool.inputs["image"])
+    np.testing.assert_array_equal(pool.labels // 10, pool.groups["tens"])
+    save(path, x=whole.inputs["image"], y=np.arange(999))
+    with pytest.raises(CalibrationError, match=r"different lengths \(x: 1000, y: 999\)"):
+        load_npz_pool(path, IMAGE)
 
 
 def test_a_long_stream_is_thinned_whatever_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
