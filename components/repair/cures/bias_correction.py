@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from edgeproof_edge.codes import dequantizer, quantizer
 from edgeproof_edge.flatbuffer import read_interface
 from edgeproof_edge.interpreter import TFLiteModel
+from edgeproof_edge.rows import filled
 from numpy.typing import NDArray
 
 from components.repair.equalization.linear_operators import LinearOperator
@@ -121,16 +123,39 @@ class _Trial:
         front = self.graph.copy()
         front.cut_off(tensors)
         model = TFLiteModel.load(front.pack())
-        names = [spec.name for spec in model.inputs]
         sums = [np.zeros(self.graph.shape(tensor)[-1]) for tensor in tensors]
         num_rows = len(self._rows[0])
+        run = _run_step_by_step if _folds_rows(model, self._rows) else _run
         for start in range(0, num_rows, _ROWS_AT_ONCE):
-            part = [rows[start : start + _ROWS_AT_ONCE] for rows in self._rows]
-            answers = model.predict(dict(zip(names, part, strict=True)))
-            for total, spec in zip(sums, model.outputs, strict=True):
-                values = answers[spec.name]
+            outputs = run(model, [rows[start : start + _ROWS_AT_ONCE] for rows in self._rows])
+            for total, values in zip(sums, outputs, strict=True):
                 total += values.reshape(len(values), -1, values.shape[-1]).mean(1, dtype=np.float64).sum(0)
         return [total / num_rows for total in sums]
+
+
+def _run(model: TFLiteModel, rows: Sequence[Array]) -> list[Array]:
+    answers = model.predict(dict(zip([spec.name for spec in model.inputs], rows, strict=True)))
+    return [answers[spec.name] for spec in model.outputs]
+
+
+def _run_step_by_step(model: TFLiteModel, rows: Sequence[Array]) -> list[Array]:
+    """For layers that hold several places of a row in their first axis, such as boxes: ``[n, places, channels]``."""
+    size, num_rows = model.declared_batch, len(rows[0])
+    inputs, outputs = [quantizer(spec) for spec in model.inputs], [dequantizer(spec) for spec in model.outputs]
+    steps = []
+    for start in range(0, num_rows, size):
+        part = [filled(array[start : start + size], size) for array in rows]
+        raw = model.invoke_codes([to_codes(array) for to_codes, array in zip(inputs, part, strict=True)])
+        values = [from_codes(array) for from_codes, array in zip(outputs, raw, strict=True)]
+        steps.append([array.reshape(size, -1, array.shape[-1]) for array in values])
+    return [np.concatenate(arrays)[:num_rows] for arrays in zip(*steps, strict=True)]
+
+
+def _folds_rows(model: TFLiteModel, rows: Sequence[Array]) -> bool:
+    """Whether an output's first axis is not the batch; its shape in the file does not say so where that axis is open."""
+    size = model.declared_batch
+    codes = [quantizer(spec)(filled(array[:size], size)) for spec, array in zip(model.inputs, rows, strict=True)]
+    return any(len(array) != size for array in model.invoke_codes(codes))
 
 
 def _layers(graph: FloatGraph, quantized: FloatGraph) -> list[_Layer]:
@@ -162,7 +187,6 @@ def _is_correctable(quantized: FloatGraph, operator: Any, source: LinearOperator
         and quantized.consumers(bias) == [quantized.position(operator)]
         and quantized.dtype(output) in ("int8", "int16")
         and quantized.shape(output)[-1:] == quantized.shape(bias) == (source.num_outputs,)
-        and quantized.shape(output)[0] == quantized.shape(quantized.inputs[0])[0]  # a row is a row of the model's
     )
 
 
