@@ -133,7 +133,7 @@ class ActivationReader:
 
     def _usable_batch_size(self, rows: Mapping[str, Array], wanted: int) -> int:
         """The wanted size where the graph computes the same with it as with the declared one, else the declared one."""
-        if wanted <= self._declared or self._feeding is not None or self._interface.has_variables:
+        if wanted <= self._declared or self._feeding is not None or self._interface.keeps_batch:
             return self._declared
         probe = probe_rows({bound.spec.name: rows[bound.spec.name] for bound in self._interface.inputs}, self._declared)
         if probe is None:

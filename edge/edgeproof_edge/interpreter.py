@@ -96,7 +96,7 @@ class TFLiteModel:
         bytes_per_row = interface.activation_bytes // self._declared_batch
         self._max_rows = rows_within(MAX_ACTIVATION_BYTES, bytes_per_row, MAX_BATCH, self._declared_batch)
         self._feeding = feeding_of(interface.state, order)  # None: only values tell, on the first rows
-        if self._feeding is None and (interface.has_variables or self._max_rows == self._declared_batch):
+        if self._feeding is None and (interface.keeps_batch or self._max_rows == self._declared_batch):
             self._feeding = Feeding.APART
         self._can_reset = interface.state is State.TENSORS
         # A layer beside the variables of a stream, such as a Keras LSTM, begins anew with every call of the float model.
@@ -411,7 +411,7 @@ def _interface_of_runtime(content: bytes) -> GraphInterface:
         outputs=tuple(_bound_by_runtime(detail, names["outputs"]) for detail in interpreter.get_output_details()),
         signature_key=None,
         activation_bytes=MAX_ACTIVATION_BYTES,
-        has_variables=True,
+        keeps_batch=True,
         state=State.TENSORS,
     )
 

@@ -3,8 +3,9 @@
 The one home of that decision, for the gate, the search for an int8 model, the golden rows and the device. Rules, in
 order: 1. What a device does is what counts: one declared batch at a time, with nothing left over from the rows before,
 unless the rows are a stream. 2. State is found in the file, before anything runs: a resize under a variable corrupts the
-heap. 3. Whether many rows may go through at once is found by values: equal shapes prove nothing, because normalization
-over the batch keeps them. 4. How many go through at once follows a budget of memory. Any doubt means rule 1.
+heap; and a reduction over the rows, which few rows that are alike would hide. 3. Whether many rows may go through at once
+is found by values: equal shapes prove nothing, because normalization over the batch keeps them. 4. How
+many go through at once follows a budget of memory. Any doubt means rule 1.
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ class Tensor:
 class Operator:
     """A node of one subgraph; an optional input that is left out is None.
 
-    `runs_once` is the subgraph that a CALL_ONCE runs before the first invoke; None for all other operators.
+    `runs_once` is the subgraph that a CALL_ONCE runs before the first invoke; None for all other operators. `reduced_axes`
+    are the axes that a reduction reduces, where the file has them as a constant; negative ones count from the last.
     """
 
     name: str
@@ -65,11 +66,18 @@ class Operator:
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor | None, ...]
     runs_once: int | None = None
+    reduced_axes: tuple[int, ...] = ()
 
     @property
     def activations(self) -> list[Tensor]:
         """Its inputs and outputs that are not constants, in order."""
         return [tensor for tensor in (*self.inputs, *self.outputs) if tensor is not None and not tensor.is_constant]
+
+    @property
+    def reduces_rows(self) -> bool:
+        """Whether it reduces over the first axis of something with more axes than one: in a batch, over its rows."""
+        rank = len(self.inputs[0].shape) if self.inputs and self.inputs[0] is not None else 0
+        return rank > 1 and any(axis in (0, -rank) for axis in self.reduced_axes)
 
     @property
     def is_cast(self) -> bool:

@@ -33,7 +33,8 @@ class GraphInterface:
             arena.
         state: What the graph keeps from one invoke to the next.
         has_variable_tensors: Whether an operator keeps a tensor from one invoke to the next, beside variables or not.
-        has_variables: Whether it holds a variable of fixed shape: a resized input would write beyond its end.
+        keeps_batch: Whether the file says that other batches give other values: a variable of fixed shape, beyond whose end a
+            resized input would write, or a reduction over the rows.
     """
 
     inputs: tuple[BoundTensor, ...]
@@ -42,7 +43,7 @@ class GraphInterface:
     activation_bytes: int
     state: State = State.NONE
     has_variable_tensors: bool = False
-    has_variables: bool = False
+    keeps_batch: bool = False
 
 
 def read_interface(data: bytes) -> GraphInterface:
@@ -68,7 +69,11 @@ def interface_of(model: Model) -> GraphInterface:
         activation_bytes=activation_bytes,
         state=_state(model),
         has_variable_tensors=_has_variable_tensors(model),
-        has_variables=any(operator.name == "VAR_HANDLE" for graph in model.graphs for operator in graph.operators),
+        keeps_batch=any(
+            operator.name == "VAR_HANDLE" or operator.reduces_rows
+            for graph in model.graphs
+            for operator in graph.operators
+        ),
     )
 
 

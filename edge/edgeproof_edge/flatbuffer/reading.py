@@ -38,6 +38,11 @@ ABSENT_TENSOR = -1
 _MALFORMED = (struct.error, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError)
 """What the generated reader raises on bytes that are no flatbuffer."""
 
+_REDUCTIONS = frozenset(
+    {"CUMSUM", "MEAN", "REDUCE_ALL", "REDUCE_ANY", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "SUM"}
+)
+"""Operators whose second input names the axes over which they run."""
+
 _Item = TypeVar("_Item")
 
 
@@ -102,9 +107,10 @@ class _FileReader:
         # A sound file stores what is read here once, at a byte or more an item. A damaged one may point a thousand
         # vectors at the same bytes: the budget ends such a walk early.
         self._items_left = 4 * len(data)
+        self._root = schema.Model.GetRootAs(data, 0)
 
     def read_model(self) -> Model:
-        root = schema.Model.GetRootAs(self._data, 0)
+        root = self._root
         buffers = self._vector(root.BuffersLength(), lambda i: self._buffer_bytes(root.Buffers(i)))
         codes = self._vector(root.OperatorCodesLength(), lambda i: self._operator_code(root.OperatorCodes(i)))
         graphs = self._vector(root.SubgraphsLength(), lambda i: self._graph(root.Subgraphs(i), codes, buffers))
@@ -213,7 +219,15 @@ class _FileReader:
 
         inputs = pick(self._integers(operator.InputsAsNumpy()))
         outputs = pick(self._integers(operator.OutputsAsNumpy()))
-        return Operator(name, version, is_custom, inputs, outputs, self._subgraph_run_once(name, operator))
+        runs_once, axes = self._subgraph_run_once(name, operator), self._reduced_axes(name, inputs)
+        return Operator(name, version, is_custom, inputs, outputs, runs_once, axes)
+
+    def _reduced_axes(self, name: str, inputs: tuple[Tensor | None, ...]) -> tuple[int, ...]:
+        axes = inputs[1] if name in _REDUCTIONS and len(inputs) > 1 else None
+        if axes is None or axes.dtype not in ("int32", "int64") or not axes.is_constant:
+            return ()
+        data = self._root.Buffers(axes.buffer_index).DataAsNumpy()
+        return self._integers(data.view(axes.dtype)) if isinstance(data, np.ndarray) else ()
 
     def _subgraph_run_once(self, name: str, operator: Any) -> int | None:
         table = operator.BuiltinOptions() if name == "CALL_ONCE" else None
