@@ -31,7 +31,9 @@ class Figure:
 
     @property
     def ratio(self) -> Fraction | None:
-        """Candidate over float; None where the float model's is 0 or absent. Of squares the square."""
+        """Candidate over float; None where the float model's is 0 or absent. Of squares the square; of two errors of 0 it is 1."""
+        if self.is_error and self.of_float == self.of_candidate == 0:
+            return Fraction(1)
         return self.of_candidate / self.of_float if self.of_float and self.of_candidate is not None else None
 
     @property

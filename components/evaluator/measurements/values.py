@@ -184,7 +184,8 @@ class ErrorOfValues(Measurement):
             threshold=f"at most {allowed} times the float model's",
             observed=figure.both,
             passed=ratio is not None and ratio <= rules.max_error_factor**figure.power,
-            reason=f"the float model's {figure.title} is {figure.text(figure.of_float)}; nothing can be a multiple of that."
+            reason=f"the float model's {figure.title} is {figure.text(figure.of_float)}; nothing can be a multiple of that. "
+            "Labels that are its own answers judge nothing: give values that were measured."
             if ratio is None
             else f"the candidate's {figure.title} is {figure.growth} times the float model's; allowed {allowed}.",
             source=SOURCE_CLOSED if ratio is None else SOURCE_EXACT,

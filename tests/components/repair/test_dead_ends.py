@@ -85,7 +85,7 @@ def test_values_far_from_zero_keep_their_error(dead_end: MakeIncident) -> None:
 def test_scores_beside_boxes_are_kept(dead_end: MakeIncident) -> None:
     broken = dead_end("detector_head")
     done = repair(broken)
-    head, truth = outputs(done.model, broken), broken.holdout_y["head"]
+    head, truth = outputs(done.model, broken), outputs(done.float_model, broken)
     assert np.sqrt(((head - truth)[:, 4:] ** 2).mean()) <= 0.05 * truth[:, 4:].std()
     assert np.sqrt(((head - truth)[:, :4] ** 2).mean()) <= 0.05 * truth[:, :4].std()
     assert done.report.goal is not None

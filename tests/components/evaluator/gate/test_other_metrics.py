@@ -179,3 +179,13 @@ def test_top_k_is_judged_against_the_k_commonest_labels() -> None:
     assert "of float top-2 accuracy (1000 / 1000 right of 1000)" in verdict.sentence
     rule = next(rule for rule in verdict.results if rule.name == "float_accuracy")
     assert rule.threshold == "more than 500 / 1000 right (always the commonest 2 labels), by 3 standard deviations"
+
+
+@pytest.mark.parametrize("metric", [Metric.MAE, Metric.RMSE])
+def test_where_the_labels_are_the_float_models_own_answers_only_the_same_answers_pass(metric: Metric) -> None:
+    answers = np.random.default_rng(8).normal(0, 1, (800, 3)).astype(np.float32)
+    clipped = np.zeros(len(answers), np.bool_)
+    assert judged(Tally(compare_numbers(answers, answers, answers, clipped)), metric).accepted
+    verdict = judged(Tally(compare_numbers(answers, answers, answers + 0.01, clipped)), metric)
+    assert "error_kept" in broken(verdict)
+    assert "give values that were measured" in verdict.sentence
