@@ -3,6 +3,7 @@
     python -m benchmarks.evaluator_cost                        # synthetic 28 x 28 images
     python -m benchmarks.evaluator_cost --data mnist.npz       # arrays xe uint8 [n, 28, 28] and ye [n]
     python -m benchmarks.evaluator_cost --repeats 100          # memory and time at 100 times the images as well
+    python -m benchmarks.evaluator_cost --photos --images 2000 # an untrained MobileNetV2 and 224 x 224 color images
 
 Both read the same gzip TFRecords of PNG images, decode with the same parser, and run the same float SavedModel and the same int8 bytes
 with one interpreter thread; runs alternate, and the median of the ratios counts. The loop counts right answers and nothing else. The
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +32,32 @@ from components.compat import library_versions, quiet_libraries
 
 quiet_libraries()
 
-SIZE = 28
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is judged: ``size`` x ``size`` pictures, and how many of them the plain loop takes at once."""
+
+    size: int
+    channels: int
+    rows_at_once: int
 
 
-def images_and_labels(data: Path | None, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """MNIST's test images, or noisy prototypes of ten classes; uint8 ``[n, 28, 28]`` and labels ``[n]``."""
+DIGITS = Pictures(28, 1, 256)
+PHOTOS = Pictures(224, 3, 32)
+
+
+def images_and_labels(pictures: Pictures, data: Path | None, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """MNIST's test images, or noisy prototypes of ten classes; uint8 ``[n, size, size, channels]`` and labels ``[n]``."""
+    size, shape = pictures.size, (pictures.size, pictures.size, pictures.channels)
     if data is not None:
         with np.load(data, allow_pickle=False) as arrays:
-            return arrays["xe"].reshape(-1, SIZE, SIZE)[:count], arrays["ye"][:count]
+            return arrays["xe"].reshape(-1, *shape)[:count], arrays["ye"][:count]
     random = np.random.default_rng(1)
     labels = random.integers(0, 10, count)
-    prototypes = np.kron(random.integers(0, 2, (10, 7, 7)), np.ones((4, 4), np.int64)) * 200
-    return np.clip(prototypes[labels] + random.normal(0, 60, (count, SIZE, SIZE)), 0, 255).astype(np.uint8), labels
+    prototypes = np.kron(random.integers(0, 2, (10, 7, 7)), np.ones((size // 7, size // 7), np.int64))[..., None] * 200
+    noise = (random.normal(0, 60, shape) for _ in labels)
+    images = (np.clip(prototypes[label] + each, 0, 255) for label, each in zip(labels, noise, strict=True))
+    return np.stack([image.astype(np.uint8) for image in images]), labels
 
 
 def write_examples(directory: Path, images: np.ndarray, labels: np.ndarray) -> Path:
@@ -51,7 +67,7 @@ def write_examples(directory: Path, images: np.ndarray, labels: np.ndarray) -> P
     file = directory / "data-00000.gz"
     with tf.io.TFRecordWriter(str(file), options="GZIP") as writer:
         for image, label in zip(images, labels, strict=True):
-            png = tf.io.encode_png(image[..., None]).numpy()
+            png = tf.io.encode_png(image).numpy()
             feature = {
                 "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[png])),
                 "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])),
@@ -60,29 +76,42 @@ def write_examples(directory: Path, images: np.ndarray, labels: np.ndarray) -> P
     return file
 
 
-def make_models(directory: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """A small float CNN of examples/mnist, one epoch, and its int8 conversion."""
-    import tensorflow as tf
+def float_model(pictures: Pictures, images: np.ndarray, labels: np.ndarray) -> Any:
+    """The small CNN of examples/mnist after one epoch, or an untrained MobileNetV2: there, only its size matters."""
     import tf_keras as keras
 
-    from components.compat import keep_dense_per_tensor, skip_autograph_conversion
+    from benchmarks.evaluate_memory import mobilenet
+    from components.compat import skip_autograph_conversion
     from examples.mnist.model import build_model
 
     skip_autograph_conversion()
     keras.utils.set_random_seed(1)
+    if pictures is PHOTOS:
+        return mobilenet()
     model = build_model({})
     model.compile(keras.optimizers.Adam(1e-3), keras.losses.SparseCategoricalCrossentropy())
-    model.fit(images[..., None].astype(np.float32), labels, epochs=1, batch_size=64, verbose=0)
-    shape = [None, SIZE, SIZE, 1]
+    model.fit(images.astype(np.float32), labels, epochs=1, batch_size=64, verbose=0)
+    return model
+
+
+def make_models(directory: Path, pictures: Pictures, images: np.ndarray, labels: np.ndarray) -> None:
+    """The float model and its int8 conversion."""
+    import tensorflow as tf
+
+    from components.compat import keep_dense_per_tensor
+
+    model = float_model(pictures, images, labels)
+    shape = [None, pictures.size, pictures.size, pictures.channels]
     edge = tf.function(
-        lambda image: {"scores": model(image)}, input_signature=[tf.TensorSpec(shape, tf.float32, "image")]
+        lambda image: {"scores": model(image, training=False)},
+        input_signature=[tf.TensorSpec(shape, tf.float32, "image")],
     )
     saved = directory / "trained" / "Format-Serving"
     tf.saved_model.save(model, str(saved), signatures={"edge": edge})
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=["edge"])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: (
-        {"image": row[None, ..., None].astype(np.float32)} for row in images[:300]
+        {"image": row[None].astype(np.float32)} for row in images[: 300 if pictures is DIGITS else 30]
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
@@ -91,14 +120,14 @@ def make_models(directory: Path, images: np.ndarray, labels: np.ndarray) -> None
     (directory / "converted" / "model.tflite").write_bytes(converter.convert())
 
 
-def example_spec() -> Any:
+def example_spec(pictures: Pictures) -> Any:
     """How both sides read the examples."""
     from components.data.examples import ExampleSpec, ImageSpec
 
-    return ExampleSpec(image=ImageSpec(SIZE, SIZE, 1))
+    return ExampleSpec(image=ImageSpec(pictures.size, pictures.size, pictures.channels))
 
 
-def plain_loop(directory: Path, files: list[str]) -> tuple[int, int, int]:
+def plain_loop(directory: Path, pictures: Pictures, files: list[str]) -> tuple[int, int, int]:
     """Decode, float model, int8 model, argmax: what any script would do."""
     from edgeproof_edge.interpreter import TFLiteModel
 
@@ -109,7 +138,7 @@ def plain_loop(directory: Path, files: list[str]) -> tuple[int, int, int]:
     candidate = TFLiteModel.load(directory / "converted" / "model.tflite")
     total = right_float = right_candidate = 0
     for file in files:
-        for batch in read_batches([file], example_spec(), 256):
+        for batch in read_batches([file], example_spec(pictures), pictures.rows_at_once):
             (scores,) = float_model.predict(batch.inputs).values()
             image = batch.inputs["image"]
             (codes,) = candidate.predict({candidate.inputs[0].name: image}).values()
@@ -119,7 +148,7 @@ def plain_loop(directory: Path, files: list[str]) -> tuple[int, int, int]:
     return total, right_float, right_candidate
 
 
-def evaluator_node(directory: Path, files: list[str], num_examples: int) -> tuple[int, int, int]:
+def evaluator_node(directory: Path, pictures: Pictures, files: list[str], num_examples: int) -> tuple[int, int, int]:
     """The component's executor on artifacts of its own; its counts in the loop's order."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
     from tfx.types import standard_artifacts
@@ -165,7 +194,7 @@ def evaluator_node(directory: Path, files: list[str], num_examples: int) -> tupl
         },
         {
             "eval_split": "eval",
-            "example_spec": example_spec().to_json(),
+            "example_spec": example_spec(pictures).to_json(),
             "num_classes": 10,
             "decision_threshold": 0.5,
             "rules": GateRules().to_json(),
@@ -186,14 +215,14 @@ def timed(function: Any, *arguments: Any) -> tuple[float, float, Any]:
     return time.perf_counter() - wall, time.process_time() - cpu, result
 
 
-def compare_times(directory: Path, file: str, count: int, runs: int) -> None:
+def compare_times(directory: Path, pictures: Pictures, file: str, count: int, runs: int) -> None:
     """Alternates loop and node, and prints every pair."""
-    evaluator_node(directory, [file], count)  # imports, and TensorFlow's first touch, weigh on neither
-    plain_loop(directory, [file])
+    evaluator_node(directory, pictures, [file], count)  # imports, and TensorFlow's first touch, weigh on neither
+    plain_loop(directory, pictures, [file])
     wall_ratios, cpu_ratios = [], []
     for run in range(runs):
-        loop_wall, loop_cpu, by_loop = timed(plain_loop, directory, [file])
-        node_wall, node_cpu, by_node = timed(evaluator_node, directory, [file], count)
+        loop_wall, loop_cpu, by_loop = timed(plain_loop, directory, pictures, [file])
+        node_wall, node_cpu, by_node = timed(evaluator_node, directory, pictures, [file], count)
         assert by_loop == by_node, (by_loop, by_node)
         wall_ratios.append(node_wall / loop_wall)
         cpu_ratios.append(node_cpu / loop_cpu)
@@ -210,10 +239,10 @@ def compare_times(directory: Path, file: str, count: int, runs: int) -> None:
     )
 
 
-def measure_memory(directory: Path, file: str, count: int, repeats: int) -> None:
+def measure_memory(directory: Path, pictures: Pictures, file: str, count: int, repeats: int) -> None:
     """Peak memory and CPU time at ``count`` and at ``count * repeats`` images, a process each."""
     results = {}
-    for times in (1, repeats):
+    for times in sorted({1, repeats}):
         command = [
             sys.executable,
             "-m",
@@ -223,6 +252,7 @@ def measure_memory(directory: Path, file: str, count: int, repeats: int) -> None
             file,
             str(count),
             str(times),
+            *(["--photos"] if pictures is PHOTOS else []),
         ]
         results[times] = json.loads(
             subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
@@ -231,14 +261,16 @@ def measure_memory(directory: Path, file: str, count: int, repeats: int) -> None
             f"{count * times} images: {results[times]['seconds']:.1f} CPU s, peak {results[times]['peak_mb']:.0f} MB",
             flush=True,
         )
+    if repeats == 1:
+        return
     growth = results[repeats]["peak_mb"] / results[1]["peak_mb"]
     slope = results[repeats]["seconds"] / results[1]["seconds"] / repeats
     print(f"peak memory x{growth:.2f}; CPU time per image x{slope:.2f}")
 
 
-def child(directory: str, file: str, count: str, times: str) -> None:
+def child(pictures: Pictures, directory: str, file: str, count: str, times: str) -> None:
     """One evaluation in this process; prints what it took."""
-    _, seconds, found = timed(evaluator_node, Path(directory), [file] * int(times), int(count) * int(times))
+    _, seconds, found = timed(evaluator_node, Path(directory), pictures, [file] * int(times), int(count) * int(times))
     assert found[0] == int(count) * int(times)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "peak_mb": peak}))
@@ -248,6 +280,7 @@ def main() -> None:
     """Makes data and models, then measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="npz file with xe and ye; synthetic images without it")
+    parser.add_argument("--photos", action="store_true", help="224 x 224 color images instead of digits")
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument(
@@ -256,17 +289,18 @@ def main() -> None:
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     sys.argv = sys.argv[:1]  # TFX's Beam executors parse it
+    pictures = PHOTOS if options.photos else DIGITS
     if options.child:
-        child(*options.child)
+        child(pictures, *options.child)
         return
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        images, labels = images_and_labels(options.data, options.images)
-        make_models(directory, images[:3000], labels[:3000])
+        images, labels = images_and_labels(pictures, options.data, options.images)
+        make_models(directory, pictures, images[:3000], labels[:3000])
         file = write_examples(directory, images, labels)
-        compare_times(directory, str(file), len(images), options.runs)
+        compare_times(directory, pictures, str(file), len(images), options.runs)
         if options.repeats:
-            measure_memory(directory, str(file), len(images), options.repeats)
+            measure_memory(directory, pictures, str(file), len(images), options.repeats)
 
 
 if __name__ == "__main__":
