@@ -16,6 +16,7 @@ import yaml
 
 from pipeline.kubeflow.verdict import verdict_in
 from pipeline.mlmd import MetadataLocation, NodeRun, Run, RunPurpose, RunStore
+from tests.e2e import mysql_server
 from tests.e2e.pods import Cluster, ended, start_container
 from tests.e2e.projects import Project, make_project
 from tests.e2e.sandbox import GROUP, USER, Sandbox, why_not
@@ -85,22 +86,21 @@ def seen_from_here(project: Project, node: NodeRun | None, artifact: str) -> Pat
     return project.directory / Path(node.output(artifact).uri).relative_to(MOUNTED)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def metadata(request: pytest.FixtureRequest) -> str | None:
-    """ML Metadata on the volume, and on a real server."""
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
+def metadata(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """ML Metadata on the volume, and on real servers."""
+    name = f"pods{uuid.uuid4().hex[:8]}"
     if request.param == "sqlite":
-        return None
-    server = request.getfixturevalue("postgresql")
-    return str(server.create_database(f"pods{uuid.uuid4().hex[:8]}"))
+        yield None
+    elif request.param == "postgresql":
+        pytest.importorskip("psycopg", reason="the dev extra brings it")
+        from tests.telemetry.conftest import running_server
 
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[Any]:
-    pytest.importorskip("psycopg", reason="the dev extra brings it")
-    from tests.telemetry.conftest import running_server
-
-    with running_server() as server:
-        yield server
+        with running_server() as server:
+            yield server.create_database(name)
+    else:
+        with mysql_server.running_server() as port:
+            yield mysql_server.create_database(port, name)
 
 
 @pytest.fixture
