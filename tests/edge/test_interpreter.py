@@ -178,13 +178,17 @@ def test_a_stream_takes_whole_batches_only() -> None:
 
 
 def test_equal_rows_tell_nothing_and_are_run_by_declared_batch() -> None:
-    model = load("instance_norm")
-    model.predict({"x": np.ones((20, 8), np.float32)})
+    model = load("float32")
+    (spec,) = model.inputs
+    model.predict({spec.name: np.ones((20, *spec.shape[1:]), np.float32)})
     assert model.row_use == RowUse(Feeding.APART, 0, is_known=False)
-    rows = rows_for(model, 20)
-    np.testing.assert_allclose(
-        model.predict(rows)["scores"], by_plain_interpreter(MODELS / "instance_norm.tflite", rows), atol=1e-5
-    )
+    model.predict(rows_for(model, 20))
+    assert model.row_use.feeding is Feeding.TOGETHER
+
+
+def test_a_reduction_over_the_rows_is_known_before_any_comes() -> None:
+    assert load("instance_norm").row_use == RowUse(Feeding.APART)
+    assert not load("float32").row_use.is_known
 
 
 def by_plain_interpreter(path: Path, rows: dict[str, NDArray[np.generic]]) -> NDArray[np.float32]:
