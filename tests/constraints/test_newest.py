@@ -50,10 +50,10 @@ def test_ci_decides_by_tests_lint_and_the_newest_stack_and_reports_what_takes_lo
         "make test",
         "make lint",
         "make test-newest",
-        "report test-kfp 6m",
-        "report test-flink 8m",
-        "report test-android 8m",
-        "report test-images 10m",
-        "report test-exhaustive 25m",
+        "report test-kfp 4m",
+        "report test-flink 7m",
+        "report test-android 4m",
+        "report test-images 6m",
+        "report test-exhaustive 40m",
     ]
     assert os.access(REPOSITORY / ".ci" / "run", os.X_OK)
