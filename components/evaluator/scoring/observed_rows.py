@@ -145,7 +145,7 @@ def observe_batch(
         are_probabilities=are_probabilities[order],
         values=np.column_stack([scores.mean(axis=1, dtype=np.float64), scores.min(axis=1), scores.max(axis=1)])[order],
         num_classes=0 if is_value else max(2, scores.shape[1]),
-        candidates=_candidates(watch, keys, inputs, scores, sample, other.reshape(len(sample), -1)),
+        candidates=_candidates(watch, keys, inputs, scores, sample, other.reshape(len(sample), scores.shape[1])),
     )
 
 

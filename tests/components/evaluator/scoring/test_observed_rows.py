@@ -15,6 +15,7 @@ WATCHES = {
     "int8-classes": Watch(TensorSpec("scores", (-1, 10), "int8", 1 / 256, -128), 0.5),
     "float-classes": Watch(TensorSpec("scores", (-1, 10), "float32"), 0.5),
     "values": Watch(TensorSpec("scores", (-1, 10), "float32"), None),
+    "a-map-of-values": Watch(TensorSpec("scores", (-1, 2, 5), "float32"), None),
 }
 RANDOM = np.random.default_rng(5)
 IMAGES = RANDOM.integers(0, 256, (3000, 4, 4, 1)).astype(np.float32)
@@ -26,14 +27,18 @@ KEYS = row_keys({"image": IMAGES})
 def part(watch: Watch, rows: slice | np.ndarray) -> ObservedRows:
     keys = KEYS[rows]
     sample = np.flatnonzero(keys % 3 == 0)
-    return observe_batch(watch, keys, {"image": IMAGES[rows]}, SCORES[rows], sample, OTHER[rows][sample])
+    scores, other = (array[rows].reshape(-1, *watch.output.shape[1:]) for array in (SCORES, OTHER))
+    return observe_batch(watch, keys, {"image": IMAGES[rows]}, scores, sample, other[sample])
 
 
 @pytest.mark.parametrize("watch", list(WATCHES.values()), ids=list(WATCHES))
 def test_batches_and_their_order_change_nothing(watch: Watch) -> None:
     whole = summarize(part(watch, slice(None)), watch, {"image": (0.0, 255.0)}, 0.5)
     order = np.random.default_rng(6).permutation(3000)
-    for rows, step in ((np.arange(3000), 256), (order, 700)):
+    assert any(
+        not (KEYS[start : start + 7] % 3 == 0).any() for start in range(0, 3000, 7)
+    )  # batches that no sample meets
+    for rows, step in ((np.arange(3000), 256), (order, 700), (np.arange(3000), 7)):
         parts = [part(watch, rows[start : start + step]) for start in range(0, 3000, step)]
         for ordered in (parts, parts[::-1]):
             total = ordered[0]
