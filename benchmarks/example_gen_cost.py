@@ -118,7 +118,9 @@ def ingest(folder: Path, out: Path, num_workers: int | None) -> None:
         "image_limits": "{}",
         "ignore": "[]",
     }
-    context = Executor.Context(beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(out), unique_id="1")
+    context = Executor.Context(
+        beam_pipeline_args=["--runner=FnApiRunner", "--sdk_container_image=local"], tmp_dir=str(out), unique_id="1"
+    )
     Executor(context).Do({}, {"examples": [artifact]}, properties)
 
 

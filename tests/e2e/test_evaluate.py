@@ -59,6 +59,7 @@ def test_every_rule_in_one_verdict(project: Project, trained_model: Path, conver
     )
 
 
+@pytest.mark.exhaustive
 def test_top_k_of_ten_digits(project: Project, trained_model: Path, converted: Path, holdout: Path) -> None:
     exit_code, report = evaluate(project, trained_model, converted, holdout, "--metric", "topk", "--top-k", "3")
     assert exit_code == 0
@@ -66,6 +67,7 @@ def test_top_k_of_ten_digits(project: Project, trained_model: Path, converted: P
     assert report["counts"]["num_correct_float"] > 590
 
 
+@pytest.mark.exhaustive
 def test_a_metric_for_two_classes_refuses_ten(
     project: Project, trained_model: Path, converted: Path, holdout: Path
 ) -> None:
@@ -77,10 +79,19 @@ def test_a_metric_for_two_classes_refuses_ten(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--slice", "moon"), "need a feature of that name; found ['writer', 'year']"),
-        (("--slice", "year:soon"), "edges that are no numbers"),
-        (("--metric", "auc"), "made for two classes"),
-        (("--metric", "auc", "--confidence", "0.95"), "there is no confidence bound for metric auc; remove confidence"),
+        pytest.param(
+            ("--slice", "moon"),
+            "need a feature of that name; found ['writer', 'year']",
+            id="no-such-feature",
+            marks=pytest.mark.exhaustive,
+        ),
+        pytest.param(("--slice", "year:soon"), "edges that are no numbers", id="edges"),
+        pytest.param(("--metric", "auc"), "made for two classes", id="ten-classes", marks=pytest.mark.exhaustive),
+        pytest.param(
+            ("--metric", "auc", "--confidence", "0.95"),
+            "there is no confidence bound for metric auc; remove confidence",
+            id="no-bound",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_one_message(

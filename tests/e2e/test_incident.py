@@ -55,9 +55,7 @@ def config_for(directory: Path, images: Path, model: Path, calibration: str) -> 
     return Project(directory)
 
 
-def test_dark_calibration_is_refused_and_right_calibration_accepted(
-    tmp_path: Path, split_images: Path, trained_model: Path
-) -> None:
+def test_dark_calibration_is_refused(tmp_path: Path, split_images: Path, trained_model: Path) -> None:
     project = config_for(tmp_path / "dark", split_images, trained_model, "dark")
     refused = project.edgeproof("run", str(project.config))
     assert refused.returncode == 1
@@ -70,6 +68,9 @@ def test_dark_calibration_is_refused_and_right_calibration_accepted(
     assert kept < 0.95
     assert project.edgeproof("report", str(project.config)).returncode == 1
 
+
+@pytest.mark.exhaustive
+def test_right_calibration_is_accepted(tmp_path: Path, split_images: Path, trained_model: Path) -> None:
     project = config_for(tmp_path / "right", split_images, trained_model, "calibration")
     exit_code, record = project.run()
     assert exit_code == 0

@@ -196,6 +196,7 @@ def test_a_pair_of_models_at_chance_is_refused_although_the_ratio_is_one(tmp_pat
     assert "chance" in Path(record.gate_report).read_text(encoding="utf-8")
 
 
+@pytest.mark.exhaustive
 def test_nan_outputs_are_refused(tmp_path: Path) -> None:
     make_folder(tmp_path)
     model = {"module": None, "saved_model": str(save_model(tmp_path, float("nan")))}

@@ -369,7 +369,7 @@ def serving(server: Server) -> Iterator[Server]:
         do_GET = do_POST = do_DELETE = _answer
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     server.host = f"http://127.0.0.1:{http.server_address[1]}"
     try:
