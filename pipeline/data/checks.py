@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,9 +25,9 @@ from pipeline.data.files import matched_files, nearest, split_patterns
 from pipeline.data.source import (
     class_names_of,
     example_spec,
-    folder_class_names,
     group_by_of,
     image_limits,
+    images_per_class,
     is_raw,
     shares_of,
 )
@@ -83,15 +83,16 @@ def preflight(data: DataConfig, parse_module: str | None = None) -> DataLook:
         if not os.access(path, os.R_OK):
             raise DataError(f"{path} cannot be read by this user. Change its permissions.")
     if data.kind.is_image_folder:
-        _check_class_folders(data, folder_class_names(data, matched))
-        return _look_at_images(data, matched)
+        num_per_class = images_per_class(data, matched)
+        _check_class_folders(data, num_per_class)
+        return _look_at_images(data, matched, num_per_class)
     for path in files[:_FILES_LOOKED_INTO]:
         data.kind.check_file(path)
     _check_columns(data, files)
     return _look_at_records(data, matched, parse_module)
 
 
-def _check_class_folders(data: DataConfig, with_images: Sequence[str]) -> None:
+def _check_class_folders(data: DataConfig, with_images: Iterable[str]) -> None:
     """Names class folders that hold no image; the run counts them as classes, and refuses."""
     for pattern in split_patterns(data).values():
         if "{" in pattern:
@@ -107,20 +108,17 @@ def _check_class_folders(data: DataConfig, with_images: Sequence[str]) -> None:
             )
 
 
-def _look_at_images(data: DataConfig, matched: Mapping[str, Sequence[Path]]) -> DataLook:
+def _look_at_images(
+    data: DataConfig, matched: Mapping[str, Sequence[Path]], num_per_class: Mapping[str, int]
+) -> DataLook:
     files = [path for paths in matched.values() for path in paths]
-    class_names = data.class_names or folder_class_names(data, matched)
+    class_names = data.class_names or tuple(sorted(num_per_class))
     sentences = _check_images(data, files, class_names)
-    patterns = split_patterns(data)
     numbers = {name: number for number, name in enumerate(class_names)}
-    counts: Counter[int] = Counter()
-    for split, paths in matched.items():
-        position = class_folder_pattern(patterns[split]).count("/")
-        counts.update(numbers.get(path.relative_to(data.path).parts[position], -1) for path in paths)
     summary = DataSummary(
         num_examples={split: len(paths) for split, paths in matched.items()},
         class_names=class_names,
-        num_per_class={UNDIVIDED: tuple(counts[number] for number in range(len(class_names)))},
+        num_per_class={UNDIVIDED: tuple(num_per_class.get(name, 0) for name in class_names)},
     )
     expected = "" if UNDIVIDED not in matched else _expected_sentence(data, len(files))
     sentences = (*expected_first(summary, expected), *sentences, *_mask_sentence(class_names))
