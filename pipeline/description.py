@@ -34,14 +34,18 @@ class DataDescription:
         return (self.examples.parse_module,) if self.examples.parse_module else ()
 
 
-def describe_data(config: PipelineConfig) -> DataDescription:
+def describe_data(config: PipelineConfig, class_names: tuple[str, ...] | None = None) -> DataDescription:
     """Reads the class names from the image folder where the config gives none, and the model module's parser where it has one.
+
+    Args:
+        config: The config.
+        class_names: As :func:`pipeline.data.source.class_names_of` finds them, where the folder was listed already.
 
     Raises:
         DataError: The image folder has no class folders.
         ModelError: The model module cannot be imported.
     """
-    class_names = class_names_of(config.data)
+    class_names = class_names_of(config.data) if class_names is None else class_names
     return DataDescription(example_spec(config.data, class_names, parse_module(config)), class_names)
 
 

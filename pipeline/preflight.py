@@ -62,7 +62,7 @@ def check(config: PipelineConfig) -> tuple[str, ...]:
     _check_train_split(config)
     _check_recipe(config)
     _check_numbers(config, look)
-    data = describe_data(config)
+    data = describe_data(config, look.summary.class_names if config.data.kind.is_image_folder else None)
     extra = _check_eval_config(config, data)
     return (
         f"data: {config.data.kind.name} under {config.data.path}, {_labels(data)}",
