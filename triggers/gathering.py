@@ -17,6 +17,7 @@ from edgeproof_edge.manifest import Manifest
 from releases.errors import ReleaseError
 from releases.repository import Repository
 from releases.stores.location import open_store
+from releases.trust.metadata import MissingRepositoryError
 from releases.verification import trusted_root
 from telemetry.database.database import Database
 from telemetry.feedback import FeedbackBook
@@ -79,13 +80,8 @@ def read_release(settings: TriggerSettings) -> ReleaseFacts | None:
     Raises:
         ReleaseError: The repository is there and cannot be read.
     """
-    store = open_store(settings.releases)
-    try:
-        root = trusted_root(store, settings.keys or Path("/nonexistent"))
-    except ReleaseError:
-        return None
-    repository = Repository(store, root)
-    if not any(
+    repository = _repository(settings)
+    if repository is None or not any(
         state.channel == settings.channel and state.model == settings.model for state in repository.listing().pointers
     ):
         return None
@@ -93,14 +89,23 @@ def read_release(settings: TriggerSettings) -> ReleaseFacts | None:
     return _facts(open_bundle(repository.read_bundle(entry)))
 
 
-def newest_release(settings: TriggerSettings) -> str | None:
-    """Version of the newest release of the model, whatever channels offer."""
+def _repository(settings: TriggerSettings) -> Repository | None:
+    """The repository of releases; None before it is made."""
     store = open_store(settings.releases)
     try:
-        listing = Repository(store, trusted_root(store, settings.keys or Path("/nonexistent"))).listing()
+        return Repository(store, trusted_root(store, settings.keys or Path("/nonexistent")))
+    except MissingRepositoryError:
+        return None
+
+
+def newest_release(settings: TriggerSettings) -> str | None:
+    """Version of the newest release of the model, whatever channels offer."""
+    repository = _repository(settings)
+    try:
+        releases = repository.listing().releases if repository is not None else ()
     except ReleaseError:
         return None
-    return max((release.version for release in listing.releases if release.model == settings.model), default=None)
+    return max((release.version for release in releases if release.model == settings.model), default=None)
 
 
 def release_of(settings: TriggerSettings, run: TriggeredRun) -> str | None:
@@ -109,8 +114,9 @@ def release_of(settings: TriggerSettings, run: TriggeredRun) -> str | None:
     Raises:
         ReleaseError: The repository cannot be read.
     """
-    store = open_store(settings.releases)
-    repository = Repository(store, trusted_root(store, settings.keys or Path("/nonexistent")))
+    repository = _repository(settings)
+    if repository is None:
+        return None
     since = (run.started_at - CLOCKS_APART).strftime(_CREATED_FORMAT)
     for entry in repository.listing().releases:
         if entry.model == run.model_name and entry.created >= since:

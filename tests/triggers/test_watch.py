@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -193,6 +194,15 @@ def test_a_run_that_ended_is_published_where_a_release_carries_its_key(world: Wo
         (closed,) = watch.check(NOW).closed
         states.append((closed.state, closed.release_version))
     assert states == [(RunState.PUBLISHED, made.version), (RunState.REFUSED, None)]
+
+
+def test_a_run_that_ended_before_there_was_a_repository_was_refused(world: World) -> None:
+    watch = Watcher(load_settings(world.trigger_file()), world.database, Elsewhere())
+    for directory in ("published", "keys"):
+        shutil.rmtree(world.directory / directory)
+    assert len(watch.check(NOW, Request("jo", "a first model")).launched) == 1
+    (closed,) = watch.check(NOW).closed
+    assert (closed.state, closed.release_version) == (RunState.REFUSED, None)
 
 
 def test_a_run_whose_processes_vanish_is_lost_and_frees_the_model(world: World) -> None:
