@@ -16,6 +16,7 @@ import pytest
 
 from components.device.place import DevicePlace, Way
 
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 ROOT = Path(__file__).parents[3]
 _LIBRARIES = ("ai-edge-litert", "numpy", "flatbuffers")
 
@@ -61,7 +62,11 @@ class SshDevice:
 
 
 def _run(*command: str | Path) -> None:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    trusted = (
+        {"UV_SYSTEM_CERTS": "true"} if CERTIFICATES.is_file() else {}
+    )  # a company's own authority is not in uv's list
+    environment = {**os.environ, **trusted}
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         pytest.skip(f"no device over ssh here: {command[0]}: {(done.stderr or done.stdout).strip()[-300:]}")
 
