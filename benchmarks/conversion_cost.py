@@ -83,15 +83,11 @@ def make_incidents(names: list[str], directory: Path) -> list[Subject]:
 def make_photos(num_rows: int, stock_rows: int, directory: Path) -> Subject:
     """An untrained MobileNetV2 and its pool, made in this process."""
     import numpy as np
-    import tensorflow as tf
 
-    from benchmarks.evaluator_cost import PHOTOS, float_model, images_and_labels
+    from benchmarks.evaluator_cost import PHOTOS, images_and_labels, save_float_model
 
     images, labels = images_and_labels(PHOTOS, None, num_rows)
-    model = float_model(PHOTOS, images, labels)
-    spec = tf.TensorSpec([None, *images.shape[1:]], tf.float32, "image")
-    edge = tf.function(lambda image: {"scores": model(image, training=False)}, input_signature=[spec])
-    tf.saved_model.save(model, str(directory / "photos"), signatures={"edge": edge})
+    save_float_model(PHOTOS, images, labels, directory / "photos")
     np.savez(directory / "photos.npz", image=images.astype(np.float32), y=labels)
     return Subject(f"MobileNetV2, {num_rows}", directory / "photos", directory / "photos.npz", stock_rows)
 
@@ -102,7 +98,7 @@ def run_pair(subject: Subject, out: Path, auto_first: bool) -> Pair:
 
     key = read_signature(subject.saved_model).key
     stock = [sys.executable, "-m", "benchmarks.stock_int8", str(subject.saved_model), key, str(subject.pool)]
-    auto = [sys.executable, "-m", "pipeline.cli", "convert", "--recipe", "auto", "--saved-model"]
+    auto = [sys.executable, "-m", "pipeline.cli", "convert", "--recipe", "auto", "--min-samples", "1", "--saved-model"]
     commands = {
         "stock": [*stock, str(out / "stock.tflite"), str(subject.stock_rows)],
         "auto": [*auto, str(subject.saved_model), "--calibration", str(subject.pool), "--out", str(out)],

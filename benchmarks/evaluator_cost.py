@@ -76,7 +76,19 @@ def write_examples(directory: Path, images: np.ndarray, labels: np.ndarray) -> P
     return file
 
 
-def float_model(pictures: Pictures, images: np.ndarray, labels: np.ndarray) -> Any:
+def save_float_model(pictures: Pictures, images: np.ndarray, labels: np.ndarray, directory: Path) -> None:
+    """Exports the float model with the signature ``edge``."""
+    import tensorflow as tf
+
+    model = _float_model(pictures, images, labels)
+    edge = tf.function(
+        lambda image: {"scores": model(image, training=False)},
+        input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.float32, "image")],
+    )
+    tf.saved_model.save(model, str(directory), signatures={"edge": edge})
+
+
+def _float_model(pictures: Pictures, images: np.ndarray, labels: np.ndarray) -> Any:
     """The small CNN of examples/mnist after one epoch, or an untrained MobileNetV2: there, only its size matters."""
     import tf_keras as keras
 
@@ -100,14 +112,8 @@ def make_models(directory: Path, pictures: Pictures, images: np.ndarray, labels:
 
     from components.compat import keep_dense_per_tensor
 
-    model = float_model(pictures, images, labels)
-    shape = [None, pictures.size, pictures.size, pictures.channels]
-    edge = tf.function(
-        lambda image: {"scores": model(image, training=False)},
-        input_signature=[tf.TensorSpec(shape, tf.float32, "image")],
-    )
     saved = directory / "trained" / "Format-Serving"
-    tf.saved_model.save(model, str(saved), signatures={"edge": edge})
+    save_float_model(pictures, images, labels, saved)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=["edge"])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: (
